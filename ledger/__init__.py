@@ -1,0 +1,1 @@
+"""The truth: what orders, fills and executions are (``domain``), and where they are kept (``db``)."""
