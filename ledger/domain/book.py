@@ -1,0 +1,161 @@
+"""What the process knows of orders, pending reports and snapshots: the state that ``decide`` reads.
+
+What is in memory is complete or absent: an order is here with all its facts or not at all, and the pending
+reports of a reference likewise. ``missing`` says what must be loaded before a batch can be decided, so the
+book may forget anything at any time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger.domain.records import Captured, FillReport, OrderIntent, Snapshot
+from ledger.domain.snapshots import SnapshotBook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ledger.domain.decision import Decision
+    from ledger.domain.order import OrderState
+
+Reference = tuple[str, str, str]  # venue, "c" (ClOrdID) or "v" (venue order id), the id
+Mark = tuple[int, str, str]  # wanted time (ns), correlation id, execution id
+
+
+def reference_of(report: FillReport) -> Reference:
+    """What ties the report to its order: its ClOrdID, or the venue's order id where it has none."""
+    if report.cl_ord_id is not None:
+        return (report.venue, "c", report.cl_ord_id)
+    return (report.venue, "v", report.venue_order_id or "")
+
+
+def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
+    """What reports of this intent may name."""
+    by_message = (intent.venue, "c", intent.msg_id)
+    if intent.venue_order_id is None:
+        return (by_message,)
+    return (by_message, (intent.venue, "v", intent.venue_order_id))
+
+
+class Missing(msgspec.Struct):
+    """What must be loaded: orders by id or reference (with the pending reports of each), snapshots by id."""
+
+    correlation_ids: set[str] = msgspec.field(default_factory=set)
+    references: set[Reference] = msgspec.field(default_factory=set)
+    snapshots: set[tuple[str, str, int]] = msgspec.field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.correlation_ids or self.references or self.snapshots)
+
+
+class Book:
+    """Orders by use, newest last; bounded by the number of reports it holds."""
+
+    def __init__(
+        self, snapshots: SnapshotBook | None = None, *, report_limit: int = 30_000, mark_limit: int = 10_000
+    ) -> None:
+        self.snapshots = snapshots or SnapshotBook()
+        self.orders: dict[str, OrderState] = {}
+        self.by_reference: dict[Reference, str] = {}
+        self.pending: dict[Reference, dict[tuple[str, str], Captured]] = {}
+        self._marks: dict[str, list[Mark]] = {}
+        self._reports = 0
+        self._report_limit = report_limit
+        self._mark_limit = mark_limit
+
+    @property
+    def report_count(self) -> int:
+        """How many reports the orders in memory hold."""
+        return self._reports
+
+    def missing(self, facts: Iterable[OrderIntent | Captured | Snapshot | object]) -> Missing:
+        """Say what a batch needs that is not in memory."""
+        wanted = Missing()
+        for fact in facts:
+            if isinstance(fact, Captured):
+                reference = reference_of(fact.report)
+                if reference not in self.by_reference and reference not in self.pending:
+                    wanted.references.add(reference)
+            elif isinstance(fact, OrderIntent):
+                if fact.correlation_id not in self.orders:
+                    wanted.correlation_ids.add(fact.correlation_id)
+                wanted.references.update(
+                    r for r in references_of(fact) if r not in self.by_reference and r not in self.pending
+                )
+            elif isinstance(fact, Snapshot) and not self.snapshots.covers(fact.symbol, fact.at_ns):
+                wanted.snapshots.add((fact.snapshot_id, fact.symbol, fact.at_ns))
+        return wanted
+
+    def uncovered(self, facts: Iterable[object]) -> set[tuple[str, int]]:
+        """List the (symbol, time) questions of a batch that are older than the snapshot window."""
+        asked: set[tuple[str, int]] = set()
+        for fact in facts:
+            if isinstance(fact, Captured):
+                report = fact.report
+                asked.add((report.symbol, report.transact_ns))
+                order = self.orders.get(self.by_reference.get(reference_of(report), ""))
+                if order is not None and order.root is not None:
+                    asked.add((order.root.symbol, order.root.routed_ns))
+            elif isinstance(fact, OrderIntent):
+                asked.add((fact.symbol, fact.routed_ns))
+                for reference in references_of(fact):
+                    for held in self.pending.get(reference, {}).values():
+                        asked.add((held.report.symbol, held.report.transact_ns))
+        return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
+
+    def marks_from(self, symbol: str, at_ns: int) -> list[Mark]:
+        """List the executions measured at a time from ``at_ns`` on: a late snapshot may be theirs."""
+        marks = self._marks.get(symbol)
+        return marks[bisect_left(marks, (at_ns, "", "")) :] if marks else []
+
+    def put_order(self, order: OrderState) -> None:
+        """Take up an order with all its facts (loaded, or decided and committed)."""
+        before = self.orders.pop(order.correlation_id, None)
+        self._reports += len(order.reports) - (len(before.reports) if before is not None else 0)
+        self.orders[order.correlation_id] = order
+        for intent in order.intents.values():
+            for reference in references_of(intent):
+                self.by_reference[reference] = order.correlation_id
+
+    def put_pending(self, reference: Reference, captured: Iterable[Captured]) -> None:
+        """Take up all pending reports of a reference; none is an answer too, and is not kept."""
+        found = {(c.report.report_id, c.report.content): c for c in captured}
+        if found:
+            self.pending[reference] = found
+
+    def apply(self, decision: Decision) -> None:
+        """Make a committed decision the state."""
+        self.snapshots.add(decision.snapshots)
+        for reference, held in decision.pending_by_reference.items():
+            if held:
+                self.pending[reference] = held
+            else:
+                self.pending.pop(reference, None)
+        for order in decision.orders.values():
+            self.put_order(order)
+        for symbol, mark in decision.marks:
+            self._mark(symbol, mark)
+        while self._reports > self._report_limit and len(self.orders) > 1:
+            self.forget(next(iter(self.orders)))
+        while len(self.pending) > self._report_limit:
+            del self.pending[next(iter(self.pending))]
+
+    def forget(self, correlation_id: str) -> None:
+        """Drop an order from memory; it is loaded again when something is said of it."""
+        order = self.orders.pop(correlation_id)
+        self._reports -= len(order.reports)
+        for intent in order.intents.values():
+            for reference in references_of(intent):
+                self.by_reference.pop(reference, None)
+
+    def _mark(self, symbol: str, mark: Mark) -> None:
+        marks = self._marks.setdefault(symbol, [])
+        if not marks or marks[-1] <= mark:
+            marks.append(mark)
+        else:
+            insort(marks, mark)
+        if len(marks) > 2 * self._mark_limit:
+            del marks[: -self._mark_limit]

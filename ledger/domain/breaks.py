@@ -1,0 +1,97 @@
+"""Where reports and order disagree: a function of what is known, so later facts may end a disagreement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.domain.identity import identify
+from ledger.domain.numbers import ZERO, text
+from ledger.domain.records import Action, Break, BreakKind, Execution, FillReport, OrderIntent, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from decimal import Decimal
+
+
+def report_breaks(report: FillReport, root: OrderIntent) -> Iterator[Break]:
+    """Compare one report with the order it was tied to."""
+    pairs = (
+        (BreakKind.SYMBOL_DIFFERS, root.symbol, report.symbol),
+        (BreakKind.SIDE_DIFFERS, root.side, report.side),
+        (BreakKind.ACCOUNT_DIFFERS, root.account, report.account),
+    )
+    for kind, ours, theirs in pairs:
+        if ours != theirs:
+            yield make_break(root.correlation_id, kind, report.report_id, ours, theirs)
+    if root.currency is not None and report.currency is not None and root.currency != report.currency:
+        yield make_break(
+            root.correlation_id, BreakKind.CURRENCY_DIFFERS, report.report_id, root.currency, report.currency
+        )
+    if report.correlation_id is not None and report.correlation_id != root.correlation_id:
+        yield make_break(
+            root.correlation_id,
+            BreakKind.CORRELATION_CONFLICT,
+            report.report_id,
+            root.correlation_id,
+            report.correlation_id,
+        )
+
+
+def conflict_break(correlation_id: str, variants: Sequence[FillReport]) -> Break:
+    """One identity, two contents: both are kept, the smaller digest counts until a person decides."""
+    kept, other = sorted(variants, key=lambda report: report.content)[:2]
+    return make_break(
+        correlation_id,
+        BreakKind.CONFLICTING_DUPLICATE,
+        kept.report_id,
+        _money(kept),
+        _money(other),
+    )
+
+
+def largest_qty(intents: Iterable[OrderIntent]) -> Decimal:
+    """The most the order was ever allowed to fill: a fill may race with a replace that lowers OrderQty."""
+    return max((i.order_qty for i in intents if i.action is not Action.CANCEL), default=ZERO)
+
+
+def beyond_limit(side: Side, price: Decimal, intents: Iterable[OrderIntent]) -> Decimal | None:
+    """The loosest limit the order ever had, if ``price`` is worse than it; None when all is well."""
+    limits = [i.limit_price for i in intents if i.action is not Action.CANCEL]
+    known = [limit for limit in limits if limit is not None]
+    if not known or len(known) < len(limits):
+        return None
+    loosest = max(known) if side is Side.BUY else min(known)
+    worse = price > loosest if side is Side.BUY else price < loosest
+    return loosest if worse else None
+
+
+def limit_break(execution: Execution, limit: Decimal) -> Break:
+    """A price worse than the limit."""
+    return make_break(
+        execution.correlation_id,
+        BreakKind.PRICE_BEYOND_LIMIT,
+        execution.execution_id,
+        text(limit),
+        text(execution.last_px),
+    )
+
+
+def overfill_break(correlation_id: str, order_qty: Decimal, cum_qty: Decimal) -> Break:
+    """More was filled than ordered."""
+    return make_break(correlation_id, BreakKind.OVERFILL, None, text(order_qty), text(cum_qty))
+
+
+def make_break(correlation_id: str, kind: BreakKind, report_id: str | None, ours: str, theirs: str) -> Break:
+    """Build a break; its id is its subject: one disagreement, one break, whatever its values become."""
+    return Break(
+        identify("break", correlation_id, kind, report_id or ""),
+        correlation_id,
+        kind,
+        report_id,
+        ours,
+        theirs,
+    )
+
+
+def _money(report: FillReport) -> str:
+    return f"{report.kind} {report.side} {text(report.last_qty)} {report.symbol} @ {text(report.last_px)}"

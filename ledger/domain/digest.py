@@ -1,0 +1,35 @@
+"""One hash for a set of executions and their slippages: equal sets, equal bytes, whatever their history."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ledger.domain.records import Execution, SlippageMetric
+
+_encoder = msgspec.json.Encoder()
+
+
+def execution_line(execution: Execution) -> bytes:
+    """Give the canonical bytes of an execution."""
+    return _encoder.encode(execution)
+
+
+def metric_line(metric: SlippageMetric) -> bytes:
+    """Give the canonical bytes of a slippage."""
+    return _encoder.encode(metric)
+
+
+def digest_of(executions: Iterable[Execution], metrics: Iterable[SlippageMetric]) -> str:
+    """SHA-256 in hex over the canonical lines, sorted: executions, then slippages."""
+    hasher = sha256()
+    for line in sorted(execution_line(e) for e in executions):
+        hasher.update(line + b"\n")
+    for line in sorted(metric_line(m) for m in metrics):
+        hasher.update(line + b"\n")
+    return hasher.hexdigest()

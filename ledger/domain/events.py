@@ -1,0 +1,209 @@
+"""Bodies of the events: canonical JSON (fixed field order, decimals as strings), deterministic ids.
+
+The id of a fill, bust or correct event is the report's; that of anything else is derived from its subject.
+The same decision taken again, after a crash, gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ledger.domain.identity import identify
+from ledger.domain.numbers import text
+from ledger.domain.order import OrderState  # noqa: TC001
+from ledger.domain.records import (
+    AuditEvent,
+    Break,
+    Captured,
+    DeadLetter,
+    Execution,
+    FillReport,
+    PendingReason,
+    SlippageMetric,
+)
+from ledger.domain.times import format_utc
+
+FILL_EVENTS = frozenset({"fill", "bust", "correct"})
+DEAD_LETTER = "dead_letter"
+
+
+class SlippageBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One slippage as published."""
+
+    kind: str
+    bps: str | None
+    benchmark: str | None
+    benchmark_at: str | None
+    snapshot_id: str | None
+    quality: str
+    quality_reason: str | None = None
+
+
+class FillBody(msgspec.Struct, frozen=True):
+    """``execution.event.fill.v1``: what the report said and what the order and its slippage are after it."""
+
+    event: str
+    event_id: str
+    execution_id: str
+    correlation_id: str
+    msg_id: str
+    venue: str
+    account: str
+    symbol: str
+    side: str
+    exec_id: str
+    exec_ref_id: str | None
+    last_qty: str
+    last_px: str
+    currency: str | None
+    fee: str | None
+    fee_currency: str | None
+    liquidity: str | None
+    transact_time: str
+    trade_date: str
+    order_qty: str
+    cum_qty: str
+    leaves_qty: str
+    slippage: list[SlippageBody]
+
+
+class DecisionBody(msgspec.Struct, frozen=True):
+    """Any other decision: its subject and the values it was taken on."""
+
+    event: str
+    event_id: str
+    correlation_id: str | None
+    subject: str
+    detail: dict[str, str | None]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def fill_event(
+    report: FillReport, execution: Execution, order: OrderState, metrics: tuple[SlippageMetric, ...]
+) -> AuditEvent:
+    """Build the event of one report of an execution's chain."""
+    body = FillBody(
+        report.kind,
+        report.report_id,
+        execution.execution_id,
+        order.correlation_id,
+        execution.msg_id,
+        report.venue,
+        report.account,
+        report.symbol,
+        report.side,
+        report.exec_id,
+        report.exec_ref_id,
+        text(report.last_qty),
+        text(report.last_px),
+        report.currency,
+        None if report.fee is None else text(report.fee),
+        report.fee_currency,
+        report.liquidity,
+        format_utc(report.transact_ns),
+        execution.trade_date.isoformat(),
+        text(order.order_qty),
+        text(order.cum_qty),
+        text(order.leaves_qty),
+        [_slippage(metric) for metric in metrics],
+    )
+    return AuditEvent(report.report_id, report.kind, order.correlation_id, _encoder.encode(body))
+
+
+def _slippage(metric: SlippageMetric) -> SlippageBody:
+    return SlippageBody(
+        metric.kind,
+        None if metric.bps is None else text(metric.bps),
+        None if metric.benchmark is None else text(metric.benchmark),
+        None if metric.benchmark_ns is None else format_utc(metric.benchmark_ns),
+        metric.snapshot_id,
+        metric.quality,
+        metric.quality_reason,
+    )
+
+
+def pending_event(captured: Captured, reason: PendingReason, correlation_id: str | None) -> AuditEvent:
+    """Say that a report waits, and for what."""
+    report = captured.report
+    return _decided(
+        "pending",
+        identify("pending", report.report_id, report.content),
+        correlation_id,
+        report.report_id,
+        {
+            "reason": reason,
+            "venue": report.venue,
+            "exec_id": report.exec_id,
+            "exec_ref_id": report.exec_ref_id,
+            "cl_ord_id": report.cl_ord_id,
+            "venue_order_id": report.venue_order_id,
+        },
+    )
+
+
+def withheld_event(report: FillReport, correlation_id: str) -> AuditEvent:
+    """Say that a report's event waits for its order's hold to end."""
+    return _decided(
+        "held",
+        identify("held", report.report_id),
+        correlation_id,
+        report.report_id,
+        {"venue": report.venue, "exec_id": report.exec_id, "kind": report.kind},
+    )
+
+
+def break_event(found: Break, *, ended: bool) -> AuditEvent:
+    """Say that reports and order disagree, or no longer do."""
+    event = "break_ended" if ended else "break_opened"
+    return _decided(
+        event,
+        identify(event, found.break_id, found.ours, found.theirs),
+        found.correlation_id,
+        found.break_id,
+        {"kind": found.kind, "report_id": found.report_id, "ours": found.ours, "theirs": found.theirs},
+    )
+
+
+def restated_event(metric: SlippageMetric, correlation_id: str) -> AuditEvent:
+    """Say that a snapshot which came late is the better benchmark."""
+    return _decided(
+        "slippage_restated",
+        identify("restated", metric.execution_id, metric.kind, metric.snapshot_id or ""),
+        correlation_id,
+        metric.execution_id,
+        {
+            "kind": metric.kind,
+            "bps": None if metric.bps is None else text(metric.bps),
+            "snapshot_id": metric.snapshot_id,
+        },
+    )
+
+
+def dead_letter_event(letter: DeadLetter) -> AuditEvent:
+    """Say why an input is not a fact, and how to hand it in again. The raw bytes travel as the message."""
+    defect = letter.defect
+    return _decided(
+        DEAD_LETTER,
+        letter.dead_letter_id,
+        None,
+        letter.dead_letter_id,
+        {
+            "source": letter.source,
+            "feed": letter.feed,
+            "reason": defect.reason,
+            "field": defect.field,
+            "value": defect.value,
+            "rule": defect.rule,
+            "remedy": defect.remedy,
+            "replay": f"execution-agent dlq show {letter.dead_letter_id}",
+        },
+    )
+
+
+def _decided(
+    event: str, event_id: str, correlation_id: str | None, subject: str, detail: dict[str, str | None]
+) -> AuditEvent:
+    body = DecisionBody(event, event_id, correlation_id, subject, detail)
+    return AuditEvent(event_id, event, correlation_id or subject, _encoder.encode(body))

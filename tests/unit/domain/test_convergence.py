@@ -1,0 +1,223 @@
+"""Any arrival order, any duplication, any split into batches: the same executions, byte for byte."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.domain.book import Book
+from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.digest import digest_of
+from ledger.domain.records import Action, ReportKind, Side
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Ledger:
+    """The rows a Postgres would hold, kept by applying decisions."""
+
+    def __init__(self, report_limit: int = 30_000) -> None:
+        self.book = Book(report_limit=report_limit)
+        self.executions: dict[str, object] = {}
+        self.metrics: dict[tuple[str, str], object] = {}
+        self.pending: set[str] = set()
+        self.breaks: set[str] = set()
+        self.events: list[tuple[str, str]] = []
+
+    def land(self, facts: Sequence[Fact]) -> None:
+        decision = decide(self.book, facts, Policy())
+        for execution in decision.executions:
+            assert execution.execution_id not in self.executions, "inserted twice"
+            self.executions[execution.execution_id] = execution
+        for execution in decision.executions_changed:
+            assert execution.execution_id in self.executions
+            self.executions[execution.execution_id] = execution
+        for metric in decision.metrics:
+            assert (metric.execution_id, metric.kind) not in self.metrics, "inserted twice"
+            self.metrics[metric.execution_id, metric.kind] = metric
+        for metric in decision.metrics_changed:
+            assert (metric.execution_id, metric.kind) in self.metrics
+            self.metrics[metric.execution_id, metric.kind] = metric
+        for gone in decision.metrics_gone:
+            self.metrics = {k: v for k, v in self.metrics.items() if k[0] != gone}
+        self.pending -= set(decision.pending_gone)
+        self.pending |= {p.captured.report.report_id for p in decision.pending}
+        self.breaks |= {b.break_id for b in decision.breaks}
+        self.breaks -= set(decision.breaks_ended)
+        self.events += [
+            (e.event_type, e.event_id) for e in decision.events if e.event_type in {"fill", "bust", "correct"}
+        ]
+        self.book.apply(decision)
+
+    def state(self) -> tuple[str, frozenset[str], frozenset[str], frozenset[tuple[str, str]]]:
+        digest = digest_of(self.executions.values(), self.metrics.values())  # type: ignore[arg-type]
+        return digest, frozenset(self.pending), frozenset(self.breaks), frozenset(self.events)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> list[Fact]:
+    """Some orders with replaces, fills, corrects of corrects, busts, stray references and snapshots."""
+    facts: list[Fact] = []
+    for order in range(draw(st.integers(1, 3))):
+        side = draw(st.sampled_from(list(Side)))
+        messages = [f"M{order}"]
+        facts.append(
+            intent(
+                f"C{order}",
+                f"M{order}",
+                side=side,
+                qty=str(draw(st.integers(3, 30))),
+                limit=draw(st.sampled_from([None, "101", "99"])),
+                decision=draw(st.sampled_from([None, "100.25"])),
+                at=T0 + draw(st.integers(0, 5)) * SECOND,
+            )
+        )
+        if draw(st.booleans()):
+            messages.append(f"R{order}")
+            facts.append(
+                intent(
+                    f"C{order}",
+                    f"R{order}",
+                    action=Action.REPLACE,
+                    orig=f"M{order}",
+                    side=side,
+                    qty=str(draw(st.integers(3, 30))),
+                    at=T0 + 6 * SECOND,
+                )
+            )
+        for number in range(draw(st.integers(0, 5))):
+            exec_id = f"E{order}-{number}"
+            message = draw(st.sampled_from(messages))
+            at = T0 + draw(st.integers(0, 9)) * SECOND
+            qty, px = str(draw(st.integers(1, 5))), str(draw(st.integers(98, 102)))
+            facts.append(report(exec_id, cl_ord_id=message, qty=qty, px=px, side=side, at=at))
+            reference = exec_id
+            for correct in range(draw(st.integers(0, 2))):
+                name = f"{exec_id}c{correct}"
+                facts.append(
+                    report(
+                        name,
+                        kind=ReportKind.CORRECT,
+                        ref=draw(st.sampled_from([reference, exec_id])),
+                        cl_ord_id=message,
+                        qty=qty,
+                        px=str(draw(st.integers(98, 102))),
+                        side=side,
+                        at=at + SECOND,
+                    )
+                )
+                reference = name
+            if draw(st.booleans()):
+                facts.append(
+                    report(
+                        f"{exec_id}b",
+                        kind=ReportKind.BUST,
+                        ref=draw(st.sampled_from([reference, "nobody"])),
+                        cl_ord_id=message,
+                        side=side,
+                        at=at + 2 * SECOND,
+                    )
+                )
+            if draw(st.integers(0, 9)) == 0:  # a conflicting duplicate
+                facts.append(report(exec_id, cl_ord_id=message, qty=qty, px="97", side=side, at=at))
+    facts += [
+        snapshot(f"S{n}", "99", str(draw(st.integers(99, 103))), T0 + draw(st.integers(-9, 9)) * SECOND)
+        for n in range(draw(st.integers(0, 4)))
+    ]
+    return facts
+
+
+def split(facts: list[Fact], rng: random.Random) -> list[list[Fact]]:
+    batches: list[list[Fact]] = [[]]
+    for fact in facts:
+        if rng.random() < 0.4:
+            batches.append([])
+        batches[-1].append(fact)
+    return batches
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds(), st.randoms(use_true_random=False))
+def test_permuted_duplicated_and_split_facts_end_in_the_same_rows(
+    facts: list[Fact], rng: random.Random
+) -> None:
+    reference = Ledger()
+    reference.land(facts)
+    assert len(reference.events) == len(set(reference.events)), "an event is published once"
+    for _ in range(3):
+        again = facts + [rng.choice(facts) for _ in range(rng.randrange(len(facts)))]
+        rng.shuffle(again)
+        ledger = Ledger()
+        for batch in split(again, rng):
+            ledger.land(batch)
+        assert ledger.state()[:3] == reference.state()[:3]
+        assert len(ledger.events) == len(set(ledger.events)), "an event is published once"
+
+
+def test_a_fill_before_its_intent_waits_and_is_tied_when_the_intent_comes() -> None:
+    ledger = Ledger()
+    fill = report("E1")
+    ledger.land([fill])
+    assert ledger.pending == {fill.report.report_id}
+    assert not ledger.executions
+    ledger.land([intent()])
+    assert not ledger.pending
+    assert ledger.events == [("fill", fill.report.report_id)]
+
+
+def test_a_bust_before_its_fill_is_published_after_it() -> None:
+    ledger = Ledger()
+    fill, bust = report("E1"), report("B1", kind=ReportKind.BUST, ref="E1")
+    ledger.land([intent()])
+    ledger.land([bust])
+    assert ledger.pending == {bust.report.report_id}
+    ledger.land([fill])
+    assert [kind for kind, _ in ledger.events] == ["fill", "bust"]
+    assert not ledger.pending
+
+
+def test_an_overfilled_order_holds_its_events_until_a_replace_makes_room() -> None:
+    ledger = Ledger()
+    ledger.land([intent(qty="1"), report("E1"), report("E2")])
+    assert len(ledger.breaks) == 1
+    published = len(ledger.events)
+    ledger.land([intent(msg_id="M2", action=Action.REPLACE, orig="M1", qty="5", at=T0 + 1)])
+    assert not ledger.breaks
+    assert len(ledger.events) == 2
+    assert published < 2
+
+
+def test_a_duplicate_is_counted_and_changes_nothing() -> None:
+    book = Book()
+    book.apply(decide(book, [intent(), report("E1")], Policy()))
+    decision = decide(book, [report("E1")], Policy())
+    assert decision.duplicates == {"ALPHA.fix": 1}
+    assert not decision.fills
+    assert not decision.events
+
+
+def test_a_late_snapshot_restates_the_slippage_it_is_the_better_benchmark_of() -> None:
+    ledger = Ledger()
+    ledger.land([snapshot("S1", "99", "101", T0 - SECOND), intent(), report("E1", px="101")])
+    ledger.land([snapshot("S2", "100", "102", T0 + SECOND // 2)])
+    fill_mid = next(m for (_, kind), m in ledger.metrics.items() if kind == "fill_mid")
+    arrival = next(m for (_, kind), m in ledger.metrics.items() if kind == "arrival_mid")
+    assert (fill_mid.snapshot_id, str(fill_mid.bps)) == ("S2", "0E-12")
+    assert (arrival.snapshot_id, str(arrival.bps)) == ("S1", "100.000000000000")
+
+
+def test_deciding_leaves_the_book_as_it_was() -> None:
+    book = Book()
+    book.apply(decide(book, [intent(), report("E1")], Policy()))
+    order = book.orders["C1"]
+    facts: list[Fact] = [report("E2"), report("B", kind=ReportKind.BUST, ref="E1")]
+    first = decide(book, facts, Policy())
+    assert decide(book, facts, Policy()).events == first.events
+    assert list(order.reports) == [report("E1").report.report_id]
+    assert book.orders["C1"] is order
+
