@@ -1,0 +1,1 @@
+"""The lightweight process: feeds in, ledger, events out. Never imports dagster."""

@@ -1,0 +1,23 @@
+"""Alembic's environment: the URL is handed over by ``ledger.db.migrate``; there is no alembic.ini."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from ledger.db.tables import SCHEMA, metadata
+
+
+def run() -> None:
+    """Run the migrations in one transaction, one migrator at a time."""
+    url = context.config.attributes["url"]
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('execution.migrate'))"))
+        context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA)
+        context.run_migrations()
+    engine.dispose()
+
+
+run()

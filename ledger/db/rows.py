@@ -1,0 +1,258 @@
+"""Facts and results as rows: one tuple a table, columns named once, both ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ledger.domain.book import reference_of
+from ledger.domain.decision import PendingFill
+from ledger.domain.records import (
+    Action,
+    AuditEvent,
+    BenchmarkKind,
+    Captured,
+    DeadLetter,
+    Execution,
+    ExecutionStatus,
+    FillReport,
+    Liquidity,
+    OrderIntent,
+    Quality,
+    ReportKind,
+    Side,
+    SlippageMetric,
+    Snapshot,
+)
+from ledger.domain.times import utc_date
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Row = tuple[Any, ...]
+
+ORDER_COLUMNS = [
+    "correlation_id",
+    "msg_id",
+    "action",
+    "orig_msg_id",
+    "venue",
+    "account",
+    "symbol",
+    "side",
+    "order_qty",
+    "limit_price",
+    "decision_price",
+    "currency",
+    "routed_ns",
+    "venue_order_id",
+]
+FILL_COLUMNS = [
+    "report_id",
+    "content",
+    "venue",
+    "account",
+    "symbol",
+    "trade_date",
+    "exec_id",
+    "kind",
+    "exec_ref_id",
+    "cl_ord_id",
+    "venue_order_id",
+    "correlation_id",
+    "side",
+    "last_qty",
+    "last_px",
+    "cum_qty",
+    "leaves_qty",
+    "avg_px",
+    "currency",
+    "fee",
+    "fee_currency",
+    "liquidity",
+    "transact_ns",
+    "feed",
+    "raw",
+    "received_ns",
+]
+EXECUTION_COLUMNS = [
+    "execution_id",
+    "correlation_id",
+    "msg_id",
+    "venue",
+    "account",
+    "symbol",
+    "side",
+    "trade_date",
+    "exec_id",
+    "last_exec_id",
+    "status",
+    "last_qty",
+    "last_px",
+    "currency",
+    "fee",
+    "fee_currency",
+    "liquidity",
+    "transact_ns",
+    "chain",
+    "withheld",
+]
+METRIC_COLUMNS = [
+    "execution_id",
+    "trade_date",
+    "kind",
+    "bps",
+    "benchmark",
+    "benchmark_ns",
+    "snapshot_id",
+    "quality",
+    "quality_reason",
+]
+SNAPSHOT_COLUMNS = ["snapshot_id", "taken_on", "symbol", "bid", "ask", "bid_size", "ask_size", "at_ns"]
+PENDING_COLUMNS = [
+    "report_id",
+    "content",
+    "trade_date",
+    "venue",
+    "reason",
+    "reference_kind",
+    "reference",
+    "correlation_id",
+    "since_ns",
+]
+EVENT_COLUMNS = ["event_id", "event_type", "key", "body"]
+DEAD_LETTER_COLUMNS = [
+    "dead_letter_id",
+    "source",
+    "feed",
+    "reason",
+    "field",
+    "value",
+    "rule",
+    "remedy",
+    "raw",
+    "received_ns",
+]
+_REPORT_FIELDS = FILL_COLUMNS[:-3]
+
+
+def order_row(i: OrderIntent) -> Row:
+    """Give the row of ``orders``."""
+    return (
+        i.correlation_id, i.msg_id, i.action, i.orig_msg_id, i.venue, i.account, i.symbol, i.side, i.order_qty,
+        i.limit_price, i.decision_price, i.currency, i.routed_ns, i.venue_order_id,
+    )  # fmt: skip
+
+
+def fill_row(captured: Captured) -> Row:
+    """Give the row of ``fills``."""
+    r = captured.report
+    return (
+        r.report_id, r.content, r.venue, r.account, r.symbol, r.trade_date, r.exec_id, r.kind, r.exec_ref_id,
+        r.cl_ord_id, r.venue_order_id, r.correlation_id, r.side, r.last_qty, r.last_px, r.cum_qty,
+        r.leaves_qty, r.avg_px, r.currency, r.fee, r.fee_currency, r.liquidity, r.transact_ns,
+        captured.feed, captured.raw, captured.received_ns,
+    )  # fmt: skip
+
+
+def execution_row(
+    e: Execution, chain: tuple[str, ...] | None = None, withheld: tuple[str, ...] | None = None
+) -> Row:
+    """Give the row of ``executions``."""
+    return (
+        e.execution_id, e.correlation_id, e.msg_id, e.venue, e.account, e.symbol, e.side, e.trade_date,
+        e.exec_id, e.last_exec_id, e.status, e.last_qty, e.last_px, e.currency, e.fee, e.fee_currency,
+        e.liquidity, e.transact_ns, chain, withheld or None,
+    )  # fmt: skip
+
+
+def metric_row(m: SlippageMetric) -> Row:
+    """Give the row of ``slippage_metrics``."""
+    return (
+        m.execution_id, m.trade_date, m.kind, m.bps, m.benchmark, m.benchmark_ns, m.snapshot_id, m.quality,
+        m.quality_reason,
+    )  # fmt: skip
+
+
+def snapshot_row(s: Snapshot) -> Row:
+    """Give the row of ``benchmark_snapshots``."""
+    return (s.snapshot_id, utc_date(s.at_ns), s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns)
+
+
+def pending_row(pending: PendingFill) -> Row:
+    """Give the row of ``fills_pending``."""
+    report = pending.captured.report
+    venue, reference_kind, reference = reference_of(report)
+    return (
+        report.report_id, report.content, report.trade_date, venue, pending.reason, reference_kind, reference,
+        pending.correlation_id, pending.captured.received_ns,
+    )  # fmt: skip
+
+
+def event_row(event: AuditEvent) -> Row:
+    """Give the row of ``audit_events``."""
+    return (event.event_id, event.event_type, event.key, event.body)
+
+
+def dead_letter_row(letter: DeadLetter) -> Row:
+    """Give the row of ``dead_letters``."""
+    d = letter.defect
+    return (
+        letter.dead_letter_id, letter.source, letter.feed, d.reason, d.field, d.value, d.rule, d.remedy,
+        letter.raw, letter.received_ns,
+    )  # fmt: skip
+
+
+def read_intent(row: Mapping[str, Any]) -> OrderIntent:
+    """Read a row of ``orders``."""
+    values = {name: row[name] for name in ORDER_COLUMNS}
+    return OrderIntent(**{**values, "action": Action(values["action"]), "side": Side(values["side"])})
+
+
+def read_report(row: Mapping[str, Any]) -> FillReport:
+    """Read the report of a row of ``fills``."""
+    values = {name: row[name] for name in _REPORT_FIELDS}
+    values["report_id"] = values["report_id"].hex
+    values["content"] = values["content"].hex
+    values["kind"] = ReportKind(values["kind"])
+    values["side"] = Side(values["side"])
+    if values["liquidity"] is not None:
+        values["liquidity"] = Liquidity(values["liquidity"])
+    return FillReport(**values)
+
+
+def read_captured(row: Mapping[str, Any]) -> Captured:
+    """Read a row of ``fills``."""
+    return Captured(read_report(row), row["feed"], row["raw"], row["received_ns"])
+
+
+def read_execution(row: Mapping[str, Any]) -> Execution:
+    """Read a row of ``executions``."""
+    values = {name: row[name] for name in EXECUTION_COLUMNS[:-2]}
+    values["execution_id"] = values["execution_id"].hex
+    values["side"] = Side(values["side"])
+    values["status"] = ExecutionStatus(values["status"])
+    if values["liquidity"] is not None:
+        values["liquidity"] = Liquidity(values["liquidity"])
+    return Execution(**values)
+
+
+def read_metric(row: Mapping[str, Any]) -> SlippageMetric:
+    """Read a row of ``slippage_metrics``."""
+    values = {name: row[name] for name in METRIC_COLUMNS}
+    values["execution_id"] = values["execution_id"].hex
+    values["kind"] = BenchmarkKind(values["kind"])
+    values["quality"] = Quality(values["quality"])
+    return SlippageMetric(**values)
+
+
+def read_snapshot(row: Mapping[str, Any]) -> Snapshot:
+    """Read a row of ``benchmark_snapshots``."""
+    return Snapshot(
+        row["snapshot_id"],
+        row["symbol"],
+        row["bid"],
+        row["ask"],
+        row["bid_size"],
+        row["ask_size"],
+        row["at_ns"],
+    )

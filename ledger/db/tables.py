@@ -1,0 +1,365 @@
+"""The schema ``execution`` as declared metadata; ``migrations`` must end here (a test compares).
+
+Facts (orders, fills, snapshots, audit events) are only ever inserted. Identities are primary keys: "once" is
+a property of the database. ``*_ns`` columns are UTC nanoseconds; a virtual ``*_at`` beside each is for people.
+Big tables are partitioned by day; ``execution.ensure_partitions`` makes the days.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.types import UserDefinedType
+
+SCHEMA = "execution"
+metadata = MetaData(schema=SCHEMA)
+
+
+class Xid8(UserDefinedType[int]):
+    """Postgres ``xid8``: the 64-bit transaction id that the outbox sweep compares with snapshots."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Name the type."""
+        return "xid8"
+
+
+def _ns(name: str, *, nullable: bool = False) -> list[Column[Any]]:
+    """Nanoseconds, and the same instant as timestamptz to read (computed when read, takes no room)."""
+    shown = {"at_ns": "taken_at"}.get(name, name.removesuffix("_ns") + "_at")
+    return [
+        Column(name, BigInteger, nullable=nullable),
+        Column(
+            shown,
+            DateTime(timezone=True),
+            Computed(f"to_timestamp({name}::double precision / 1e9)", persisted=False),
+        ),
+    ]
+
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("venue", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("orig_msg_id", Text),
+    Column("account", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("order_qty", Numeric, nullable=False),
+    Column("limit_price", Numeric),
+    Column("decision_price", Numeric),
+    Column("currency", Text),
+    *_ns("routed_ns"),
+    Column("venue_order_id", Text),
+    PrimaryKeyConstraint("venue", "msg_id"),
+    Index("orders_correlation", "correlation_id"),
+    Index(
+        "orders_venue_order", "venue", "venue_order_id", postgresql_where=text("venue_order_id IS NOT NULL")
+    ),
+    Index("orders_routed", "routed_ns"),
+    comment="Acknowledged routed messages (order intents): new, replace, cancel.",
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("report_id", Uuid, nullable=False),
+    Column("content", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("exec_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("exec_ref_id", Text),
+    Column("cl_ord_id", Text),
+    Column("venue_order_id", Text),
+    Column("correlation_id", Text),
+    Column("side", Text, nullable=False),
+    Column("last_qty", Numeric, nullable=False),
+    Column("last_px", Numeric, nullable=False),
+    Column("cum_qty", Numeric),
+    Column("leaves_qty", Numeric),
+    Column("avg_px", Numeric),
+    Column("currency", Text),
+    Column("fee", Numeric),
+    Column("fee_currency", Text),
+    Column("liquidity", Text),
+    *_ns("transact_ns"),
+    *_ns("received_ns"),
+    Column("landed_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("feed", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("report_id", "content", "trade_date"),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="Every distinct report of a trade, bust or correct, immutable, with its raw bytes.",
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("execution_id", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("exec_id", Text, nullable=False),
+    Column("last_exec_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("last_qty", Numeric, nullable=False),
+    Column("last_px", Numeric, nullable=False),
+    Column("currency", Text),
+    Column("fee", Numeric),
+    Column("fee_currency", Text),
+    Column("liquidity", Text),
+    *_ns("transact_ns"),
+    Column("chain", ARRAY(Uuid), comment="reports that refer to the fill: corrects, then the bust"),
+    Column("withheld", ARRAY(Uuid), comment="reports whose events wait for the order's hold to end"),
+    PrimaryKeyConstraint("execution_id", "trade_date"),
+    Index("executions_correlation", "correlation_id"),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="Fills tied to their orders, as they stand after every bust and correct.",
+)
+
+slippage_metrics = Table(
+    "slippage_metrics",
+    metadata,
+    Column("execution_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("bps", Numeric),
+    Column("benchmark", Numeric),
+    *_ns("benchmark_ns", nullable=True),
+    Column("snapshot_id", Text),
+    Column("quality", Text, nullable=False),
+    Column("quality_reason", Text),
+    PrimaryKeyConstraint("execution_id", "kind", "trade_date"),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="Slippage of each execution in bps, positive = cost, with the benchmark it was measured against.",
+)
+
+fills_pending = Table(
+    "fills_pending",
+    metadata,
+    Column("report_id", Uuid, nullable=False),
+    Column("content", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("reference_kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("correlation_id", Text),
+    *_ns("since_ns"),
+    PrimaryKeyConstraint("report_id", "content"),
+    Index("fills_pending_reference", "venue", "reference_kind", "reference"),
+    Index("fills_pending_correlation", "correlation_id"),
+    comment="Reports that wait for their intent or for the report they refer to.",
+)
+
+benchmark_snapshots = Table(
+    "benchmark_snapshots",
+    metadata,
+    Column("snapshot_id", Text, nullable=False),
+    Column("taken_on", Date, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("bid", Numeric, nullable=False),
+    Column("ask", Numeric, nullable=False),
+    Column("bid_size", Numeric),
+    Column("ask_size", Numeric),
+    *_ns("at_ns"),
+    PrimaryKeyConstraint("snapshot_id", "taken_on"),
+    Index("benchmark_snapshots_at", "symbol", "at_ns", "snapshot_id"),
+    postgresql_partition_by="RANGE (taken_on)",
+    comment="Best bid and ask of each symbol over time, as the MarketDataAgent gave them.",
+)
+
+breaks = Table(
+    "breaks",
+    metadata,
+    Column("break_id", Uuid, primary_key=True),
+    Column("correlation_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("report_id", Uuid),
+    Column("ours", Text, nullable=False),
+    Column("theirs", Text, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("breaks_correlation", "correlation_id"),
+    comment="Disagreements between reports and orders; an open break holds its order's events.",
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("dead_letter_id", Uuid, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("feed", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    *_ns("received_ns"),
+    Column("replayed_at", DateTime(timezone=True)),
+    Column("replay_outcome", Text),
+    Index("dead_letters_received", "received_ns"),
+    comment="What came in and is no fact, whole, with the reason and the remedy.",
+)
+
+feed_positions = Table(
+    "feed_positions",
+    metadata,
+    Column("feed", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("feed", "stream"),
+    comment="Where each feed stands, written with the rows it stands for.",
+)
+
+feed_counts = Table(
+    "feed_counts",
+    metadata,
+    Column("feed", Text, nullable=False),
+    Column("counted_on", Date, nullable=False, server_default=text("(now() AT TIME ZONE 'UTC')::date")),
+    Column("duplicates", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("feed", "counted_on"),
+    comment="Duplicates recognised, by feed and day, counted in the transaction that recognised them.",
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("position", BigInteger, Identity(always=True, cache=1000), nullable=False),
+    Column("recorded_on", Date, nullable=False, server_default=text("(now() AT TIME ZONE 'UTC')::date")),
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("event_id", Uuid, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("position", "recorded_on"),
+    Index("audit_events_outbox", "xid", "position"),
+    postgresql_partition_by="RANGE (recorded_on)",
+    comment="Every decision, as the bytes that are published: the outbox and the audit trail.",
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("tree_size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="Signed tree heads over the audit events.",
+)
+
+publish_cursors = Table(
+    "publish_cursors",
+    metadata,
+    Column("publisher", Text, primary_key=True),
+    Column("incarnation", Text, nullable=False),
+    Column("xid", Xid8, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column(
+        "tails", Text, nullable=False, comment="JSON: topic/partition -> next offset to read at a restart"
+    ),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="How far the outbox is published, and from where to read the topics' tails after a crash.",
+)
+
+halts = Table(
+    "halts",
+    metadata,
+    Column("halt_id", Uuid, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("halted_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("halted_by", Text, nullable=False),
+    Column("resumed_at", DateTime(timezone=True)),
+    Column("resumed_by", Text),
+    comment="Venues that are halted or were.",
+)
+
+provisional_hedges = Table(
+    "provisional_hedges",
+    metadata,
+    Column("hedge_id", Uuid, primary_key=True),
+    Column("correlation_id", Text, nullable=False),
+    Column("quantity", Numeric, nullable=False),
+    Column("price", Numeric, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("settled_at", DateTime(timezone=True)),
+    comment="Hedges asked for on an estimated fill, and what became of them.",
+)
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("object_key", Text, nullable=False),
+    Column("object_version", Text, nullable=False),
+    Column("record_class", Text, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("row_count", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("retain_until", DateTime(timezone=True), nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("verified_at", DateTime(timezone=True)),
+    Column("legal_hold", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("object_key", "object_version"),
+    comment="Manifest of the encrypted retention archives.",
+)
+
+executions_derived = Table(
+    "executions_derived",
+    metadata,
+    Column("trade_date", Date, primary_key=True),
+    Column("derived_digest", Text, nullable=False),
+    Column("live_digest", Text, nullable=False),
+    Column("execution_count", BigInteger, nullable=False),
+    Column("difference_count", BigInteger, nullable=False),
+    Column("differences", Text, nullable=False, comment="JSON sample of the executions that differ"),
+    Column("high_water", BigInteger, nullable=False, comment="received_ns up to which reports were read"),
+    Column("derived_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="The day's executions derived again from the landed reports, compared with the live rows.",
+)
+
+PARTITIONED = {
+    "fills": "trade_date",
+    "executions": "trade_date",
+    "slippage_metrics": "trade_date",
+    "benchmark_snapshots": "taken_on",
+    "audit_events": "recorded_on",
+}

@@ -1,0 +1,116 @@
+"""What feeds hand over, and the one bounded queue they hand it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger.domain.errors import Defect
+from ledger.domain.records import Position
+from streaming.errors import InboxFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class ArrivalKind(StrEnum):
+    """What the bytes are meant to be."""
+
+    REPORT = "report"
+    INTENT = "intent"
+    SNAPSHOT = "snapshot"
+
+
+class DeadLettered(msgspec.Struct, frozen=True):
+    """One dead letter of an arrival, for an answer that names it."""
+
+    dead_letter_id: str
+    defect: Defect
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an arrival became, once its transaction has committed."""
+
+    landed: int
+    duplicates: int
+    pending: int
+    dead_letters: tuple[DeadLettered, ...]
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One message as it came. Nothing about it is acknowledged before ``done`` is called.
+
+    ``defect`` is set where the feed itself found that the message cannot be a fact (a topic version it does
+    not know): the bytes go to the dead letters. ``done`` is called in the event loop after the commit.
+    """
+
+    feed: str
+    venue: str | None
+    kind: ArrivalKind
+    raw: bytes
+    received_ns: int
+    position: Position | None = None
+    defect: Defect | None = None
+    done: Callable[[Outcome], None] | None = None
+
+
+class Inbox:
+    """Arrivals in order, bounded in number and bytes: a full inbox is back-pressure on every feed."""
+
+    def __init__(self, max_arrivals: int = 20_000, max_bytes: int = 64 << 20) -> None:
+        self._arrivals: deque[Arrival] = deque()
+        self._bytes = 0
+        self._max_arrivals = max_arrivals
+        self._max_bytes = max_bytes
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether feeds must hold back."""
+        return len(self._arrivals) >= self._max_arrivals or self._bytes >= self._max_bytes
+
+    def oldest_ns(self) -> int | None:
+        """When the arrival that has waited longest was received."""
+        return self._arrivals[0].received_ns if self._arrivals else None
+
+    async def put(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over, waiting for room: a stream feed stops reading its socket meanwhile."""
+        while self.is_full:
+            self._room.clear()
+            await self._room.wait()
+        self._append(arrivals)
+
+    def put_now(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over or raise ``InboxFullError``: a REST caller is told to come back."""
+        if self.is_full:
+            raise InboxFullError(retry_after=1.0)
+        self._append(arrivals)
+
+    async def take(self, limit: int) -> list[Arrival]:
+        """Take what is there, at most ``limit``; wait while there is nothing."""
+        while not self._arrivals:
+            self._filled.clear()
+            await self._filled.wait()
+        if len(self._arrivals) <= limit:
+            taken = list(self._arrivals)
+            self._arrivals.clear()
+        else:
+            taken = [self._arrivals.popleft() for _ in range(limit)]
+        self._bytes -= sum(len(arrival.raw) for arrival in taken)
+        if not self.is_full:
+            self._room.set()
+        return taken
+
+    def _append(self, arrivals: Sequence[Arrival]) -> None:
+        self._arrivals.extend(arrivals)
+        self._bytes += sum(len(arrival.raw) for arrival in arrivals)
+        self._filled.set()

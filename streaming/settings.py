@@ -1,0 +1,159 @@
+"""Settings of the streaming process: environment variables or one TOML file, checked before anything starts.
+
+``EXECUTION_AGENT_CONFIG`` names the TOML file; any setting may come from the environment instead, which wins
+(``EXECUTION_AGENT_POSTGRES_URL``, nested with ``__``: ``EXECUTION_AGENT_KAFKA__BOOTSTRAP``).
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from streaming.errors import SettingsError
+
+PREFIX = "EXECUTION_AGENT_"
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FixFeedSettings(_Part):
+    """A FIX drop copy session, which we initiate."""
+
+    kind: Literal["fix"] = "fix"
+    host: str
+    port: int = Field(gt=0, lt=65536)
+    sender_comp_id: str
+    target_comp_id: str
+    begin_string: Literal["FIX.4.4"] = "FIX.4.4"
+    heartbeat_seconds: int = Field(default=10, ge=1, le=3600)
+    reconnect_seconds: int = Field(default=1, ge=1, le=3600)
+    store: Path = Field(description="folder of the session's message store; keep it between starts")
+    tls: bool = False
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+class WebSocketFeedSettings(_Part):
+    """A venue's WebSocket, which we connect to."""
+
+    kind: Literal["websocket"] = "websocket"
+    url: str = Field(pattern=r"^wss?://")
+    silence_seconds: float = Field(default=5.0, gt=0, description="no frame for so long: connect again")
+    reconnect_max_seconds: float = Field(default=5.0, gt=0)
+
+
+class RestFeedSettings(_Part):
+    """A venue that calls us; any of ``secrets`` may sign (two during a rotation)."""
+
+    kind: Literal["rest"] = "rest"
+    secrets: list[SecretStr] = Field(min_length=1, description="Standard Webhooks secrets, whsec_…")
+
+
+FeedSettings = Annotated[
+    FixFeedSettings | WebSocketFeedSettings | RestFeedSettings, Field(discriminator="kind")
+]
+
+
+class VenueSettings(_Part):
+    """One venue: the format it speaks and how it reaches us."""
+
+    format: Literal["fix44", "canonical"]
+    feed: FeedSettings
+
+
+class KafkaSettings(_Part):
+    """The broker, and the topics' common prefix (none in production)."""
+
+    bootstrap: str
+    topic_prefix: str = ""
+    partitions: int = Field(default=3, ge=1, le=256)
+    transactional_id: str = "execution-agent.publisher"
+    options: dict[str, str] = Field(default_factory=dict, description="passed to librdkafka as they are")
+
+
+class HttpSettings(_Part):
+    """Where REST callbacks, /healthz, /readyz and /metrics are served."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, lt=65536)
+    body_limit: int = Field(default=1 << 20, gt=0, description="bytes of a callback's body")
+    timestamp_tolerance_seconds: int = Field(default=300, gt=0)
+
+
+class Settings(BaseSettings):
+    """All of it. Unknown names are refused: a misspelt setting is not a default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+    )
+
+    postgres_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    redis_url: SecretStr = Field(description="redis://[:password@]host:port/db")
+    kafka: KafkaSettings
+    http: HttpSettings = HttpSettings()
+    venues: dict[str, VenueSettings] = Field(min_length=1)
+    writer: str = Field(default="execution-agent", description="name of the lease: one process a name writes")
+    source: str = Field(default="spiffe://dynamic.capital/agent/execution", description="ce_source of events")
+    stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
+    batch_limit: int = Field(default=1000, ge=1, le=10_000)
+    inbox_limit: int = Field(default=20_000, ge=100)
+    fill_deadline_seconds: float = Field(
+        default=30.0, gt=0, description="in-flight order: fill expected by then"
+    )
+    refill_hours: float = Field(
+        default=24.0, gt=0, description="how much a broker that lost its topics is refilled with"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(CONFIG_VARIABLE)
+        if path is None:
+            return (init_settings, env_settings)
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(path)))
+
+
+def load_settings() -> Settings:
+    """Read the settings in force; raises ``SettingsError`` with one line that names what is wrong."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    if path is not None and not Path(path).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE}={path}: no such file")
+    try:
+        return Settings()  # type: ignore[call-arg]  # the values come from the sources
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        variable = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(
+            f"setting {name}: {first['msg']} (set it in the TOML file or as {variable})"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def masked(settings: Settings) -> dict[str, object]:
+    """Give the settings in force as plain values, every secret as ``**********``."""
+    dumped: dict[str, object] = settings.model_dump(mode="json")
+    return dumped
