@@ -1,0 +1,271 @@
+"""The WebSocket venue: sequenced frames from wherever the client says it goes on (docs/formats.md).
+
+A frame counts as delivered when the pong to a ping that was sent after it is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from simulator.fix_acceptor import server_context
+
+if TYPE_CHECKING:
+    from simulator.config import VenueConfig
+    from simulator.journal import Journal
+    from simulator.records import Message, ReportRow
+    from simulator.venue import Delivery
+
+HEARTBEAT = 1.0
+PING_EVERY = 0.25
+REPORTS_A_FRAME = 20
+RECENT = 5_000  # frames kept in memory; older ones come from the journal
+PIECE = 500
+SUBSCRIBE_WITHIN = 10.0
+
+
+class Ask(msgspec.Struct):
+    """What a client may say."""
+
+    op: str
+    from_sequence: int
+    to_sequence: int = 0
+    channel: str = "executions"
+
+
+def frame(message: Message, *, replay: bool) -> bytes:
+    """A message on the wire; one without a sequence is malformed and belongs to no sequence."""
+    sequence = b"" if message.sequence is None else b'"sequence":%d,' % message.sequence
+    mark = b'"replay":true,' if replay else b""
+    return b'{"channel":"executions",%s%s"data":[%s]}' % (sequence, mark, b",".join(message.payloads))
+
+
+class Subscription:
+    """One connected client: where it stands, and what it was sent but has not ponged yet."""
+
+    def __init__(self, socket: ServerConnection, cursor: int) -> None:
+        self.socket = socket
+        self.cursor = cursor
+        self.ponged: list[tuple[int, tuple[int, ...]]] = []
+        self.sending = asyncio.Lock()  # a piece of frames and the ping behind it stay together
+        self.wake = asyncio.Event()
+
+
+class WebSocketVenue:
+    """A venue that streams over WebSocket."""
+
+    kind = "websocket"
+
+    def __init__(self, config: VenueConfig, journal: Journal) -> None:
+        self.name = config.name
+        self._config = config
+        self._journal = journal
+        self._state = journal.session(config.name)
+        self._undelivered: set[int] = set()
+        self._extras: dict[int, Message] = {}  # malformed ones that wait for a client
+        self._recent: OrderedDict[int, Message] = OrderedDict()
+        self._lost: set[int] = set()
+        self._clients: set[Subscription] = set()
+        for message_id, sequence, _, _ in journal.undelivered(config.name):
+            self._undelivered.add(message_id)
+            if sequence is None:
+                self._extras[message_id] = journal.message(message_id)
+        self._server: Server | None = None
+        self._port = config.port
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen."""
+        context = server_context(self._config)
+        self._server = await serve(
+            self._serve, self._config.host, self._config.port, ssl=context, compression=None, max_size=1 << 16
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+
+    def take(self, deliveries: list[Delivery]) -> None:
+        """Put reports into frames: those that go wrong get one of their own."""
+        ordinary: list[ReportRow] = []
+        for delivery in deliveries:
+            if not delivery.fault:
+                ordinary.append(delivery.row)
+                if len(ordinary) < REPORTS_A_FRAME:
+                    continue
+            self._frame("", ordinary)
+            ordinary = []
+            if delivery.fault:
+                self._frame(delivery.fault, [delivery.row])
+        self._frame("", ordinary)
+
+    def _frame(self, fault: str, rows: list[ReportRow]) -> None:
+        if not rows:
+            return
+        if fault.startswith("malformed"):
+            extra = self._journal.add_message(self._state, None, fault, rows)
+            self._extras[extra.id] = extra
+            self._undelivered.add(extra.id)
+            return
+        sequence, self._state.next_out = self._state.next_out, self._state.next_out + 1
+        self._journal.keep_session(self._state)
+        message = self._journal.add_message(self._state, sequence, fault, rows)
+        self._undelivered.add(message.id)
+        self._recent[sequence] = message
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        if fault == "lost" and self._clients:
+            self._lost.add(sequence)
+
+    def release(self) -> None:
+        """Let every client's sender look."""
+        for client in self._clients:
+            client.wake.set()
+
+    def drop(self) -> bool:
+        """Close the connections after what was sent is ponged."""
+        for client in self._clients:
+            self._later(self._drop(client))
+        return bool(self._clients)
+
+    async def _drop(self, client: Subscription) -> None:
+        async with client.sending:  # nothing is sent behind the last ping
+            with suppress(ConnectionClosed):
+                await self._flush(client)
+            await client.socket.close(1012, "the venue restarts")
+
+    def resend_stale(self) -> bool:
+        """There is no session layer that would discard it."""
+        return False
+
+    @property
+    def connected(self) -> bool:
+        """A client has subscribed."""
+        return bool(self._clients)
+
+    @property
+    def outstanding(self) -> int:
+        """Frames without a pong."""
+        return len(self._undelivered)
+
+    @property
+    def address(self) -> str:
+        """The URL for the client."""
+        scheme = "wss" if self._config.tls_certificate else "ws"
+        return f"{scheme}://{self._config.host}:{self._port}"
+
+    async def stop(self) -> None:
+        """Close with 1001 (going away)."""
+        for task in self._background:
+            task.cancel()
+        if self._server:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(SUBSCRIBE_WITHIN):
+                ask = await self._asked(socket)
+            if ask is None or ask.op != "subscribe" or ask.channel != "executions" or ask.from_sequence < 1:
+                await socket.close(
+                    1008, 'expected {"op": "subscribe", "channel": "executions", "from_sequence": n >= 1}'
+                )
+                return
+            client = Subscription(socket, ask.from_sequence)
+            self._clients.add(client)
+            tasks = [asyncio.create_task(work(client)) for work in (self._send, self._beat, self._ping)]
+            try:
+                while True:
+                    ask = await self._asked(socket)
+                    if ask is None or ask.op != "replay":
+                        await socket.close(
+                            1008, 'expected {"op": "replay", "from_sequence": a, "to_sequence": b}'
+                        )
+                        return
+                    await self._replay(client, ask.from_sequence, ask.to_sequence)
+            finally:
+                self._clients.discard(client)
+                for task in tasks:
+                    task.cancel()
+
+    async def _asked(self, socket: ServerConnection) -> Ask | None:
+        try:
+            return msgspec.json.decode(await socket.recv(), type=Ask)
+        except msgspec.DecodeError:
+            return None
+
+    async def _send(self, client: Subscription) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                async with client.sending:
+                    await self._send_what_is_due(client)
+                if client.cursor >= self._state.next_out and not self._extras:
+                    client.wake.clear()
+                    await client.wake.wait()
+
+    async def _send_what_is_due(self, client: Subscription) -> None:
+        while self._extras:
+            _, extra = self._extras.popitem()
+            client.ponged.append((extra.id, extra.reports))
+            try:
+                await client.socket.send(frame(extra, replay=False), text=True)
+            except ConnectionClosed:
+                self._extras[extra.id] = extra
+                raise
+        last = min(client.cursor + PIECE, self._state.next_out) - 1
+        for message in self._messages(client.cursor, last):
+            assert message.sequence is not None
+            client.cursor = message.sequence + 1
+            if message.sequence in self._lost:
+                self._lost.discard(message.sequence)
+                continue
+            client.ponged.append((message.id, message.reports))
+            await client.socket.send(frame(message, replay=False), text=True)
+
+    def _messages(self, first: int, last: int) -> list[Message]:
+        if first > last:
+            return []
+        if first in self._recent:
+            return [self._recent[sequence] for sequence in range(first, last + 1)]
+        return self._journal.messages(self._state, first, last)
+
+    async def _replay(self, client: Subscription, first: int, last: int) -> None:
+        last = min(last, self._state.next_out - 1)
+        async with client.sending:
+            while first <= last:
+                for message in self._messages(first, min(first + PIECE - 1, last)):
+                    client.ponged.append((message.id, message.reports))
+                    await client.socket.send(frame(message, replay=True), text=True)
+                first += PIECE
+
+    async def _beat(self, client: Subscription) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(HEARTBEAT)
+                async with client.sending:
+                    beat = b'{"channel":"heartbeat","last_sequence":%d}' % (client.cursor - 1)
+                    await client.socket.send(beat, text=True)
+
+    async def _ping(self, client: Subscription) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(PING_EVERY)
+                await self._flush(client)
+
+    async def _flush(self, client: Subscription) -> None:
+        # every frame noted so far was handed to the socket before this ping, or is being handed over now
+        sent, client.ponged = client.ponged, []
+        if not sent:
+            return
+        await (await client.socket.ping())
+        for message_id, reports in sent:
+            self._undelivered.discard(message_id)
+            self._journal.delivered(message_id, reports)
+
+    def _later(self, work: asyncio.Future[None] | object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
