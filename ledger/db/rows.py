@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ledger.domain.book import reference_of
-from ledger.domain.decision import PendingFill
 from ledger.domain.records import (
     Action,
     AuditEvent,
@@ -27,6 +26,8 @@ from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ledger.domain.decision import PendingFill
 
 Row = tuple[Any, ...]
 

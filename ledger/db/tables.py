@@ -1,7 +1,8 @@
 """The schema ``execution`` as declared metadata; ``migrations`` must end here (a test compares).
 
 Facts (orders, fills, snapshots, audit events) are only ever inserted. Identities are primary keys: "once" is
-a property of the database. ``*_ns`` columns are UTC nanoseconds; a virtual ``*_at`` beside each is for people.
+a property of the database. ``*_ns`` columns are UTC nanoseconds; a virtual ``*_at`` beside each is for
+people.
 Big tables are partitioned by day; ``execution.ensure_partitions`` makes the days.
 """
 

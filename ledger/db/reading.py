@@ -1,0 +1,136 @@
+"""What the book must know before a batch can be decided, read from Postgres in a few set-wise queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from ledger.db import rows
+from ledger.db.errors import LedgerUnavailableError
+from ledger.db.sql import load_queries
+from ledger.domain.book import Book, Missing, Reference, reference_of
+from ledger.domain.order import OrderState, settle_whole
+from ledger.domain.records import Position, SlippageMetric, Snapshot
+from ledger.domain.snapshots import SnapshotBook
+from ledger.domain.times import utc_date
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ledger.domain.decide import Fact
+
+_SQL = load_queries("reading")
+_METRIC_ORDER = attrgetter("kind")
+_WINDOW_NS = 120 * 1_000_000_000  # two minutes of snapshots are enough for fills that come in time
+
+
+class Reader:
+    """Reads on the connection it is given; one task at a time."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        self._connection = connection
+
+    async def open_book(self, now_ns: int) -> Book:
+        """Give an empty book with the last two minutes of snapshots; what is older is fetched when asked for."""
+        since = now_ns - _WINDOW_NS
+        snapshots = SnapshotBook(covered_from=since)
+        found = await self._fetch("recent_snapshots", since, utc_date(since))
+        snapshots.add(rows.read_snapshot(row) for row in found)
+        return Book(snapshots)
+
+    async def positions(self) -> dict[tuple[str, str], Position]:
+        """Give every feed's position by (feed, stream)."""
+        found = await self._fetch("positions")
+        return {
+            (r["feed"], r["stream"]): Position(r["feed"], r["stream"], r["incarnation"], r["position"])
+            for r in found
+        }
+
+    async def complete(self, book: Book, facts: Sequence[Fact]) -> Sequence[Fact]:
+        """Load into the book what deciding ``facts`` needs; give the facts less those known to be duplicates.
+
+        Only old snapshots are left out: they are the one kind of fact that the book does not remember.
+        """
+        missing = book.missing(facts)
+        if missing.correlation_ids or missing.references:
+            await self._load(book, missing)
+        uncovered = book.uncovered(facts)
+        if uncovered:
+            await self._anchor(book, sorted(uncovered))
+        if missing.snapshots:
+            known = await self._fetch("known_snapshots", [s[0] for s in missing.snapshots])
+            ids = {row["snapshot_id"] for row in known}
+            return [f for f in facts if not (isinstance(f, Snapshot) and f.snapshot_id in ids)]
+        return facts
+
+    async def known_dead_letters(self, ids: Sequence[str]) -> set[str]:
+        """Tell which dead letters are kept already."""
+        return {row[0].hex for row in await self._fetch("known_dead_letters", ids)}
+
+    async def _load(self, book: Book, missing: Missing) -> None:
+        references = sorted(missing.references)
+        columns = [list(column) for column in zip(*references, strict=True)] or [[], [], []]
+        wanted = set(missing.correlation_ids)
+        if references:
+            wanted.update(row[0] for row in await self._fetch("owners", *columns))
+        wanted -= book.orders.keys()
+        if wanted:
+            for order in await self._orders(sorted(wanted)):
+                book.put_order(order)
+        if references:
+            waiting: dict[Reference, list[Any]] = defaultdict(list)
+            for row in await self._fetch("pending", *columns):
+                captured = rows.read_captured(row)
+                waiting[reference_of(captured.report)].append(captured)
+            for reference, held in waiting.items():
+                book.put_pending(reference, held)
+
+    async def _orders(self, correlation_ids: Sequence[str]) -> list[OrderState]:
+        orders: dict[str, OrderState] = {}
+        for row in await self._fetch("orders", correlation_ids):
+            intent = rows.read_intent(row)
+            orders.setdefault(intent.correlation_id, OrderState(intent.correlation_id)).add_intent(intent)
+        owner: dict[str, OrderState] = {}
+        withheld: dict[str, list[str]] = defaultdict(list)
+        for row in await self._fetch("executions", list(orders)):
+            for report_id in (row["execution_id"], *(row["chain"] or ())):
+                owner[report_id.hex] = orders[row["correlation_id"]]
+            withheld[row["correlation_id"]] += [report_id.hex for report_id in row["withheld"] or ()]
+        for row in await self._fetch("waiting_references", list(orders)):
+            owner[row["report_id"].hex] = orders[row["correlation_id"]]
+        if owner:
+            await self._add_reports(owner)
+        for order in orders.values():
+            settle_whole(order)
+            order.withheld = frozenset(withheld[order.correlation_id])
+        return list(orders.values())
+
+    async def _add_reports(self, owner: dict[str, OrderState]) -> None:
+        for row in await self._fetch("reports", list(owner)):
+            report = rows.read_report(row)
+            order = owner[report.report_id]
+            if not order.has(report):
+                order.add_report(report)
+        metrics: dict[str, list[SlippageMetric]] = defaultdict(list)
+        for row in await self._fetch("metrics", list(owner)):
+            metrics[row["execution_id"].hex].append(rows.read_metric(row))
+        for execution_id, found in metrics.items():
+            owner[execution_id].metrics[execution_id] = tuple(sorted(found, key=_METRIC_ORDER))
+
+    async def _anchor(self, book: Book, wanted: Sequence[tuple[str, int]]) -> None:
+        symbols, times = [w[0] for w in wanted], [w[1] for w in wanted]
+        for row in await self._fetch("snapshots_at", symbols, times):
+            snapshot = rows.read_snapshot(row) if row["snapshot_id"] is not None else None
+            book.snapshots.anchor(row["wanted_symbol"], row["wanted_ns"], snapshot)
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        try:
+            found: list[Any] = await self._connection.fetch(_SQL[query], *arguments)
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise LedgerUnavailableError(f"the ledger cannot be read: {error}") from error
+        except asyncpg.OperatorInterventionError as error:
+            raise LedgerUnavailableError(f"Postgres cannot answer now: {error}") from error
+        return found

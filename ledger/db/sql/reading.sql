@@ -1,0 +1,54 @@
+-- What the book asks for. No trade date is known: an order may span days.
+
+-- name: owners
+SELECT DISTINCT o.correlation_id
+FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
+JOIN execution.orders o
+  ON o.venue = r.venue
+ AND ((r.kind = 'c' AND o.msg_id = r.reference) OR (r.kind = 'v' AND o.venue_order_id = r.reference))
+
+-- name: orders
+SELECT * FROM execution.orders WHERE correlation_id = ANY($1::text[])
+
+-- name: executions
+SELECT * FROM execution.executions WHERE correlation_id = ANY($1::text[])
+
+-- name: waiting_references
+SELECT correlation_id, report_id FROM execution.fills_pending
+WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
+
+-- name: reports
+SELECT * FROM execution.fills WHERE report_id = ANY($1::uuid[])
+
+-- name: metrics
+SELECT * FROM execution.slippage_metrics WHERE execution_id = ANY($1::uuid[])
+
+-- name: pending
+SELECT f.*
+FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
+JOIN execution.fills_pending p
+  ON p.venue = r.venue AND p.reference_kind = r.kind AND p.reference = r.reference
+ AND p.reason = 'awaiting_intent'
+JOIN execution.fills f ON f.report_id = p.report_id AND f.content = p.content
+
+-- name: known_snapshots
+SELECT snapshot_id FROM execution.benchmark_snapshots WHERE snapshot_id = ANY($1::text[])
+
+-- name: known_dead_letters
+SELECT dead_letter_id FROM execution.dead_letters WHERE dead_letter_id = ANY($1::uuid[])
+
+-- name: snapshots_at
+SELECT w.symbol AS wanted_symbol, w.at_ns AS wanted_ns, s.*
+FROM unnest($1::text[], $2::bigint[]) AS w(symbol, at_ns)
+LEFT JOIN LATERAL (
+    SELECT * FROM execution.benchmark_snapshots b
+    WHERE b.symbol = w.symbol AND b.at_ns <= w.at_ns
+    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    LIMIT 1
+) s ON true
+
+-- name: recent_snapshots
+SELECT * FROM execution.benchmark_snapshots WHERE at_ns >= $1 AND taken_on >= $2 ORDER BY at_ns
+
+-- name: positions
+SELECT feed, stream, incarnation, position FROM execution.feed_positions

@@ -1,0 +1,174 @@
+"""From arrivals to facts: reports by the venue's format, intents and snapshots by ours, the rest dead letters."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger.domain.errors import Defect, DefectError, defect_error
+from ledger.domain.identity import dead_letter_id
+from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
+from ledger.domain.records import Action, Captured, DeadLetter, OrderIntent, Side, Snapshot
+from ledger.domain.times import parse_utc
+from streaming.arrivals import Arrival, ArrivalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ledger.domain.decide import Fact
+    from streaming.venues.decoded import Decoder
+
+_TEXT_LIMIT = 256
+_Number = Decimal | str | None
+
+
+class _IntentMessage(msgspec.Struct):
+    correlation_id: str
+    msg_id: str
+    action: Action
+    venue: str
+    account: str
+    symbol: str
+    side: Side
+    order_qty: Decimal | str
+    routed_at: str
+    orig_msg_id: str | None = None
+    limit_price: _Number = None
+    decision_price: _Number = None
+    currency: str | None = None
+    venue_order_id: str | None = None
+
+
+class _SnapshotMessage(msgspec.Struct):
+    snapshot_id: str
+    symbol: str
+    bid: Decimal | str
+    ask: Decimal | str
+    at: str
+    bid_size: _Number = None
+    ask_size: _Number = None
+
+
+_intents = msgspec.json.Decoder(_IntentMessage)
+_snapshots = msgspec.json.Decoder(_SnapshotMessage)
+
+
+class Decoding(msgspec.Struct):
+    """What one arrival holds."""
+
+    facts: list[Fact]
+    others: dict[str, int]
+
+
+def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decoding:
+    """Read an arrival; what cannot be read is a dead letter among the facts. Never raises."""
+    if arrival.defect is not None:
+        return Decoding([_dead(arrival, arrival.defect, arrival.raw)], {})
+    if arrival.kind is ArrivalKind.REPORT:
+        assert arrival.venue is not None, "a report comes from a venue"
+        decoded = decoders[arrival.venue](arrival.venue, arrival.raw)
+        facts: list[Fact] = [
+            Captured(report, arrival.feed, raw, arrival.received_ns) for report, raw in decoded.reports
+        ]
+        facts += [_dead(arrival, defect, raw) for defect, raw in decoded.defects]
+        return Decoding(facts, decoded.others)
+    try:
+        fact = (
+            decode_intent(arrival.raw) if arrival.kind is ArrivalKind.INTENT else decode_snapshot(arrival.raw)
+        )
+    except DefectError as error:
+        return Decoding([_dead(arrival, error.defect, arrival.raw)], {})
+    return Decoding([fact], {})
+
+
+def decode_intent(raw: bytes) -> OrderIntent:
+    """Read a value of ``order.intent.route.v1``. Raises ``DefectError``."""
+    try:
+        m = _intents.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _malformed(error, raw) from None
+    for field in ("correlation_id", "msg_id", "venue", "account", "symbol"):
+        _check_text(field, getattr(m, field))
+    for field in ("orig_msg_id", "currency", "venue_order_id"):
+        if getattr(m, field) is not None:
+            _check_text(field, getattr(m, field))
+    if m.action is not Action.NEW and m.orig_msg_id is None:
+        raise defect_error(
+            "missing_field",
+            "orig_msg_id",
+            "",
+            f"a {m.action} names the message it acts on",
+            "Route it again.",
+        )
+    return OrderIntent(
+        m.correlation_id,
+        m.msg_id,
+        m.action,
+        m.orig_msg_id,
+        m.venue,
+        m.account,
+        m.symbol,
+        m.side,
+        parse_positive("order_qty", m.order_qty),
+        None if m.limit_price is None else parse_positive("limit_price", m.limit_price),
+        None if m.decision_price is None else parse_positive("decision_price", m.decision_price),
+        m.currency,
+        parse_utc("routed_at", m.routed_at),
+        m.venue_order_id,
+    )
+
+
+def decode_snapshot(raw: bytes) -> Snapshot:
+    """Read a value of ``market.data.snapshot.v1``. Raises ``DefectError``."""
+    try:
+        m = _snapshots.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _malformed(error, raw) from None
+    _check_text("snapshot_id", m.snapshot_id)
+    _check_text("symbol", m.symbol)
+    bid, ask = parse_positive("bid", m.bid), parse_positive("ask", m.ask)
+    if bid > ask:
+        raise defect_error("crossed", "bid", str(bid), f"bid must not exceed ask ({ask})", "Send it again.")
+    return Snapshot(
+        m.snapshot_id,
+        m.symbol,
+        bid,
+        ask,
+        _size("bid_size", m.bid_size),
+        _size("ask_size", m.ask_size),
+        parse_utc("at", m.at),
+    )
+
+
+def _size(field: str, value: _Number) -> Decimal | None:
+    if value is None:
+        return None
+    number = parse_decimal(field, value)
+    if number < ZERO:
+        raise defect_error("negative", field, str(number), "a size is not negative", "Send it again.")
+    return number
+
+
+def _check_text(field: str, value: str) -> None:
+    if not value or len(value) > _TEXT_LIMIT or not value.isprintable():
+        raise defect_error(
+            "bad_text",
+            field,
+            value,
+            f"1 to {_TEXT_LIMIT} printable characters are required",
+            "Send it again.",
+        )
+
+
+def _malformed(error: Exception, raw: bytes) -> DefectError:
+    shown = raw[:80].decode("utf-8", "replace")
+    return defect_error(
+        "malformed", "value", shown, f"JSON as in docs/formats.md is required: {error}", "Send it again."
+    )
+
+
+def _dead(arrival: Arrival, defect: Defect, raw: bytes) -> DeadLetter:
+    source = arrival.venue or arrival.feed
+    return DeadLetter(dead_letter_id(source, raw), source, arrival.feed, defect, raw, arrival.received_ns)
