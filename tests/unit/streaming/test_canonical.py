@@ -225,7 +225,7 @@ def test_the_first_and_last_time() -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("type", "trade"), ("side", "BUY"), ("side", "short"), ("liquidity", "both")]
 )
-def test_unknown_value(field: str, value: str) -> None:
+def test_unknown_value(field: str, value: Any) -> None:
     assert defect_of(report(**{field: value})) == ("unknown_value", field)
 
 
