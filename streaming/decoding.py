@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.decide import Fact
 from ledger.domain.errors import Defect, DefectError, defect_error
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
@@ -17,7 +18,6 @@ from streaming.arrivals import Arrival, ArrivalKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ledger.domain.decide import Fact
     from streaming.venues.decoded import Decoder
 
 _TEXT_LIMIT = 256

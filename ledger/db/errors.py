@@ -21,3 +21,7 @@ class LandingConflictError(LedgerError):
 
 class PositionWentBackError(LedgerError):
     """A feed's position would shrink within its numbering."""
+
+
+class LedgerRefusedError(LedgerError):
+    """Postgres will not store these rows whatever happens: what is in them is wrong, not the connection."""

@@ -21,6 +21,7 @@ from ledger.db import rows
 from ledger.db.errors import (
     LandingConflictError,
     LeaseLostError,
+    LedgerRefusedError,
     LedgerUnavailableError,
     PositionWentBackError,
 )
@@ -62,7 +63,7 @@ class Landing:
 
         Raises ``LandingConflictError`` when rows are already there, ``PositionWentBackError`` when a position
         would shrink, ``LedgerUnavailableError`` when the connection is lost (the commit may have happened:
-        load and decide again).
+        load and decide again), ``LedgerRefusedError`` when a value cannot be stored at all.
         """
         try:
             await self._ensure_days(decision)
@@ -73,6 +74,8 @@ class Landing:
                 await self._advance(positions)
         except asyncpg.UniqueViolationError as error:
             raise LandingConflictError(str(error)) from error
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as error:
+            raise LedgerRefusedError(f"Postgres refuses a value: {error}") from error
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
             raise LedgerUnavailableError(f"the landing connection is lost: {error}") from error
         except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
@@ -92,18 +95,12 @@ class Landing:
             "executions",
             rows.EXECUTION_COLUMNS,
             [
-                rows.execution_row(
-                    e, decision.chains.get(e.execution_id), decision.withheld.get(e.execution_id)
-                )
+                rows.execution_row(e, decision.chains.get(e.execution_id), decision.withheld.get(e.execution_id))
                 for e in decision.executions
             ],
         )
-        await self._copy(
-            "slippage_metrics", rows.METRIC_COLUMNS, [rows.metric_row(m) for m in decision.metrics]
-        )
-        await self._copy(
-            "fills_pending", rows.PENDING_COLUMNS, [rows.pending_row(p) for p in decision.pending]
-        )
+        await self._copy("slippage_metrics", rows.METRIC_COLUMNS, [rows.metric_row(m) for m in decision.metrics])
+        await self._copy("fills_pending", rows.PENDING_COLUMNS, [rows.pending_row(p) for p in decision.pending])
         await self._copy(
             "dead_letters", rows.DEAD_LETTER_COLUMNS, [rows.dead_letter_row(d) for d in decision.dead_letters]
         )
@@ -183,6 +180,4 @@ def _trade_dates(decision: Decision) -> dict[str, date]:
     """Trade dates of the executions of every order of the decision, where rows of old ones change."""
     if not decision.chains and not decision.withheld:
         return {}
-    return {
-        e.execution_id: e.trade_date for order in decision.orders.values() for e in order.executions.values()
-    }
+    return {e.execution_id: e.trade_date for order in decision.orders.values() for e in order.executions.values()}

@@ -12,8 +12,9 @@ from ledger.db import rows
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.sql import load_queries
 from ledger.domain.book import Book, Missing, Reference, reference_of
+from ledger.domain.decide import MARKET_DATA
 from ledger.domain.order import OrderState, settle_whole
-from ledger.domain.records import Position, SlippageMetric, Snapshot
+from ledger.domain.records import DeadLetter, Position, SlippageMetric, Snapshot
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 
@@ -49,10 +50,11 @@ class Reader:
             for r in found
         }
 
-    async def complete(self, book: Book, facts: Sequence[Fact]) -> Sequence[Fact]:
-        """Load into the book what deciding ``facts`` needs; give the facts less those known to be duplicates.
+    async def complete(self, book: Book, facts: Sequence[Fact]) -> tuple[Sequence[Fact], dict[str, int]]:
+        """Load into the book what deciding ``facts`` needs.
 
-        Only old snapshots are left out: they are the one kind of fact that the book does not remember.
+        Give the facts less the duplicates that only the database remembers (old snapshots, dead letters), and
+        the number of those by feed.
         """
         missing = book.missing(facts)
         if missing.correlation_ids or missing.references:
@@ -60,15 +62,15 @@ class Reader:
         uncovered = book.uncovered(facts)
         if uncovered:
             await self._anchor(book, sorted(uncovered))
+        known: set[str] = set()
         if missing.snapshots:
-            known = await self._fetch("known_snapshots", [s[0] for s in missing.snapshots])
-            ids = {row["snapshot_id"] for row in known}
-            return [f for f in facts if not (isinstance(f, Snapshot) and f.snapshot_id in ids)]
-        return facts
-
-    async def known_dead_letters(self, ids: Sequence[str]) -> set[str]:
-        """Tell which dead letters are kept already."""
-        return {row[0].hex for row in await self._fetch("known_dead_letters", ids)}
+            found = await self._fetch("known_snapshots", [s[0] for s in missing.snapshots])
+            known.update(row["snapshot_id"] for row in found)
+        letters = [fact.dead_letter_id for fact in facts if isinstance(fact, DeadLetter)]
+        if letters:
+            found = await self._fetch("known_dead_letters", letters)
+            known.update(row["dead_letter_id"].hex for row in found)
+        return _without(facts, known) if known else (facts, {})
 
     async def _load(self, book: Book, missing: Missing) -> None:
         references = sorted(missing.references)
@@ -134,3 +136,16 @@ class Reader:
         except asyncpg.OperatorInterventionError as error:
             raise LedgerUnavailableError(f"Postgres cannot answer now: {error}") from error
         return found
+
+
+def _without(facts: Sequence[Fact], known: set[str]) -> tuple[Sequence[Fact], dict[str, int]]:
+    fresh: list[Fact] = []
+    duplicates: dict[str, int] = defaultdict(int)
+    for fact in facts:
+        if isinstance(fact, Snapshot) and fact.snapshot_id in known:
+            duplicates[MARKET_DATA] += 1
+        elif isinstance(fact, DeadLetter) and fact.dead_letter_id in known:
+            duplicates[fact.feed] += 1
+        else:
+            fresh.append(fact)
+    return fresh, duplicates

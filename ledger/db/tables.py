@@ -78,9 +78,7 @@ orders = Table(
     Column("venue_order_id", Text),
     PrimaryKeyConstraint("venue", "msg_id"),
     Index("orders_correlation", "correlation_id"),
-    Index(
-        "orders_venue_order", "venue", "venue_order_id", postgresql_where=text("venue_order_id IS NOT NULL")
-    ),
+    Index("orders_venue_order", "venue", "venue_order_id", postgresql_where=text("venue_order_id IS NOT NULL")),
     Index("orders_routed", "routed_ns"),
     comment="Acknowledged routed messages (order intents): new, replace, cancel.",
 )
@@ -290,9 +288,7 @@ publish_cursors = Table(
     Column("incarnation", Text, nullable=False),
     Column("xid", Xid8, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column(
-        "tails", Text, nullable=False, comment="JSON: topic/partition -> next offset to read at a restart"
-    ),
+    Column("tails", Text, nullable=False, comment="JSON: topic/partition -> next offset to read at a restart"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     comment="How far the outbox is published, and from where to read the topics' tails after a crash.",
 )

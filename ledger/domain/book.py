@@ -151,6 +151,12 @@ class Book:
             for reference in references_of(intent):
                 self.by_reference.pop(reference, None)
 
+    def forget_all(self) -> None:
+        """Drop every order and pending report: the database knows better."""
+        for correlation_id in list(self.orders):
+            self.forget(correlation_id)
+        self.pending.clear()
+
     def _mark(self, symbol: str, mark: Mark) -> None:
         marks = self._marks.setdefault(symbol, [])
         if not marks or marks[-1] <= mark:

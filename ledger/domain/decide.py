@@ -79,9 +79,7 @@ class Batch:
         self.decision.snapshots.append(snapshot)
         for wanted_ns, correlation_id, execution_id in self.book.marks_from(snapshot.symbol, snapshot.at_ns):
             if correlation_id in self.book.orders:
-                self.settlement(correlation_id).restate(
-                    execution_id, snapshot, wanted_ns, self.policy.slippage
-                )
+                self.settlement(correlation_id).restate(execution_id, snapshot, wanted_ns, self.policy.slippage)
 
     def take_intent(self, intent: OrderIntent) -> None:
         """Tie a routed message to its order, and the reports that waited for it."""
@@ -92,9 +90,7 @@ class Batch:
             if known == intent:
                 self._count_duplicate(ORDER_INTENTS)
             else:
-                self._refuse_intent(
-                    intent, "conflicting_intent", "an intent is sent once, or again unchanged"
-                )
+                self._refuse_intent(intent, "conflicting_intent", "an intent is sent once, or again unchanged")
             return
         owner = self._owner(references[0])
         if owner is not None and owner != intent.correlation_id:

@@ -48,7 +48,5 @@ class Decision(msgspec.Struct):
     events: list[AuditEvent] = msgspec.field(default_factory=list)
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
-    pending_by_reference: dict[Reference, dict[tuple[str, str], Captured]] = msgspec.field(
-        default_factory=dict
-    )
+    pending_by_reference: dict[Reference, dict[tuple[str, str], Captured]] = msgspec.field(default_factory=dict)
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)

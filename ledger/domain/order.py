@@ -201,9 +201,7 @@ def settle_whole(order: OrderState) -> None:
 def _beside_the_point(order: OrderState) -> set[str]:
     """Second busts of one fill: known, and without effect (a cancel cannot be canceled)."""
     return {
-        r.report_id
-        for r in order.reports.values()
-        if r.kind is ReportKind.BUST and _target(order, r) is not None
+        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _target(order, r) is not None
     }
 
 

@@ -1,0 +1,149 @@
+"""Order intents and market data from Kafka: partitions assigned by hand, positions in Postgres.
+
+No consumer group: the positions are written with the rows, and a group's first join takes seconds. Another
+cluster id is another incarnation: its offsets start over, and landing again what was landed is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ledger.domain.decide import MARKET_DATA as MARKET_DATA_FEED
+from ledger.domain.decide import ORDER_INTENTS
+from ledger.domain.errors import Defect
+from ledger.domain.records import Position
+from streaming.arrivals import Arrival, ArrivalKind, Inbox
+from streaming.errors import FeedError
+from streaming.topics import MARKET_DATA, ORDER_INTENT, Broker, client_config
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from streaming.settings import KafkaSettings
+
+_FEEDS = {ORDER_INTENT: (ORDER_INTENTS, ArrivalKind.INTENT), MARKET_DATA: (MARKET_DATA_FEED, ArrivalKind.SNAPSHOT)}
+_POLL_SECONDS = 0.05
+_POLL_MESSAGES = 500
+_CHECK_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class KafkaFeed:
+    """Reads both inbound topics in one thread."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        inbox: Inbox,
+        positions: Callable[[], Awaitable[Mapping[tuple[str, str], Position]]],
+        on_state: Callable[[str], None],
+    ) -> None:
+        self._kafka = kafka
+        self._inbox = inbox
+        self._positions = positions
+        self._on_state = on_state
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that is away or was rebuilt is tried again."""
+        try:
+            while True:
+                self._on_state("connecting")
+                try:
+                    await self._session()
+                except (KafkaException, FeedError, OSError) as error:
+                    self._on_state("down")
+                    log.warning("kafka feed starts over", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            self._stopping = True
+
+    async def _session(self) -> None:
+        broker = await asyncio.to_thread(Broker, self._kafka)
+        incarnation = await asyncio.to_thread(broker.incarnation)
+        known = await self._positions()
+        assignment: list[TopicPartition] = []
+        for topic, (feed, _) in _FEEDS.items():
+            name = self._kafka.topic_prefix + topic
+            for partition in await asyncio.to_thread(broker.partitions, topic):
+                position = known.get((feed, f"{name}/{partition}"))
+                same = position is not None and position.incarnation == incarnation
+                start = position.value + 1 if same and position is not None else 0
+                assignment.append(TopicPartition(name, partition, start))
+        self._stopping = False
+        loop = asyncio.get_running_loop()
+        reading = asyncio.create_task(asyncio.to_thread(self._read, assignment, incarnation, loop))
+        try:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=_CHECK_SECONDS)
+                if not reading.done() and await asyncio.to_thread(broker.incarnation) != incarnation:
+                    raise FeedError("the broker is another incarnation: its offsets start over")
+            await reading
+        finally:
+            self._stopping = True
+            await asyncio.shield(asyncio.wait([reading]))
+
+    def _read(self, assignment: list[TopicPartition], incarnation: str, loop: asyncio.AbstractEventLoop) -> None:
+        consumer = Consumer(
+            {
+                **client_config(self._kafka),
+                "group.id": "execution-agent",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        try:
+            consumer.assign(assignment)
+            loop.call_soon_threadsafe(self._on_state, "live")
+            while not self._stopping:
+                messages = consumer.consume(_POLL_MESSAGES, _POLL_SECONDS)
+                if messages:
+                    received_ns = time.time_ns()
+                    self._hand_over([self._arrival(m, incarnation, received_ns) for m in messages], loop)
+        finally:
+            consumer.close()
+
+    def _hand_over(self, arrivals: list[Arrival], loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for room in the inbox: a partition is not read on meanwhile."""
+        handing = asyncio.run_coroutine_threadsafe(self._inbox.put(arrivals), loop)
+        while not self._stopping:
+            try:
+                handing.result(timeout=0.2)
+            except FutureTimeoutError:
+                continue
+            return
+        handing.cancel()
+
+    def _arrival(self, message: Any, incarnation: str, received_ns: int) -> Arrival:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  librdkafka's local codes are named so
+                raise FeedError(f"{message.topic()}/{message.partition()}: the offset is gone, {error.str()}")
+            raise KafkaException(error)
+        topic = message.topic().removeprefix(self._kafka.topic_prefix)
+        feed, kind = _FEEDS[topic]
+        position = Position(feed, f"{message.topic()}/{message.partition()}", incarnation, message.offset())
+        headers = dict(message.headers() or ())
+        given = headers.get("ce_type", b"").decode("utf-8", "replace")
+        raw = message.value() or b""
+        if given != topic:
+            defect = Defect(
+                "unknown_version",
+                "ce_type",
+                given,
+                f"messages of this topic have ce_type {topic}",
+                "Send another version or event on the topic of its name.",
+            )
+            return Arrival(feed, None, kind, raw, received_ns, position, defect)
+        return Arrival(feed, None, kind, raw, received_ns, position)

@@ -1,0 +1,149 @@
+"""Redis: orders in flight that await fills, for agents that ask. A cache: flushed at any time, nothing lost.
+
+``execution:order:{correlation_id}`` is a hash (venue, symbol, side, order_qty, cum_qty, leaves_qty, deadline),
+``execution:deadlines:{venue}`` a sorted set of correlation ids by deadline (Unix seconds). What is here is
+rebuilt from the order states in Postgres whenever the marker ``execution:built`` is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from ledger.domain.numbers import text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+    from redis.asyncio import Redis
+
+    from ledger.domain.decision import Decision
+    from ledger.domain.order import OrderState
+
+MARKER = "execution:built"
+_CHECK_SECONDS = 1.0
+_CHANGED_LIMIT = 10_000
+_REBUILD_LIMIT = 50_000
+_KEEP_SECONDS = 86_400  # an order nobody speaks of for a day is not in flight
+
+_OPEN_ORDERS = """
+SELECT correlation_id, venue, symbol, side, order_qty, cum_qty, leaves_qty, extract(epoch FROM routed_at) AS routed
+FROM execution.order_states
+WHERE leaves_qty > 0 AND routed_at > now() - make_interval(secs => $1)
+LIMIT $2
+"""
+
+log = structlog.get_logger()
+
+
+class InFlight:
+    """Keeps Redis up to date after each commit, and makes it whole when it has forgotten."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        *,
+        deadline_seconds: float,
+    ) -> None:
+        self._redis = redis
+        self._connect = connect
+        self._deadline_seconds = deadline_seconds
+        self._changed: dict[str, OrderState] = {}
+        self._overflowed = False
+        self._wake = asyncio.Event()
+        self.state = "connecting"
+
+    def offer(self, decision: Decision) -> None:
+        """Note the orders a decision touched; too many at once mean a rebuild."""
+        self._changed.update(decision.orders)
+        if len(self._changed) > _CHANGED_LIMIT:
+            self._changed.clear()
+            self._overflowed = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; while Redis is away the changes it misses are made up for by a rebuild."""
+        while True:
+            try:
+                if self._overflowed or not await self._redis.exists(MARKER):
+                    await self._rebuild()
+                await self._write_changes()
+                self.state = "live"
+            except (RedisError, OSError) as error:
+                if self.state != "down":
+                    log.warning("redis unavailable", error=str(error))
+                self.state = "down"
+                self._overflowed = True
+                self._changed.clear()
+                await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def _write_changes(self) -> None:
+        changed, self._changed = self._changed, {}
+        if not changed:
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        for correlation_id, order in changed.items():
+            root = order.root
+            if root is None:
+                continue
+            deadlines, key = f"execution:deadlines:{root.venue}", f"execution:order:{correlation_id}"
+            if not order.leaves_qty:
+                pipe.delete(key)
+                pipe.zrem(deadlines, correlation_id)
+                continue
+            deadline = root.routed_ns / 1e9 + self._deadline_seconds
+            self._put(pipe, key, deadlines, correlation_id, deadline, {
+                "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
+                "cum_qty": text(order.cum_qty), "leaves_qty": text(order.leaves_qty),
+            })  # fmt: skip
+        await pipe.execute()
+
+    @staticmethod
+    def _put(
+        pipe: Any, key: str, deadlines: str, correlation_id: str, deadline: float, fields: dict[str, str]
+    ) -> None:
+        pipe.hset(key, mapping={**fields, "deadline": f"{deadline:.3f}"})
+        pipe.expire(key, _KEEP_SECONDS)
+        pipe.zadd(deadlines, {correlation_id: deadline})
+
+    async def _rebuild(self) -> None:
+        """Write every open order from Postgres, then the marker."""
+        began = time.monotonic()
+        self._overflowed = False
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise OSError(f"cannot connect: {error}") from error
+        try:
+            found = await connection.fetch(_OPEN_ORDERS, float(_KEEP_SECONDS), _REBUILD_LIMIT)
+        finally:
+            connection.terminate()
+        pipe = self._redis.pipeline(transaction=False)
+        for row in found:
+            deadline = float(row["routed"]) + self._deadline_seconds
+            fields = {
+                name: text(row[name]) if name.endswith("qty") else row[name]
+                for name in ("venue", "symbol", "side", "order_qty", "cum_qty", "leaves_qty")
+            }
+            self._put(
+                pipe,
+                f"execution:order:{row['correlation_id']}",
+                f"execution:deadlines:{row['venue']}",
+                row["correlation_id"],
+                deadline,
+                fields,
+            )
+        pipe.set(MARKER, str(time.time_ns()))
+        await pipe.execute()
+        log.info("in-flight orders rebuilt", orders=len(found), seconds=round(time.monotonic() - began, 3))

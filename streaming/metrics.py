@@ -1,0 +1,127 @@
+"""What the process measures: Prometheus series, and the recent latencies behind the live table."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_LATENCY_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.025,
+    0.05,
+    0.08,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    120,
+)  # fmt: skip  the SLO's 80 ms and 150 ms are edges
+_RECENT = 5_000
+
+
+class Metrics:
+    """All series of the process, in a registry of their own (tests run several in one process)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._latency = Histogram(
+            "execution_fill_commit_seconds",
+            "From the first byte of a message in this process to the commit of what it holds.",
+            ["venue"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._landed = self._counter("execution_reports_landed", "Distinct reports landed.", "venue")
+        self._duplicates = self._counter("execution_duplicates", "Duplicates recognised.", "feed")
+        self._dead = self._counter("execution_dead_letters", "Inputs that are no fact.", "feed")
+        self._others = self._counter(
+            "execution_other_messages", "Valid messages that are no fill.", "venue", "kind"
+        )
+        self._published = self._counter("execution_events_published", "Events on Kafka.", "topic")
+        self._restarts = self._counter("execution_recoveries", "Times a part of the process started over.", "part")
+        self.pending = Gauge("execution_pending", "Reports that wait.", registry=self.registry)
+        self.breaks = Gauge("execution_breaks_open", "Open breaks.", registry=self.registry)
+        self.backlog = Gauge("execution_backlog", "Arrivals not yet landed.", registry=self.registry)
+        self.backlog_age = Gauge(
+            "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
+        )
+        self.feed_up = Gauge("execution_feed_up", "1 while the feed is live.", ["feed"], registry=self.registry)
+        self.landed: dict[str, int] = defaultdict(int)
+        self.received: dict[str, int] = defaultdict(int)
+        self.duplicates: dict[str, int] = defaultdict(int)
+        self.dead_letters: dict[str, int] = defaultdict(int)
+        self.published: dict[str, int] = defaultdict(int)
+        self.feed_states: dict[str, str] = {}
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def count_received(self, venue: str, number: int) -> None:
+        """Count messages taken from the inbox."""
+        self.received[venue] += number
+
+    def count_landed(self, venue: str, latencies: list[float]) -> None:
+        """Count distinct reports of a venue, with seconds from first byte to commit."""
+        self.landed[venue] += len(latencies)
+        self._landed.labels(venue).inc(len(latencies))
+        histogram = self._latency.labels(venue)
+        for seconds in latencies:
+            histogram.observe(seconds)
+        self._recent[venue].extend(latencies)
+
+    def count_duplicates(self, by_feed: Mapping[str, int]) -> None:
+        """Count duplicates recognised."""
+        for feed, number in by_feed.items():
+            self.duplicates[feed] += number
+            self._duplicates.labels(feed).inc(number)
+
+    def count_dead_letter(self, feed: str) -> None:
+        """Count a dead letter."""
+        self.dead_letters[feed] += 1
+        self._dead.labels(feed).inc()
+
+    def count_others(self, venue: str, kinds: Mapping[str, int]) -> None:
+        """Count valid messages that are no fill."""
+        for kind, number in kinds.items():
+            self._others.labels(venue, kind).inc(number)
+
+    def count_published(self, topics: Iterable[str]) -> None:
+        """Count events whose Kafka transaction has committed."""
+        for topic in topics:
+            self.published[topic] += 1
+            self._published.labels(topic).inc()
+
+    def count_restart(self, part: str) -> None:
+        """Count a part that had to start over."""
+        self._restarts.labels(part).inc()
+
+    def set_feed_state(self, feed: str, state: str) -> None:
+        """Note a feed's state; "live" is up."""
+        self.feed_states[feed] = state
+        self.feed_up.labels(feed).set(state == "live")
+
+    def percentiles(self, venue: str) -> dict[str, float]:
+        """Give p50, p95 and p99 of the last 5,000 latencies of a venue, in milliseconds."""
+        recent = sorted(self._recent[venue])
+        if not recent:
+            return {}
+        return {
+            f"p{percent}": recent[min(len(recent) - 1, len(recent) * percent // 100)] * 1000
+            for percent in (50, 95, 99)
+        }

@@ -1,0 +1,146 @@
+"""The transactional producer, and reading back what its predecessor wrote. All of it blocks: use a thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from streaming.errors import PublishError
+from streaming.topics import DEAD_LETTERS, client_config, topics_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from ledger.db.outbox import OutboxEvent
+    from streaming.settings import KafkaSettings
+
+_TRANSACTION_SECONDS = 10.0
+_TAIL_SECONDS = 30.0
+
+
+class TopicWriter:
+    """One producer with the fixed transactional id: opening it fences any other."""
+
+    def __init__(self, kafka: KafkaSettings, source: str) -> None:
+        self._prefix = kafka.topic_prefix
+        self._source = source.encode()
+        self._failed: str | None = None
+        self.tails: dict[str, int] = {}
+        self._producer = Producer(
+            {
+                **client_config(kafka),
+                "transactional.id": kafka.topic_prefix + kafka.transactional_id,
+                "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 3000),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "partitioner": "murmur2_random",  # the Java clients' choice: one key, one partition, for all
+                "queue.buffering.max.messages": 100_000,
+                "log_level": 2,
+            }
+        )
+
+    def open(self) -> None:
+        """Fence the predecessor; its open transaction is aborted."""
+        self._producer.init_transactions(_TRANSACTION_SECONDS)
+
+    def write(self, events: Sequence[OutboxEvent], found: AbstractSet[tuple[str, str]]) -> list[str]:
+        """Write events in one transaction, less the (topic, id) ``found`` there; give each message's topic.
+
+        After an error, abandon.
+        """
+        self._producer.begin_transaction()
+        topics: list[str] = []
+        for event in events:
+            for topic in topics_of(event.event_type):
+                if (topic, event.event_id) not in found:
+                    self._produce(topic, event)
+                    topics.append(topic)
+        self._producer.commit_transaction(_TRANSACTION_SECONDS)
+        if self._failed is not None:
+            raise PublishError(f"a message was not delivered: {self._failed}")
+        return topics
+
+    def _produce(self, topic: str, event: OutboxEvent) -> None:
+        value, content_type = event.body, b"application/json"
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", event.event_id.encode()),
+            ("ce_source", self._source),
+            ("ce_type", topic.encode()),
+        ]
+        if topic == DEAD_LETTERS and event.raw is not None:
+            headers.append(("ce_reason", event.body))
+            value, content_type = event.raw, b"application/octet-stream"
+        headers.append(("content-type", content_type))
+        self._producer.produce(
+            self._prefix + topic,
+            value=value,
+            key=event.key,
+            headers=headers,
+            on_delivery=self._delivered,
+        )
+        self._producer.poll(0)
+
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None:
+            self._failed = str(error)
+            return
+        key = f"{message.topic()}/{message.partition()}"
+        self.tails[key] = max(self.tails.get(key, 0), message.offset() + 1)
+
+    def abandon(self) -> None:
+        """Drop the producer without waiting for it: whatever it was doing, its successor finds out."""
+        self._producer.purge()
+
+
+def read_tails(
+    kafka: KafkaSettings, partitions: Mapping[str, Sequence[int]], tails: Mapping[str, int]
+) -> set[tuple[str, str]]:
+    """Collect (topic, event id) of what stands at or after ``tails``, up to each partition's end."""
+    wanted = [
+        TopicPartition(kafka.topic_prefix + topic, p, tails.get(f"{kafka.topic_prefix}{topic}/{p}", 0))
+        for topic, numbers in partitions.items()
+        for p in numbers
+    ]
+    consumer = Consumer(
+        {
+            **client_config(kafka),
+            "group.id": "execution-agent.tails",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    try:
+        consumer.assign(wanted)
+        names = _read_to_the_end(consumer, {(w.topic, w.partition) for w in wanted})
+        return {(name.removeprefix(kafka.topic_prefix), event_id) for name, event_id in names}
+    finally:
+        consumer.close()
+
+
+def _read_to_the_end(consumer: Consumer, open_ends: set[tuple[str, int]]) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    deadline = time.monotonic() + _TAIL_SECONDS
+    while open_ends:
+        if time.monotonic() > deadline:
+            raise PublishError(f"the ends of {sorted(open_ends)} were not reached in {_TAIL_SECONDS:g} s")
+        for message in consumer.consume(500, 0.1):
+            error = message.error()
+            if error is None:
+                found.add((message.topic() or "", _text(dict(message.headers() or ()).get("ce_id"))))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's local codes are named so
+                open_ends.discard((message.topic(), message.partition()))
+            else:
+                raise PublishError(f"a topic's tail cannot be read: {error}")
+    return found
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""

@@ -1,0 +1,220 @@
+"""Landed events onto Kafka, each once, in order per key.
+
+The way in normal times: what was landed is handed over in process (``offer``) and published in one Kafka
+transaction a batch. The way that is always right: a sweep over the landed rows behind a cursor, each second
+and after any trouble; it skips what is known to be published. After a crash the topics' tails, read from
+where the cursor was saved, say what the cursor does not yet know. Event ids are deterministic, so whatever
+a consumer might see again has the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import KafkaException
+
+from ledger.db.errors import LedgerUnavailableError
+from ledger.db.outbox import Cursor, Outbox, OutboxEvent
+from streaming.errors import PublishError
+from streaming.producing import TopicWriter, read_tails
+from streaming.topics import OUTBOUND, Broker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from ledger.domain.decision import Decision
+    from streaming.metrics import Metrics
+    from streaming.settings import KafkaSettings
+
+_HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
+_PAGE = 1_000
+_SWEEP_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """The one publisher of a writer; runs while the writer holds its lease."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        kafka: KafkaSettings,
+        metrics: Metrics,
+        *,
+        writer: str,
+        source: str,
+        refill_seconds: float,
+        may_publish: asyncio.Event,
+    ) -> None:
+        self._connect = connect
+        self._kafka = kafka
+        self._metrics = metrics
+        self._writer = writer
+        self._source = source
+        self._refill_seconds = refill_seconds
+        self._may_publish = may_publish
+        self._offered: deque[OutboxEvent] = deque()
+        self._overflowed = False
+        self._live = False
+        self._wake = asyncio.Event()
+        self.state = "connecting"
+
+    def offer(self, decision: Decision) -> None:
+        """Hand over the events of a landed decision; too many at once are left to the sweep."""
+        if not self._live:
+            return
+        if len(self._offered) + len(decision.events) > _HANDED_OVER_LIMIT:
+            self._overflowed = True
+            self._offered.clear()
+        if self._overflowed:
+            return
+        raws = {letter.dead_letter_id: letter.raw for letter in decision.dead_letters}
+        self._offered.extend(
+            OutboxEvent(e.event_id, e.event_type, e.key, e.body, raws.get(e.event_id)) for e in decision.events
+        )
+        self._wake.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything handed over is published."""
+        return self._live and not self._offered and not self._overflowed
+
+    async def run(self) -> None:
+        """Publish until cancelled; after any trouble the producer is thrown away and the tails decide."""
+        while True:
+            await self._may_publish.wait()
+            try:
+                await self._session()
+            except (KafkaException, PublishError, LedgerUnavailableError, OSError) as error:
+                self.state = "down"
+                self._metrics.count_restart("publisher")
+                log.warning("publishing starts over", error=str(error))
+            finally:
+                self._live = False
+                self._offered.clear()
+                self._overflowed = False
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _session(self) -> None:
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        writer: TopicWriter | None = None
+        try:
+            outbox = Outbox(connection, self._writer)
+            broker = await asyncio.to_thread(Broker, self._kafka)
+            incarnation = await asyncio.to_thread(broker.incarnation)
+            partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
+            writer = TopicWriter(self._kafka, self._source)
+            await asyncio.to_thread(writer.open)  # fences a publisher that is still out there
+            cursor = await self._where_it_stands(outbox, incarnation)
+            found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
+            writer.tails.update(cursor.tails)
+            session = _Session(outbox, writer, cursor, found, self._metrics)
+            await session.sweep()
+            self.state = "live"
+            self._live = True
+            await session.sweep()  # what landed between the first sweep and now
+            await self._follow(session, broker, incarnation)
+        finally:
+            if writer is not None:
+                writer.abandon()
+            connection.terminate()
+
+    async def _where_it_stands(self, outbox: Outbox, incarnation: str) -> Cursor:
+        cursor = await outbox.cursor()
+        if cursor is not None and cursor.incarnation == incarnation:
+            return cursor
+        xid, position = await outbox.refill_start(self._refill_seconds)
+        log.info("topics are filled from the ledger", incarnation=incarnation)
+        return Cursor(incarnation, xid, position, {})
+
+    async def _follow(self, session: _Session, broker: Broker, incarnation: str) -> None:
+        swept = time.monotonic()
+        while self._may_publish.is_set():
+            if self._offered:
+                batch = [self._offered.popleft() for _ in range(min(len(self._offered), _PAGE))]
+                await session.publish(batch)
+            else:
+                self._wake.clear()
+                rest = _SWEEP_SECONDS - (time.monotonic() - swept)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), max(0.0, rest))
+            if time.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
+                if await asyncio.to_thread(broker.incarnation) != incarnation:
+                    raise PublishError("the broker is another incarnation: its topics are filled again")
+                await session.sweep()
+                self._overflowed = False
+                swept = time.monotonic()
+        raise PublishError("the lease is gone")
+
+
+class _Session:
+    """One producer's life: what it published beyond the cursor, and the cursor.
+
+    ``found`` is what stood in the topics' tails at the start: (topic, event id).
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        writer: TopicWriter,
+        cursor: Cursor,
+        found: set[tuple[str, str]],
+        metrics: Metrics,
+    ) -> None:
+        self._outbox = outbox
+        self._writer = writer
+        self._cursor = cursor
+        self._found = found
+        self._found_below: int | None = None
+        self._published: set[str] = set()
+        self._metrics = metrics
+
+    async def publish(self, events: list[OutboxEvent]) -> None:
+        """Publish those not yet published, in one transaction."""
+        fresh = [event for event in events if event.event_id not in self._published]
+        if not fresh:
+            return
+        topics = await asyncio.to_thread(self._writer.write, fresh, self._found)
+        self._published.update(event.event_id for event in fresh)
+        self._metrics.count_published(topics)
+
+    async def sweep(self) -> None:
+        """Publish every landed event behind the cursor, move it, and save it where a crash may rely on it."""
+        tails = dict(self._writer.tails)
+        earlier = set(self._published)
+        all_before, none_from = await self._outbox.horizon()
+        if self._found_below is None:
+            self._found_below = none_from
+        at = (self._cursor.xid, self._cursor.position)
+        while True:
+            entries = await self._outbox.page(at, all_before, _PAGE)
+            fresh = [entry for entry in entries if entry.event_id not in self._published]
+            if fresh:
+                await self.publish(await self._outbox.events(fresh))
+            swept = {entry.event_id for entry in entries}
+            self._published -= swept
+            earlier -= swept
+            if entries:
+                at = (entries[-1].xid, entries[-1].position)
+            if len(entries) < _PAGE:
+                break
+        if all_before >= self._found_below:
+            self._found.clear()  # every event that could have been found is behind the cursor now
+        # an event published earlier and not swept yet may stand below these tails: keep the older ones
+        if not earlier and not self._found and at != (self._cursor.xid, self._cursor.position):
+            self._cursor = Cursor(self._cursor.incarnation, *at, tails)
+            await self._outbox.save(self._cursor)
+        else:
+            self._cursor = Cursor(self._cursor.incarnation, *at, self._cursor.tails)

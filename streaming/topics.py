@@ -1,0 +1,67 @@
+"""The topics' names, and making those that are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ledger.domain.events import DEAD_LETTER, FILL_EVENTS
+
+if TYPE_CHECKING:
+    from streaming.settings import KafkaSettings
+
+ORDER_INTENT = "order.intent.route.v1"
+MARKET_DATA = "market.data.snapshot.v1"
+FILL_EVENT = "execution.event.fill.v1"
+AUDIT_EVENT = "audit.event.execution"
+DEAD_LETTERS = "dlq.execution"
+
+INBOUND = (ORDER_INTENT, MARKET_DATA)
+OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS)
+_TIMEOUT = 5.0
+
+
+def topics_of(event_type: str) -> tuple[str, ...]:
+    """Name the topics an audit event is published on: every decision on the audit topic."""
+    if event_type in FILL_EVENTS:
+        return (FILL_EVENT, AUDIT_EVENT)
+    if event_type == DEAD_LETTER:
+        return (DEAD_LETTERS, AUDIT_EVENT)
+    return (AUDIT_EVENT,)
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Give what every client of the broker is configured with."""
+    return {"bootstrap.servers": kafka.bootstrap, "client.id": "execution-agent", **kafka.options}
+
+
+class Broker:
+    """The broker as administrators see it. All calls block: run them in a thread."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._admin = AdminClient(client_config(kafka))
+
+    def incarnation(self) -> str:
+        """Name the cluster: an embedded broker that forgot everything comes back under another id."""
+        metadata = self._admin.list_topics(timeout=_TIMEOUT)
+        return metadata.cluster_id or "unknown"
+
+    def partitions(self, topic: str) -> list[int]:
+        """List the partitions of a topic, made with the configured number when there is no such topic."""
+        name = self._kafka.topic_prefix + topic
+        metadata = self._admin.list_topics(timeout=_TIMEOUT)
+        if name not in metadata.topics:
+            wanted = NewTopic(name, self._kafka.partitions, 1)
+            for future in self._admin.create_topics([wanted], operation_timeout=_TIMEOUT).values():
+                try:
+                    future.result(_TIMEOUT)
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise
+            metadata = self._admin.list_topics(timeout=_TIMEOUT)
+        found = metadata.topics.get(name)
+        return sorted(found.partitions) if found is not None else []
