@@ -58,9 +58,7 @@ def books(run: Run) -> dict[str, Any]:
     journal = run.journal
     totals = journal.totals()
     faults = {
-        name.removeprefix("fault/"): count
-        for name, count in journal.counts.items()
-        if name.startswith("fault/")
+        name.removeprefix("fault/"): count for name, count in journal.counts.items() if name.startswith("fault/")
     }
     return {
         "run": journal.run,

@@ -144,10 +144,7 @@ class Replay:
             elif captured.stream == "trade" and data.X == "MARKET" and data.p and data.q:
                 self._trade(data, _Fill(captured.at, data.p, data.q), gathering, mids)
             for key, gathered in list(gathering.items()):
-                if (
-                    captured.at - gathered.trades[0].at >= ORDER_SPANS
-                    or len(gathered.trades) == gathered.size
-                ):
+                if captured.at - gathered.trades[0].at >= ORDER_SPANS or len(gathered.trades) == gathered.size:
                     self._route(offset, *key, gathering.pop(key))
             yield from self._due(now - ORDER_SPANS - ROUTED_BEFORE)
         for key, gathered in gathering.items():

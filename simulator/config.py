@@ -93,9 +93,7 @@ DEFAULT_SYMBOLS = (
 DEFAULT_VENUES = (
     VenueConfig("ALPHA", "fix", account="ALPHA-1", port=9871),
     VenueConfig("BRAVO", "websocket", account="BRAVO-1", port=9872),
-    VenueConfig(
-        "CHARLIE", "rest", account="CHARLIE-1", url="http://127.0.0.1:8080", secret="whsec_c2ltdWxhdG9y"
-    ),
+    VenueConfig("CHARLIE", "rest", account="CHARLIE-1", url="http://127.0.0.1:8080", secret="whsec_c2ltdWxhdG9y"),
 )
 
 

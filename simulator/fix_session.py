@@ -283,9 +283,7 @@ class FixSession:
         if self._cursor is None:
             self._wired = max(self._wired, sequence)
         self._write(
-            fix_message.frame(
-                kind, self.comp_ids, sequence, fix_time(time.time_ns()), fix_message.body(fields)
-            )
+            fix_message.frame(kind, self.comp_ids, sequence, fix_time(time.time_ns()), fix_message.body(fields))
         )
 
     def _application(self, message: Message, *, again: bool) -> bytes:

@@ -75,9 +75,7 @@ class Connection:
         version, _, rest = status_line.partition(" ")
         if not version.startswith("HTTP/1."):
             raise HttpError(f"status line {status_line!r}")
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)
-        }
+        headers = {name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
         if headers.get("transfer-encoding", "").lower() == "chunked":
             body = await _chunked(reader)
         else:

@@ -29,9 +29,7 @@ class Journal:
 
     def __init__(self, state_dir: Path, tag: str) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(
-            state_dir / "journal.sqlite", isolation_level=None, check_same_thread=False
-        )
+        self._db = sqlite3.connect(state_dir / "journal.sqlite", isolation_level=None, check_same_thread=False)
         # one process a journal: the lock is held from here on, a second one fails at once
         for pragma in ("journal_mode=WAL", "synchronous=OFF", "locking_mode=EXCLUSIVE", "busy_timeout=0"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -156,7 +154,9 @@ class Journal:
 
     def messages(self, session: Session, first: int, last: int) -> list[Message]:
         """The messages of a venue's sequence, both ends included."""
-        query = "SELECT * FROM messages WHERE venue = ? AND epoch = ? AND sequence BETWEEN ? AND ? ORDER BY sequence"
+        query = (
+            "SELECT * FROM messages WHERE venue = ? AND epoch = ? AND sequence BETWEEN ? AND ? ORDER BY sequence"
+        )
         return list(self._loaded(query, (session.venue, session.epoch, first, last)))
 
     def message(self, message_id: int) -> Message:

@@ -71,8 +71,7 @@ class RestVenue:
     async def start(self) -> None:
         """Begin to call; what earlier runs left comes first."""
         work = (
-            asyncio.create_task(self._work(), name=f"{self.name} caller")
-            for _ in range(self._config.concurrency)
+            asyncio.create_task(self._work(), name=f"{self.name} caller") for _ in range(self._config.concurrency)
         )
         self._workers = list(work)
         self.release()

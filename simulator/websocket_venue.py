@@ -1,6 +1,7 @@
 """The WebSocket venue: sequenced frames from wherever the client says it goes on (docs/formats.md).
 
-A frame counts as delivered when the pong to a ping that was sent after it is in.
+A frame counts as delivered when the pong to a ping that was sent after it is in, or when a client goes on
+behind it.
 """
 
 from __future__ import annotations
@@ -46,13 +47,22 @@ def frame(message: Message, *, replay: bool) -> bytes:
     return b'{"channel":"executions",%s%s"data":[%s]}' % (sequence, mark, b",".join(message.payloads))
 
 
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Subscription:
     """One connected client: where it stands, and what it was sent but has not ponged yet."""
 
     def __init__(self, socket: ServerConnection, cursor: int) -> None:
         self.socket = socket
         self.cursor = cursor
-        self.ponged: list[tuple[int, tuple[int, ...]]] = []
+        self.unponged: list[Message] = []
+        self.flushing = asyncio.Lock()
         self.sending = asyncio.Lock()  # a piece of frames and the ping behind it stay together
         self.wake = asyncio.Event()
 
@@ -67,15 +77,17 @@ class WebSocketVenue:
         self._config = config
         self._journal = journal
         self._state = journal.session(config.name)
-        self._undelivered: set[int] = set()
+        self._undelivered: dict[int, tuple[int, tuple[int, ...]]] = {}  # by sequence, ascending
         self._extras: dict[int, Message] = {}  # malformed ones that wait for a client
         self._recent: OrderedDict[int, Message] = OrderedDict()
         self._lost: set[int] = set()
         self._clients: set[Subscription] = set()
-        for message_id, sequence, _, _ in journal.undelivered(config.name):
-            self._undelivered.add(message_id)
+        self._extras_out = 0  # handed to a socket, not ponged yet
+        for message_id, sequence, _, reports in journal.undelivered(config.name):
             if sequence is None:
                 self._extras[message_id] = journal.message(message_id)
+            else:
+                self._undelivered[sequence] = (message_id, reports)
         self._server: Server | None = None
         self._port = config.port
         self._background: set[asyncio.Task[None]] = set()
@@ -108,12 +120,11 @@ class WebSocketVenue:
         if fault.startswith("malformed"):
             extra = self._journal.add_message(self._state, None, fault, rows)
             self._extras[extra.id] = extra
-            self._undelivered.add(extra.id)
             return
         sequence, self._state.next_out = self._state.next_out, self._state.next_out + 1
         self._journal.keep_session(self._state)
         message = self._journal.add_message(self._state, sequence, fault, rows)
-        self._undelivered.add(message.id)
+        self._undelivered[sequence] = (message.id, message.reports)
         self._recent[sequence] = message
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
@@ -149,7 +160,7 @@ class WebSocketVenue:
     @property
     def outstanding(self) -> int:
         """Frames without a pong."""
-        return len(self._undelivered)
+        return len(self._undelivered) + len(self._extras) + self._extras_out
 
     @property
     def address(self) -> str:
@@ -175,21 +186,22 @@ class WebSocketVenue:
                 )
                 return
             client = Subscription(socket, ask.from_sequence)
+            self._confirm_before(ask.from_sequence)
             self._clients.add(client)
             tasks = [asyncio.create_task(work(client)) for work in (self._send, self._beat, self._ping)]
             try:
                 while True:
                     ask = await self._asked(socket)
                     if ask is None or ask.op != "replay":
-                        await socket.close(
-                            1008, 'expected {"op": "replay", "from_sequence": a, "to_sequence": b}'
-                        )
+                        await socket.close(1008, 'expected {"op": "replay", "from_sequence": a, "to_sequence": b}')
                         return
                     await self._replay(client, ask.from_sequence, ask.to_sequence)
             finally:
                 self._clients.discard(client)
                 for task in tasks:
                     task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self._take_back(client)
 
     async def _asked(self, socket: ServerConnection) -> Ask | None:
         try:
@@ -209,12 +221,11 @@ class WebSocketVenue:
     async def _send_what_is_due(self, client: Subscription) -> None:
         while self._extras:
             _, extra = self._extras.popitem()
-            client.ponged.append((extra.id, extra.reports))
-            try:
-                await client.socket.send(frame(extra, replay=False), text=True)
-            except ConnectionClosed:
-                self._extras[extra.id] = extra
-                raise
+            self._extras_out += 1
+            client.unponged.append(extra)
+            content = frame(extra, replay=False)
+            # bad UTF-8 in a text frame fails the connection (RFC 6455, 8.1): it travels as a binary one
+            await client.socket.send(content, text=_is_utf8(content))
         last = min(client.cursor + PIECE, self._state.next_out) - 1
         for message in self._messages(client.cursor, last):
             assert message.sequence is not None
@@ -222,7 +233,7 @@ class WebSocketVenue:
             if message.sequence in self._lost:
                 self._lost.discard(message.sequence)
                 continue
-            client.ponged.append((message.id, message.reports))
+            client.unponged.append(message)
             await client.socket.send(frame(message, replay=False), text=True)
 
     def _messages(self, first: int, last: int) -> list[Message]:
@@ -237,7 +248,7 @@ class WebSocketVenue:
         async with client.sending:
             while first <= last:
                 for message in self._messages(first, min(first + PIECE - 1, last)):
-                    client.ponged.append((message.id, message.reports))
+                    client.unponged.append(message)
                     await client.socket.send(frame(message, replay=True), text=True)
                 first += PIECE
 
@@ -256,14 +267,32 @@ class WebSocketVenue:
                 await self._flush(client)
 
     async def _flush(self, client: Subscription) -> None:
-        # every frame noted so far was handed to the socket before this ping, or is being handed over now
-        sent, client.ponged = client.ponged, []
-        if not sent:
-            return
-        await (await client.socket.ping())
-        for message_id, reports in sent:
-            self._undelivered.discard(message_id)
-            self._journal.delivered(message_id, reports)
+        # every frame noted so far was handed to the socket before this ping
+        async with client.flushing:
+            sent = list(client.unponged)
+            if not sent:
+                return
+            await (await client.socket.ping())
+            del client.unponged[: len(sent)]
+            for message in sent:
+                self._journal.delivered(message.id, message.reports)
+                if message.sequence is None:
+                    self._extras_out -= 1
+                else:
+                    self._undelivered.pop(message.sequence, None)
+
+    def _take_back(self, client: Subscription) -> None:
+        # sequenced frames come again when the client says where it goes on; extra ones have no such place
+        for message in client.unponged:
+            if message.sequence is None:
+                self._extras_out -= 1
+                self._extras[message.id] = message
+        client.unponged.clear()
+
+    def _confirm_before(self, sequence: int) -> None:
+        # the client holds everything before the sequence from which it goes on
+        while self._undelivered and (first := next(iter(self._undelivered))) < sequence:
+            self._journal.delivered(*self._undelivered.pop(first))
 
     def _later(self, work: asyncio.Future[None] | object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
