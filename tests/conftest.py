@@ -64,6 +64,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(run, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "endpoints" in getattr(item, "fixturenames", ()):

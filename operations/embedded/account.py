@@ -8,10 +8,10 @@ never changed: if the account cannot get through to them, binaries and data are 
 from __future__ import annotations
 
 import grp
-import hashlib
 import json
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import subprocess
@@ -86,9 +86,9 @@ def home_for(state: StateFolder, account: Account | None) -> Path:
     if may_reach(state.path, account):
         home = state.folder("postgres")
     else:
-        digest = hashlib.sha256(str(state.path).encode()).hexdigest()[:12]
-        home = _reachable_folder() / f"state-{digest}"
-        home.mkdir(exist_ok=True)
+        # A name that was never used: what belonged to a state folder deleted by hand has other passwords.
+        home = _reachable_folder() / f"state-{secrets.token_hex(6)}"
+        home.mkdir()
         write_private(home / MARKER, str(state.path))
         write_private(record, json.dumps({"postgres": str(home)}))
     home.chmod(0o711)

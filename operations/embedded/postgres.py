@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,19 +133,21 @@ class Postgres:
         draft.rename(home / "data")
 
     def _answers(self) -> bool:
-        with (
-            suppress(psycopg.OperationalError),
-            psycopg.connect(
+        try:
+            with psycopg.connect(
                 host=_HOST,
                 port=self._port,
                 user=USER,
                 password=self._state.secret("postgres"),
                 dbname="postgres",
                 connect_timeout=2,
-            ) as connection,
-        ):
-            return connection.execute("SELECT 1").fetchone() == (1,)
-        return False
+            ) as connection:
+                return connection.execute("SELECT 1").fetchone() == (1,)
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                path = self._state.secret_path("postgres")
+                raise self.process.failure(f"the password in {path} is not the database's") from error
+            return False
 
 
 def _package() -> tuple[Path, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from operations.embedded.errors import ServerDidNotStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from operations.embedded.account import Account
     from operations.embedded.state import StateFolder
@@ -66,9 +66,18 @@ class ServerProcess:
         self.log.touch(mode=0o600)
 
     def spawn(
-        self, command: Sequence[str | Path], *, lock: int, folder: Path, account: Account | None = None
+        self,
+        command: Sequence[str | Path],
+        *,
+        lock: int,
+        folder: Path,
+        account: Account | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the server with `folder` as its working directory, and as another user if one is named."""
+        """Start the server with `folder` as its working directory, and as another user if one is named.
+
+        `environment` is added to the little that every server sees of ours.
+        """
         user = f"{account.uid}:{account.gid}" if account else ""
         guard = [os.getpid(), int(self._stop_signal), lock, self._grace, user]
         with self.log.open("ab") as log:
@@ -78,7 +87,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=server_environment(folder),
+                env={**server_environment(folder), **(environment or {})},
                 pass_fds=(lock,),
                 start_new_session=True,
             )

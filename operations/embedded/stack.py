@@ -46,6 +46,11 @@ class EmbeddedStack:
         }
 
     @property
+    def state(self) -> StateFolder:
+        """The state folder, for what runs beside the servers: ports, secrets, logs, locks."""
+        return self._state
+
+    @property
     def endpoints(self) -> Endpoints:
         """Addresses and credentials of the servers of this stack, once it has been started."""
         endpoints = Endpoints()

@@ -48,11 +48,16 @@ class StateFolder:
 
     def acquire(self) -> None:
         """Create the folder if needed and become its owner; refuse a folder that holds something else."""
-        if self.path.exists() and not (self.path / MARKER).exists() and any(self.path.iterdir()):
+        if self.path.exists() and not self.path.is_dir():
             raise NotAStateFolder(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        # As root, PostgreSQL's own account must get through to its data; nobody gets to list the folder.
-        self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        try:
+            if self.path.exists() and not (self.path / MARKER).exists() and any(self.path.iterdir()):
+                raise NotAStateFolder(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            # As root, PostgreSQL's own account must get through to its data; nobody gets to list the folder.
+            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        except PermissionError as error:
+            raise EmbeddedError(f"{self.path} cannot be used by this user: {error.strerror}") from error
         (self.path / MARKER).touch()
         self._owner = _take_ownership(self.path)
         (self.path / "secrets").mkdir(mode=0o700, exist_ok=True)

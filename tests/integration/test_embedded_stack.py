@@ -319,7 +319,17 @@ def test_a_folder_of_something_else_is_neither_used_nor_deleted(tmp_path: Path) 
         reset(tmp_path)
     with pytest.raises(NotAStateFolder):
         EmbeddedStack(tmp_path, [ServerName.VALKEY]).start()
+    with pytest.raises(NotAStateFolder):
+        EmbeddedStack(precious, [ServerName.VALKEY]).start()
     assert precious.read_text() == "mine"
+
+
+def test_a_password_that_was_replaced_by_hand_is_named_and_not_waited_for(state: Path) -> None:
+    with EmbeddedStack(state, [ServerName.POSTGRES]):
+        pass
+    (state / "secrets" / "postgres").write_text("another")
+    with pytest.raises(ServerDidNotStart, match="secrets/postgres is not the database's"):
+        EmbeddedStack(state, [ServerName.POSTGRES]).start()
 
 
 def test_a_server_that_is_not_part_of_the_stack_is_named(state: Path) -> None:
