@@ -70,23 +70,27 @@ def read(path: Path) -> Iterator[Captured]:
     number, first = 0, None
     try:
         with gzip.open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                received, _, content = line.partition(b" ")
-                event = _decode(content)
-                stream = event.stream.rpartition("@")[2]
-                data = event.data
-                needed = {"bookTicker": (data.b, data.a, data.B, data.A), "trade": (data.p, data.q)}.get(
-                    stream, ()
-                )
-                if None in needed:
-                    raise ValueError(f"a {stream} without its prices and sizes")
-                first = int(received) if first is None else first
-                yield Captured(int(received) - first, stream, data)
+            for line in lines:
+                number += 1
+                received, event = _parsed(line)
+                first = received if first is None else first
+                yield Captured(received - first, event.stream.rpartition("@")[2], event.data)
     except (OSError, EOFError, zlib.error, ValueError, msgspec.DecodeError) as error:
         raise CaptureError(
             f"{path}, line {number or 1}: expected gzipped lines of"
             f' `receive_time_ns {{"stream": "<symbol>@bookTicker|trade", "data": {{…}}}}`: {error}'
         ) from error
+
+
+def _parsed(line: bytes) -> tuple[int, _Line]:
+    received, _, content = line.partition(b" ")
+    event = _decode(content)
+    data = event.data
+    kind = event.stream.rpartition("@")[2]
+    needed = {"bookTicker": (data.b, data.a, data.B, data.A), "trade": (data.p, data.q)}.get(kind, ())
+    if None in needed:
+        raise ValueError(f"a {kind} without its prices and sizes")
+    return int(received), event
 
 
 class _Fill(msgspec.Struct, frozen=True):
@@ -159,7 +163,10 @@ class Replay:
         self._later(at, lambda _: iter((event,)))
 
     def _quote(self, now: int, data: _Data, mids: dict[str, Decimal]) -> None:
-        assert data.b is not None and data.a is not None and data.B is not None and data.A is not None
+        assert data.b is not None
+        assert data.a is not None
+        assert data.B is not None
+        assert data.A is not None
         mids[data.s] = (data.b + data.a) / 2
         snapshot = Snapshot(
             at=now,

@@ -90,10 +90,11 @@ DEFAULT_SYMBOLS = (
     SymbolConfig("SOLUSDT", "162.35", "0.01", "0.001", "18.000"),
 )
 
+PRACTICE_SECRET = "whsec_c2ltdWxhdG9y"  # noqa: S105 - everybody may know it
 DEFAULT_VENUES = (
     VenueConfig("ALPHA", "fix", account="ALPHA-1", port=9871),
     VenueConfig("BRAVO", "websocket", account="BRAVO-1", port=9872),
-    VenueConfig("CHARLIE", "rest", account="CHARLIE-1", url="http://127.0.0.1:8080", secret="whsec_c2ltdWxhdG9y"),
+    VenueConfig("CHARLIE", "rest", account="CHARLIE-1", url="http://127.0.0.1:8080", secret=PRACTICE_SECRET),
 )
 
 

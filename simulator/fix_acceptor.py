@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import simplefix
 
 from simulator import fix_message
-from simulator.fix_session import FixSession, Unconfirmed
+from simulator.fix_session import FixSession
+from simulator.records import Unconfirmed
 
 if TYPE_CHECKING:
     from simulator.config import VenueConfig
@@ -56,6 +57,8 @@ class FixVenue:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._replay_wanted = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._gone.set()
 
     async def start(self) -> None:
         """Listen."""
@@ -122,8 +125,7 @@ class FixVenue:
         self.session.log_out("the venue closes")
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
-                while self.session.logged_on:
-                    await asyncio.sleep(0.02)
+                await self._gone.wait()
         if self._ticker:
             self._ticker.cancel()
         if self._writer:
@@ -140,6 +142,7 @@ class FixVenue:
         if self._writer is not None:
             self._writer.close()
         self._writer = writer
+        self._gone.clear()
         self.session.connect(writer.write)
         self._replay_wanted.clear()
         replay = asyncio.create_task(self._replay(writer), name=f"{self.name} replay")
@@ -152,6 +155,7 @@ class FixVenue:
             if self._writer is writer:
                 self._writer = None
                 self.session.disconnect()
+                self._gone.set()
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()

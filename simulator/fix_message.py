@@ -121,3 +121,9 @@ def checksum_fits(message: simplefix.FixMessage) -> bool:
     """Whether a parsed message carries the checksum of its bytes."""
     fields = b"".join(tag + b"=" + value + SOH for tag, value in message.pairs if tag != b"10")
     return bool(message.get(10) == b"%03d" % (sum(fields) % 256))
+
+
+def integer(message: simplefix.FixMessage, tag: int) -> int | None:
+    """A field that is to be a whole number; None where it is missing or is not."""
+    value = message.get(tag)
+    return int(value) if value is not None and value.isdigit() else None

@@ -11,8 +11,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from simulator import fix_message
 from simulator.clock import fix_time
 
@@ -21,8 +19,9 @@ if TYPE_CHECKING:
 
     import simplefix
 
-    from simulator.records import Message, Session
+    from simulator.records import Message, Session, Unconfirmed
 
+LOGON_WITHIN = 10.0  # seconds after connecting
 REPLAY_PIECE = 500  # messages between two looks at the socket's buffer
 ASK_DELIVERED_EVERY = 0.5  # seconds; an idle peer's positions are known this soon
 ASK_GAP_AGAIN_AFTER = 5.0
@@ -46,13 +45,6 @@ class SessionStore(Protocol):
 
     def commit(self) -> None:
         """Write before the wire."""
-
-
-class Unconfirmed(msgspec.Struct):
-    """An application message that the peer has not confirmed."""
-
-    id: int
-    reports: tuple[int, ...]
 
 
 class FixSession:
@@ -144,7 +136,7 @@ class FixSession:
     def received(self, message: simplefix.FixMessage) -> None:
         """Act on what the peer said."""
         self._heard_at = time.monotonic()
-        kind, sequence = message.message_type, _integer(message, 34)
+        kind, sequence = message.message_type, fix_message.integer(message, 34)
         if (message.get(49), message.get(56)) != tuple(part.encode() for part in reversed(self.comp_ids)):
             self._refuse(f"comp ids {message.get(49)!r} -> {message.get(56)!r} are not those of this session")
         elif sequence is None:
@@ -160,8 +152,8 @@ class FixSession:
         """Heartbeats, questions and patience; called a few times a second."""
         now = time.monotonic()
         if not self.logged_on:
-            if self.wire and now - self._heard_at > 10:
-                self.hang_up = "no Logon within 10 s"
+            if self.wire and now - self._heard_at > LOGON_WITHIN:
+                self.hang_up = f"no Logon within {LOGON_WITHIN:g} s"
             return
         if now - self._heard_at > SILENCE * self._heartbeat:
             self.hang_up = "the peer is silent"
@@ -192,7 +184,7 @@ class FixSession:
         if sequence < self.state.next_in and message.get(43) != b"Y":
             self._refuse(f"MsgSeqNum too low, expecting {self.state.next_in} but received {sequence}")
             return
-        self._heartbeat = max(1.0, float(_integer(message, 108) or 30))
+        self._heartbeat = max(1.0, float(fix_message.integer(message, 108) or 30))
         self.logged_on = True
         self._admin("A", [(98, "0"), (108, str(int(self._heartbeat))), *([(141, "Y")] if reset else [])])
         self._took(sequence)
@@ -214,11 +206,10 @@ class FixSession:
 
     def _in_session(self, kind: bytes, message: simplefix.FixMessage, sequence: int) -> None:
         if kind == b"4" and message.get(123) != b"Y":  # SequenceReset-Reset: its own number does not count
-            self.state.next_in = max(self.state.next_in, _integer(message, 36) or 0)
-            self._store.keep_session(self.state)
+            self._skip_to(message)
             return
         if kind == b"2":  # served even inside a gap of our own, or both sides would wait for each other
-            self._serve_resend(_integer(message, 7) or 1)
+            self._serve_resend(fix_message.integer(message, 7) or 1)
         if kind == b"5":
             self.log_out()
             self._took(sequence)
@@ -227,9 +218,10 @@ class FixSession:
         if sequence < self.state.next_in:
             if message.get(43) != b"Y":
                 self._refuse(f"MsgSeqNum too low, expecting {self.state.next_in} but received {sequence}")
-            return
-        if not self._took(sequence):
-            return
+        elif self._took(sequence):
+            self._act(kind, message)
+
+    def _act(self, kind: bytes, message: simplefix.FixMessage) -> None:
         if kind == b"0":
             self._confirm(message.get(112))
         elif kind == b"1":
@@ -237,8 +229,12 @@ class FixSession:
         elif kind == b"3":
             self.rejects += 1
         elif kind == b"4":
-            self.state.next_in = max(self.state.next_in, _integer(message, 36) or 0)
-            self._store.keep_session(self.state)
+            self._skip_to(message)
+
+    def _skip_to(self, message: simplefix.FixMessage) -> None:
+        # NewSeqNo(36) never takes the sequence back (FIX 4.4 vol. 2, SequenceReset)
+        self.state.next_in = max(self.state.next_in, fix_message.integer(message, 36) or 0)
+        self._store.keep_session(self.state)
 
     def _took(self, sequence: int) -> bool:
         # True: it was the expected one. A gap is asked for once, and again if the answer does not come
@@ -302,8 +298,3 @@ class FixSession:
         if self.wire:
             self._sent_at = time.monotonic()
             self.wire(content)
-
-
-def _integer(message: simplefix.FixMessage, tag: int) -> int | None:
-    value = message.get(tag)
-    return int(value) if value is not None and value.isdigit() else None

@@ -29,7 +29,7 @@ class HttpError(Exception):
     """The peer's answer is not HTTP/1.1 as this client reads it."""
 
 
-class Unanswered(Exception):
+class UnansweredError(Exception):
     """The request went out, but no answer came: the peer may have accepted it."""
 
 
@@ -45,7 +45,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send and wait for the answer. OSError: it never went out; ``Unanswered``: it may have."""
+        """Send and wait for the answer. OSError: it never went out; ``UnansweredError``: it may have."""
         lines = [f"POST {path} HTTP/1.1", f"Host: {self._authority}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
@@ -59,7 +59,7 @@ class Connection:
             was_open = self._streams is not None
             self.close()
             if was_open or reused:
-                raise Unanswered(f"{self._authority}: {error!r}") from error
+                raise UnansweredError(f"{self._authority}: {error!r}") from error
             raise
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -132,7 +132,7 @@ class Journal:
         db = self._db
         db.execute("BEGIN")
         rows = [msgspec.structs.astuple(row) for row in self._reports]
-        db.executemany(f"INSERT INTO reports VALUES ({'?,' * 16}0)", rows)
+        db.executemany("INSERT INTO reports VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0)", rows)
         first = self._reports[0].id if self._reports else self._next_report
         later = [(report,) for (report,) in self._framed if report < first]  # inserted by an earlier commit
         db.executemany("UPDATE reports SET framed = 1 WHERE id = ?", later)
@@ -167,10 +167,8 @@ class Journal:
         self.commit()
         rows = self._db.execute(query, parameters).fetchall()
         wanted = {report for row in rows for report in _ids(row[6])}
-        payloads: dict[int, bytes] = {}
-        for chunk in _chunks(sorted(wanted)):
-            marks = ",".join("?" * len(chunk))
-            payloads.update(self._db.execute(f"SELECT id, payload FROM reports WHERE id IN ({marks})", chunk))
+        of_these = "SELECT id, payload FROM reports WHERE id IN (SELECT value FROM json_each(?))"
+        payloads = dict(self._db.execute(of_these, (str(list(wanted)),)))
         for message_id, venue, epoch, sequence, sent_at, fault, joined, _ in rows:
             reports = _ids(joined)
             contents = tuple(payloads[one] for one in reports)
@@ -216,7 +214,3 @@ class Journal:
         """Write the rest and let go of the file."""
         self.commit()
         self._db.close()
-
-
-def _chunks(values: list[int], size: int = 500) -> Iterator[list[int]]:
-    return (values[start : start + size] for start in range(0, len(values), size))

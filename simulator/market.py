@@ -28,6 +28,7 @@ SPREAD_NOISE = 1.5  # ticks per square root of a second
 LIMIT_BAND = 0.004  # of the mid: wide enough that the walk rarely leaves it within an order's life
 PARTS_AT_MOST = 12
 MAKER_SHARE = 0.4
+QUANTITY_SHARE = 0.5  # of corrects; the others change the price
 CANCEL_SHARE = 0.05
 REPLACE_SHARE = 0.05
 
@@ -100,7 +101,7 @@ class Restatements:
     def corrected(self, order: Order, trade: Trade, tick: Decimal, lot: Decimal) -> tuple[Decimal, Decimal]:
         """New quantity and price: never more and never beyond the limit, so any arrival order stays legal."""
         lots = int(trade.qty / lot)
-        if lots > 1 and self._rng.random() < 0.5:
+        if lots > 1 and self._rng.random() < QUANTITY_SHARE:
             return lot * self._rng.randint(max(1, lots // 2), lots - 1), trade.px
         better = -tick if order.intent.side == "buy" else tick
         return trade.qty, max(tick, trade.px + better * self._rng.randint(1, 5))

@@ -89,3 +89,10 @@ class Total(msgspec.Struct, frozen=True):
     made: int = 0
     delivered: int = 0
     extra: int = 0
+
+
+class Unconfirmed(msgspec.Struct):
+    """An application message that the peer has not confirmed."""
+
+    id: int
+    reports: tuple[int, ...]

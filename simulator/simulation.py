@@ -35,7 +35,6 @@ COMMIT_EVERY = 0.05
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.001, 0.05
 AT_ONCE = 1_000  # events between two looks at the sockets
 BREAKS_THE_MESSAGE = frozenset({"truncated", "bad_utf8"})
-DISTURBANCES = frozenset({"drop", "stale"})
 SOURCE = "simulator"
 
 
@@ -191,28 +190,31 @@ class Simulation:
 
     def _deliver(self, now: int) -> None:
         deliveries: dict[str, list[Delivery]] = defaultdict(list)
-        others: list[Due] = []
+        events: list[Due] = []
+        disturbances: list[tuple[Venue, str]] = []
         while self._due and self._due[0][0] <= now:
             _, _, due, row = heapq.heappop(self._due)
             event = due.event
-            if not isinstance(event, Report) or due.act in DISTURBANCES:
-                others.append(due)
-            elif due.act == "malformed":
-                deliveries[event.intent.venue].append(self._malformed(event))
-            elif row is not None:
-                deliveries[event.intent.venue].append(Delivery(row, due.fault))
+            if not isinstance(event, Report):
+                events.append(due)
+                continue
+            name = event.intent.venue
+            if due.act == "malformed":
+                deliveries[name].append(self._malformed(event))
+            elif row is not None and due.act == "send":
+                deliveries[name].append(Delivery(row, due.fault))
+            else:
+                disturbances.append((self._by_name[name], due.act))
         for name, taken in deliveries.items():
             self._by_name[name].take(taken)
         self._count_faults()
         self.journal.commit()  # before anything is on a wire
-        for due in others:
-            if not isinstance(due.event, Report):
-                self._publish(due)
+        for due in events:  # intents first: a fill before its intent is a fault of its own
+            self._publish(due)
         for name in deliveries:
             self._by_name[name].release()
-        for due in others:
-            if isinstance(due.event, Report):
-                self._disturb(self._by_name[due.event.intent.venue], due.act)
+        for venue, act in disturbances:
+            self._disturb(venue, act)
 
     def _malformed(self, report: Report) -> Delivery:
         name = report.intent.venue
