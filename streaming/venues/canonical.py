@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from ledger.domain.errors import Defect, DefectError, defect_error
+from ledger.domain.errors import DefectError, defect_error
 from streaming.venues.canonical_report import (
-    MAX_TEXT,
     RESEND,
     UNREADABLE,
     decode_report,
     missing,
     shown,
+    storable,
     unknown_value,
     unreadable,
 )
@@ -23,6 +23,7 @@ from streaming.venues.decoded import Decoded
 __all__ = ["EXECUTIONS", "MAX_DEFECTS", "decode", "decode_body", "decode_frame", "decode_report"]
 
 EXECUTIONS = "executions"
+MAX_NAME = 32
 MAX_DEFECTS = 1000  # a body of `1,1,1,…` would make half a million dead letters: the rest becomes one
 
 
@@ -43,8 +44,8 @@ def decode(venue: str, raw: bytes) -> Decoded:
     decoded = Decoded()
     try:
         message = _message_decoder.decode(raw)
-    except UNREADABLE as error:
-        decoded.defects.append((_message_defect(raw, error), raw))
+    except UNREADABLE as refusal:
+        decoded.defects.append((storable(_message_defect(raw, refusal)).defect, raw))
         return decoded
     if message.fills is not None:
         _decode_reports(venue, message.fills, raw, decoded)
@@ -52,14 +53,17 @@ def decode(venue: str, raw: bytes) -> Decoded:
         if message.fills is None:
             decoded.defects.append((missing("channel or fills").defect, raw))
     elif message.data is None and message.channel != EXECUTIONS:
-        name = message.channel[:MAX_TEXT]
+        # it becomes a metric's label, so a venue does not choose it freely
+        name = (
+            message.channel if message.channel.isidentifier() and len(message.channel) <= MAX_NAME else "unnamed"
+        )
         decoded.others[name] = decoded.others.get(name, 0) + 1
     elif message.data is None:
         decoded.defects.append((missing("data").defect, raw))
     elif message.channel != EXECUTIONS:
         # a channel we do not know that carries data may carry facts: kept, not skipped
-        defect = unknown_value("channel", message.channel, [EXECUTIONS]).defect
-        decoded.defects.append((defect, raw))
+        error = storable(unknown_value("channel", message.channel, [EXECUTIONS]))
+        decoded.defects.append((error.defect, raw))
     else:
         _decode_reports(venue, message.data, raw, decoded)
     return decoded
@@ -100,13 +104,13 @@ def _decode_reports(venue: str, raws: list[msgspec.Raw], message: bytes, decoded
         decoded.defects.append((overflow.defect, message))
 
 
-def _message_defect(raw: bytes, error: Exception) -> Defect:
+def _message_defect(raw: bytes, error: Exception) -> DefectError:
     """A decoder that knows the type stops at the first wrong one; whether it is JSON at all comes first."""
     try:
         view = _raw_decoder.decode(raw)
     except UNREADABLE as not_json:
-        return unreadable(raw, "message", not_json).defect
+        return unreadable(raw, "message", not_json)
     if not isinstance(error, msgspec.ValidationError):
-        return unreadable(raw, "message", error).defect
+        return unreadable(raw, "message", error)
     rule = f"a frame or body as docs/formats.md says is required ({error})"
-    return defect_error("wrong_type", "message", shown(bytes(view)), rule, RESEND).defect
+    return defect_error("wrong_type", "message", shown(bytes(view)), rule, RESEND)

@@ -79,10 +79,19 @@ def decode_report(venue: str, raw_object: bytes | msgspec.Raw) -> FillReport:
             raw.decode()  # msgspec does not look into the strings of fields that it skips
         fields = _report_decoder.decode(raw)
         return _checked(venue, fields)
-    except DefectError:
-        raise
+    except DefectError as found:
+        raise storable(found) from None
     except (*UNREADABLE, ArithmeticError) as error:
-        raise _explained(raw, error) from None
+        raise storable(_explained(raw, error)) from None
+
+
+def storable(error: DefectError) -> DefectError:
+    """Escape controls in the value: Postgres text has no NUL, and they garble a person's screen."""
+    value = error.defect.value
+    if value.isprintable():
+        return error
+    shown = "".join(repr(character)[1:-1] if _is_control(character) else character for character in value)
+    return DefectError(msgspec.structs.replace(error.defect, value=shown))
 
 
 def _checked(venue: str, fields: _Report) -> FillReport:
@@ -152,9 +161,7 @@ def _optional(field: str, value: str | None) -> str | None:
         raise defect_error("out_of_range", field, value, f"at most {MAX_TEXT} characters are kept", RESEND)
     # isprintable() is the cheap test; what it refuses beyond controls (no-break space, …) is let through
     if not value.isprintable() and any(_is_control(character) for character in value):
-        raise defect_error(
-            "control_character", field, repr(value)[1:-1], "control characters are not allowed", RESEND
-        )
+        raise defect_error("control_character", field, value, "control characters are not allowed", RESEND)
     return value
 
 

@@ -40,6 +40,7 @@ def defect_of(raw: bytes) -> tuple[str, str]:
     defect = caught.value.defect
     assert defect.rule
     assert defect.remedy
+    assert "\0" not in str(defect)
     return defect.reason, defect.field
 
 
@@ -125,7 +126,8 @@ def test_blank_exec_id_is_missing() -> None:
 
 @pytest.mark.parametrize("field", ["last_qty", "last_px"])
 def test_missing_number_of_a_fill(field: str) -> None:
-    assert defect_of(report(**{field: DROP})) == ("missing_field", field)
+    absent: dict[str, Any] = {field: DROP}
+    assert defect_of(report(**absent)) == ("missing_field", field)
 
 
 @pytest.mark.parametrize("base", [BUST, CORRECT])
@@ -223,7 +225,8 @@ def test_the_first_and_last_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("type", "trade"), ("side", "BUY"), ("side", "short"), ("liquidity", "both")]
+    ("field", "value"),
+    [("type", "trade"), ("type", "fi\x00ll"), ("side", "BUY"), ("side", "short"), ("liquidity", "both")],
 )
 def test_unknown_value(field: str, value: Any) -> None:
     assert defect_of(report(**{field: value})) == ("unknown_value", field)
@@ -292,6 +295,11 @@ def test_heartbeats_are_counted() -> None:
     assert decoded.others == {"heartbeat": 1}
     assert not decoded.reports
     assert not decoded.defects
+
+
+def test_a_channel_with_no_name_to_speak_of_is_counted_as_unnamed() -> None:
+    assert decode("ALPHA", b'{"channel": "status"}').others == {"status": 1}
+    assert decode("ALPHA", b'{"channel": "a b"}').others == {"unnamed": 1}
 
 
 @pytest.mark.parametrize(
@@ -403,6 +411,9 @@ def checked(raw: bytes) -> None:
     decoded = decode("ALPHA", raw)
     for read in (decode_frame, decode_body):
         read("ALPHA", raw)
+    for defect, _ in decoded.defects:
+        assert "\0" not in defect.value
+        str(defect).encode()  # no lone surrogate either: Postgres stores it
     for fill, _ in decoded.reports:
         assert not any(isinstance(value, float) for value in msgspec.structs.astuple(fill))
 
