@@ -1,0 +1,125 @@
+"""Derived rows against live rows: pure. A difference is kept as it was found, before anything is corrected."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from ledger.domain.numbers import EXACT, ZERO, canonical, text
+from ledger.domain.records import Execution, SlippageMetric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# The differences kept of a day: enough to find the cause, small enough for one row (a difference is 0.3 kB)
+SAMPLE_LIMIT = 10_000
+
+Figure = Execution | SlippageMetric
+Key = TypeVar("Key")
+Row = TypeVar("Row")
+
+
+class Found(StrEnum):
+    """What is wrong with the live row."""
+
+    MISSING = "missing"
+    DIFFERS = "differs"
+    UNSUPPORTED = "unsupported"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One row that differs. ``fields``: name -> (live, derived), for ``differs`` only the unequal ones."""
+
+    execution_id: str
+    kind: str | None  # of the slippage; None: the execution itself
+    found: Found
+    fields: dict[str, tuple[str | None, str | None]]
+
+
+class Differences(msgspec.Struct):
+    """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``."""
+
+    executions: int = 0
+    slippages: int = 0
+    worst_bps: Decimal = ZERO
+    sample: list[Difference] = msgspec.field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many rows differ."""
+        return self.executions + self.slippages
+
+    def add(self, live: Figure | None, derived: Figure | None) -> None:
+        """Take up one row that differs."""
+        shown = derived or live
+        assert shown is not None, "a difference has a side"
+        if isinstance(shown, Execution):
+            self.executions += 1
+            kind = None
+        else:
+            self.slippages += 1
+            kind = str(shown.kind)
+            self.worst_bps = max(self.worst_bps, _bps_apart(live, derived))
+        if len(self.sample) < SAMPLE_LIMIT:
+            found = Found.MISSING if live is None else Found.UNSUPPORTED if derived is None else Found.DIFFERS
+            self.sample.append(Difference(shown.execution_id, kind, found, _fields(live, derived)))
+
+
+def differing(live: Mapping[Key, Row], derived: Mapping[Key, Row]) -> Iterator[tuple[Row | None, Row | None]]:
+    """Pair the rows that are not equal; numbers are compared by value."""
+    for key, row in derived.items():
+        known = live.get(key)
+        if known != row:
+            yield known, row
+    for key, known in live.items():
+        if key not in derived:
+            yield known, None
+
+
+def canonical_execution(execution: Execution) -> Execution:
+    """Write equal numbers alike: Postgres keeps the scale a number was written with, a digest must not."""
+    return msgspec.structs.replace(
+        execution,
+        last_qty=canonical(execution.last_qty),
+        last_px=canonical(execution.last_px),
+        fee=None if execution.fee is None else canonical(execution.fee),
+    )
+
+
+def canonical_metric(metric: SlippageMetric) -> SlippageMetric:
+    """Write equal numbers alike."""
+    return msgspec.structs.replace(
+        metric,
+        bps=None if metric.bps is None else canonical(metric.bps),
+        benchmark=None if metric.benchmark is None else canonical(metric.benchmark),
+    )
+
+
+def _bps_apart(live: Figure | None, derived: Figure | None) -> Decimal:
+    if not isinstance(live, SlippageMetric) or not isinstance(derived, SlippageMetric):
+        return ZERO
+    if live.bps is None or derived.bps is None:
+        return ZERO
+    return abs(EXACT.subtract(live.bps, derived.bps))
+
+
+def _fields(live: Figure | None, derived: Figure | None) -> dict[str, tuple[str | None, str | None]]:
+    ours, theirs = _values(derived), _values(live)
+    return {
+        name: (_shown(theirs.get(name)), _shown(ours.get(name)))
+        for name in (ours or theirs)
+        if theirs.get(name) != ours.get(name)
+    }
+
+
+def _values(row: Figure | None) -> dict[str, Any]:
+    return {} if row is None else msgspec.structs.asdict(row)
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    return text(value) if isinstance(value, Decimal) else str(value)

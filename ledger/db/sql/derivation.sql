@@ -1,0 +1,218 @@
+-- The day derived again from the landed facts: what it reads, compares and corrects (execution_assets).
+
+-- name: day_reports
+-- The day's fills and, whatever their date, the busts and corrects of any order, tied to their orders as
+-- `reference_of` ties them; one stream in the order of the orders. A report whose intent has not come is not here.
+SELECT o.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
+       f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns
+FROM execution.fills f
+JOIN execution.orders o ON o.venue = f.venue AND o.msg_id = f.cl_ord_id
+WHERE f.trade_date = :day OR f.kind <> 'fill'
+UNION ALL
+SELECT o.correlation_id, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
+       f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns
+FROM execution.fills f
+CROSS JOIN LATERAL (
+    SELECT correlation_id FROM execution.orders
+    WHERE venue = f.venue AND venue_order_id = f.venue_order_id
+    ORDER BY routed_ns, msg_id
+    LIMIT 1
+) o
+WHERE f.cl_ord_id IS NULL AND (f.trade_date = :day OR f.kind <> 'fill')
+ORDER BY owner
+
+-- name: intents
+SELECT correlation_id, msg_id, action, orig_msg_id, venue, account, symbol, side, order_qty, limit_price,
+       decision_price, currency, routed_ns, venue_order_id
+FROM execution.orders WHERE correlation_id = ANY(:ids)
+
+-- name: snapshots_of_day
+-- The question's own day first: the planner prunes to one partition for each question.
+SELECT w.symbol AS wanted_symbol, w.at_ns AS wanted_ns,
+       s.snapshot_id, s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns
+FROM unnest(CAST(:symbols AS text[]), CAST(:days AS date[]), CAST(:times AS bigint[])) AS w(symbol, day, at_ns)
+LEFT JOIN LATERAL (
+    SELECT * FROM execution.benchmark_snapshots b
+    WHERE b.taken_on = w.day AND b.symbol = w.symbol AND b.at_ns <= w.at_ns
+    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    LIMIT 1
+) s ON true
+
+-- name: snapshots_before
+-- The few questions that their own day does not answer: the last snapshot of any earlier day.
+SELECT w.symbol AS wanted_symbol, w.at_ns AS wanted_ns,
+       s.snapshot_id, s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns
+FROM unnest(CAST(:symbols AS text[]), CAST(:days AS date[]), CAST(:times AS bigint[])) AS w(symbol, day, at_ns)
+LEFT JOIN LATERAL (
+    SELECT * FROM execution.benchmark_snapshots b
+    WHERE b.taken_on < w.day AND b.symbol = w.symbol AND b.at_ns <= w.at_ns
+    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    LIMIT 1
+) s ON true
+
+-- name: live_executions
+SELECT * FROM execution.executions WHERE trade_date = :day AND execution_id = ANY(CAST(:ids AS uuid[]))
+
+-- name: live_metrics
+SELECT * FROM execution.slippage_metrics
+WHERE trade_date = :day AND kind = ANY(:kinds) AND execution_id = ANY(CAST(:ids AS uuid[]))
+
+-- name: unsupported_executions
+-- Live rows that no landed fill stands behind.
+SELECT e.* FROM execution.executions e
+WHERE e.trade_date = :day
+  AND NOT EXISTS (
+    SELECT 1 FROM execution.fills f
+    JOIN execution.orders o
+      ON o.venue = f.venue
+     AND (o.msg_id = f.cl_ord_id OR (f.cl_ord_id IS NULL AND o.venue_order_id = f.venue_order_id))
+    WHERE f.report_id = e.execution_id AND f.trade_date = e.trade_date AND f.kind = 'fill')
+
+-- name: unsupported_metrics
+SELECT m.* FROM execution.slippage_metrics m
+WHERE m.trade_date = :day AND m.kind = ANY(:kinds)
+  AND NOT EXISTS (
+    SELECT 1 FROM execution.fills f
+    JOIN execution.orders o
+      ON o.venue = f.venue
+     AND (o.msg_id = f.cl_ord_id OR (f.cl_ord_id IS NULL AND o.venue_order_id = f.venue_order_id))
+    WHERE f.report_id = m.execution_id AND f.trade_date = m.trade_date AND f.kind = 'fill')
+
+-- name: executions_in_order
+SELECT * FROM execution.executions WHERE trade_date = :day ORDER BY execution_id
+
+-- name: metrics_in_order
+SELECT * FROM execution.slippage_metrics
+WHERE trade_date = :day AND kind = ANY(:kinds)
+ORDER BY execution_id, kind COLLATE "C"
+
+-- name: high_water
+SELECT count(*) AS report_count, coalesce(max(received_ns), 0) AS high_water
+FROM execution.fills WHERE trade_date = :day
+
+-- name: write_executions
+INSERT INTO execution.executions (
+    execution_id, trade_date, correlation_id, msg_id, venue, account, symbol, side, exec_id, last_exec_id, status,
+    last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, chain, withheld)
+SELECT execution_id, trade_date, correlation_id, msg_id, venue, account, symbol, side, exec_id, last_exec_id,
+       status, last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, chain, withheld
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(
+    execution_id uuid, trade_date date, correlation_id text, msg_id text, venue text, account text, symbol text,
+    side text, exec_id text, last_exec_id text, status text, last_qty numeric, last_px numeric, currency text,
+    fee numeric, fee_currency text, liquidity text, transact_ns bigint, chain uuid[], withheld uuid[])
+ON CONFLICT (execution_id, trade_date) DO UPDATE
+-- `withheld` stays: whether an event went out is the live process's knowledge, not the reports'
+SET correlation_id = excluded.correlation_id, msg_id = excluded.msg_id, venue = excluded.venue,
+    account = excluded.account, symbol = excluded.symbol, side = excluded.side, exec_id = excluded.exec_id,
+    last_exec_id = excluded.last_exec_id, status = excluded.status, last_qty = excluded.last_qty,
+    last_px = excluded.last_px, currency = excluded.currency, fee = excluded.fee,
+    fee_currency = excluded.fee_currency, liquidity = excluded.liquidity, transact_ns = excluded.transact_ns,
+    chain = excluded.chain
+
+-- name: write_metrics
+INSERT INTO execution.slippage_metrics (
+    execution_id, trade_date, kind, bps, benchmark, benchmark_ns, snapshot_id, quality, quality_reason)
+SELECT execution_id, trade_date, kind, bps, benchmark, benchmark_ns, snapshot_id, quality, quality_reason
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(
+    execution_id uuid, trade_date date, kind text, bps numeric, benchmark numeric, benchmark_ns bigint,
+    snapshot_id text, quality text, quality_reason text)
+ON CONFLICT (execution_id, kind, trade_date) DO UPDATE
+SET bps = excluded.bps, benchmark = excluded.benchmark, benchmark_ns = excluded.benchmark_ns,
+    snapshot_id = excluded.snapshot_id, quality = excluded.quality, quality_reason = excluded.quality_reason
+
+-- name: remove_executions
+DELETE FROM execution.executions WHERE trade_date = :day AND execution_id = ANY(CAST(:ids AS uuid[]))
+
+-- name: remove_metrics
+DELETE FROM execution.slippage_metrics m
+USING unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[])) AS gone(execution_id, kind)
+WHERE m.trade_date = :day AND m.execution_id = gone.execution_id AND m.kind = gone.kind
+
+-- name: forget_derivation
+DELETE FROM execution.executions_derived WHERE trade_date = :day
+
+-- name: record_derivation
+INSERT INTO execution.executions_derived (
+    trade_date, derived_digest, live_digest, execution_count, difference_count, differences, high_water)
+VALUES (:day, :derived_digest, :live_digest, :execution_count, :difference_count, :differences, :high_water)
+
+-- name: derivation
+SELECT * FROM execution.executions_derived WHERE trade_date = :day
+
+-- name: last_derived_day
+SELECT max(trade_date) AS day FROM execution.executions_derived
+
+-- name: execution_columns
+-- For the quality checks: signs and nulls survive the cast to float8, sums are never taken of it.
+SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, correlation_id, msg_id, venue, symbol,
+       CAST(last_qty AS float8) AS last_qty, CAST(last_px AS float8) AS last_px
+FROM execution.executions WHERE trade_date = :day
+
+-- name: metric_columns
+SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, kind, quality,
+       CAST(bps AS float8) AS bps, CAST(benchmark AS float8) AS benchmark
+FROM execution.slippage_metrics WHERE trade_date = :day AND kind = ANY(:kinds)
+
+-- name: slippage_by_venue
+-- Sums only, which numeric takes exactly; the division is the domain's.
+SELECT e.venue, m.kind, coalesce(e.currency, '') AS currency,
+       count(*) AS metric_count,
+       count(*) FILTER (WHERE m.quality <> 'exact') AS best_effort_count,
+       count(m.bps) AS measured_count,
+       coalesce(sum(m.bps), 0) AS bps_sum,
+       coalesce(sum(e.last_qty * e.last_px) FILTER (WHERE m.bps IS NOT NULL), 0) AS notional,
+       coalesce(sum(m.bps * e.last_qty * e.last_px), 0) AS bps_notional
+FROM execution.slippage_metrics m
+JOIN execution.executions e ON e.execution_id = m.execution_id AND e.trade_date = m.trade_date
+WHERE m.trade_date = :day AND m.kind = ANY(:kinds)
+GROUP BY e.venue, m.kind, coalesce(e.currency, '')
+ORDER BY e.venue, m.kind, currency
+
+-- name: pending_too_long
+SELECT replace(CAST(report_id AS text), '-', '') AS report_id, venue, reason, reference, since_at
+FROM execution.fills_pending
+WHERE trade_date = :day AND since_ns < :before_ns
+ORDER BY since_ns
+
+-- name: landed_days
+-- The days that something landed for, and up to where. One leased writer lands, so landed_at grows with commits.
+WITH landed AS MATERIALIZED (
+    SELECT report_id, trade_date, venue, kind, cl_ord_id, venue_order_id, landed_at
+    FROM execution.fills WHERE landed_at > :since
+), touched AS (
+    SELECT trade_date AS day, landed_at FROM landed
+    UNION ALL
+    -- a bust or correct changes the day of the fill it refers to
+    SELECT e.trade_date, l.landed_at
+    FROM landed l
+    JOIN execution.orders o
+      ON o.venue = l.venue
+     AND (o.msg_id = l.cl_ord_id OR (l.cl_ord_id IS NULL AND o.venue_order_id = l.venue_order_id))
+    JOIN execution.executions e ON e.correlation_id = o.correlation_id AND l.report_id = ANY(e.chain)
+    WHERE l.kind <> 'fill'
+), days AS (
+    SELECT day, CAST(extract(epoch FROM max(landed_at)) * 1000000 AS bigint) AS high_water FROM touched GROUP BY day
+), waiting AS (
+    SELECT trade_date AS day, count(*) AS pending FROM execution.fills_pending GROUP BY trade_date
+)
+SELECT day, coalesce(d.high_water, 0) AS high_water, coalesce(w.pending, 0) AS pending
+FROM days d FULL JOIN waiting w USING (day)
+ORDER BY day
+
+-- name: newest_of_day
+-- What the lineage shows of the other landed tables; every subquery is a probe of an index.
+WITH RECURSIVE symbols AS (
+    (SELECT symbol FROM execution.benchmark_snapshots WHERE taken_on = :day ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.symbol FROM execution.benchmark_snapshots b
+            WHERE b.taken_on = :day AND b.symbol > s.symbol ORDER BY b.symbol LIMIT 1)
+    FROM symbols s WHERE s.symbol IS NOT NULL
+)
+SELECT
+    (SELECT max(routed_ns) FROM execution.orders
+     WHERE routed_ns >= :start_ns AND routed_ns < :end_ns) AS newest_order_ns,
+    (SELECT max((SELECT b.at_ns FROM execution.benchmark_snapshots b
+                 WHERE b.taken_on = :day AND b.symbol = s.symbol ORDER BY b.at_ns DESC LIMIT 1))
+     FROM symbols s WHERE s.symbol IS NOT NULL) AS newest_snapshot_ns

@@ -1,0 +1,43 @@
+"""The Dagster definitions: a table of contents. What is listed here is defined beside what it does.
+
+Loading connects to nothing and imports neither pandas nor Great Expectations.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from execution_assets.checks import CHECKS
+from execution_assets.executions import executions
+from execution_assets.jobs import derive_day_job
+from execution_assets.resources import POSTGRES_VARIABLE, STALE_VARIABLE, LedgerResource
+from execution_assets.slippage import slippage_metrics
+from execution_assets.sources import SOURCES
+from sensors.landed_days import landed_days
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Put the code location together; tests pass their own resources."""
+    return dg.Definitions(
+        assets=[*SOURCES, executions, slippage_metrics],
+        asset_checks=CHECKS,
+        jobs=[derive_day_job],
+        sensors=[landed_days],
+        resources={
+            "ledger": LedgerResource(
+                url=dg.EnvVar(POSTGRES_VARIABLE),
+                stale_snapshot_seconds=os.environ.get(STALE_VARIABLE, "5"),
+            ),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()
