@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,11 @@ class Metrics:
         """Note a feed's state; "live" is up."""
         self.feed_states[feed] = state
         self.feed_up.labels(feed).set(state == "live")
+
+    def observe_backlog(self, arrivals: int, oldest_ns: int | None) -> None:
+        """Note how much waits, and for how long the oldest has."""
+        self.backlog.set(arrivals)
+        self.backlog_age.set(0 if oldest_ns is None else (time.time_ns() - oldest_ns) / 1e9)
 
     def percentiles(self, venue: str) -> dict[str, float]:
         """Give p50, p95 and p99 of the last 5,000 latencies of a venue, in milliseconds."""

@@ -1,1 +1,14 @@
 """Wire formats of venues: raw bytes -> ``FillReport``, pure functions, one module a format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streaming.venues import canonical, fix44
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streaming.venues.decoded import Decoder
+
+DECODERS: Mapping[str, Decoder] = {"canonical": canonical.decode, "fix44": fix44.decode}

@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test nightly lint types format lock bench clean
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## Everything that is needed, into .venv
+
+# An own uv where the machine has none: from a venv, or beside pip where the machine's Python has no venv.
+.uv/bin/uv:
+	@python3 -m venv .uv >/dev/null 2>&1 && .uv/bin/pip install --quiet uv \
+	  || { rm -rf .uv && python3 -m pip install --quiet --target .uv uv; } \
+	  || { echo "make setup: this needs Python 3 with venv or pip (Debian: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.13' $(VENV)
+	@echo "installing the packages of requirements.lock (about 1.3 GB on disk; half a minute with a warm cache)"
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## The main job on the embedded real servers; Ctrl-C stops it (options: make run ARGS="--for 60s")
+	@$(BIN)/execution-agent run $(ARGS)
+
+test: setup lint types ## Lint, types, import rules and all tests but the slow campaigns
+	@$(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
+
+lint: setup ## ruff and the import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+types: setup ## mypy --strict over all packages
+	@$(BIN)/mypy
+
+format: setup ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup ## Landing rate and latency, against yardsticks of the same run
+	@$(BIN)/python -m bench $(ARGS)
+
+nightly: setup ## Convergence with 10,000 examples
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/pytest -q tests/unit/domain
+
+lock: $(UV) ## Resolve the dependencies again
+	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-annotate --no-header \
+	  --python-version 3.11 --output-file requirements.lock $(ARGS)
+
+clean: ## Remove what setup made (data stays: execution-agent reset)
+	@rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

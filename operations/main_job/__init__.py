@@ -1,0 +1,1 @@
+"""The main job: the embedded servers, a simulated trading day, the streaming process and Dagster, watched."""

@@ -1,0 +1,217 @@
+"""The programs of the main job beside the servers: started under the same guard, each with a log of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from operations.embedded.process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from operations.embedded.endpoints import Endpoints
+    from operations.embedded.state import StateFolder
+    from operations.main_job.plan import Plan
+
+PROJECT = Path(__file__).resolve().parents[2]
+LEDGER_DATABASE = "execution"
+DAGSTER_DATABASE = "dagster"
+ARCHIVE_BUCKET = "execution-archive"
+_SENDER, _VENUE = "EXECAGENT", "ALPHA"
+
+
+class Ports:
+    """The ports of the programs, remembered like the servers'."""
+
+    def __init__(self, state: StateFolder) -> None:
+        self.http = state.port("stream-http")
+        self.fix = state.port("simulator-fix")
+        self.websocket = state.port("simulator-websocket")
+        self.control = state.port("simulator-control")
+        self.webserver = state.port("dagster-webserver")
+
+
+class Program:
+    """One program of the run, started again when it should run and does not."""
+
+    def __init__(
+        self,
+        name: str,
+        state: StateFolder,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        *,
+        grace: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self._state = state
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process = ServerProcess(name, state, grace=grace)
+
+    @property
+    def log(self) -> Path:
+        """Where it writes."""
+        return self._process.log
+
+    def start(self) -> None:
+        """Start it; its working directory is a folder of its own below the state."""
+        with self._process.lock() as lock:
+            self._process.new_log()
+            folder = self._state.folder(self.name)
+            self._process.spawn(self._command, lock=lock, folder=folder, environment=self._environment)
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.alive()
+
+    def keep_alive(self) -> None:
+        """Start it again if it has ended."""
+        if not self.alive():
+            self.restarts += 1
+            self._process.wait_stopped()
+            self.start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        self._process.ask_to_stop()
+
+    def wait_stopped(self) -> None:
+        """Wait until it has ended; after its grace time it is killed."""
+        self._process.wait_stopped()
+
+
+def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
+    """Write the streaming process's settings and give the program."""
+    del plan
+    secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
+    store = state.folder("stream") / "fix"
+    lines = [
+        f"postgres_url = {_quoted(endpoints.postgres_url(LEDGER_DATABASE))}",
+        f"redis_url = {_quoted(endpoints.redis_url)}",
+        "[kafka]",
+        f"bootstrap = {_quoted(endpoints.kafka_bootstrap)}",
+        "[http]",
+        f"port = {ports.http}",
+        "[venues.ALPHA]",
+        'format = "fix44"',
+        "[venues.ALPHA.feed]",
+        'kind = "fix"',
+        'host = "127.0.0.1"',
+        f"port = {ports.fix}",
+        f"sender_comp_id = {_quoted(_SENDER)}",
+        f"target_comp_id = {_quoted(_VENUE)}",
+        f"store = {_quoted(str(store))}",
+        "[venues.BRAVO]",
+        'format = "canonical"',
+        "[venues.BRAVO.feed]",
+        'kind = "websocket"',
+        f'url = "ws://127.0.0.1:{ports.websocket}"',
+        "[venues.CHARLIE]",
+        'format = "canonical"',
+        "[venues.CHARLIE.feed]",
+        'kind = "rest"',
+        f"secrets = [{_quoted(secret)}]",
+    ]
+    path = state.folder("stream") / "stream.toml"
+    _write_private(path, "\n".join(lines) + "\n")
+    return Program(
+        "stream",
+        state,
+        [sys.executable, "-m", "operations.cli", "stream"],
+        {"EXECUTION_AGENT_CONFIG": str(path), "PYTHONPATH": str(PROJECT)},
+    )
+
+
+def simulator_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
+    """Write the simulator's configuration and give the program."""
+    secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
+    folder = state.folder("simulator")
+    config: dict[str, object] = {
+        "state_dir": str(folder),
+        "seed": plan.seed,
+        "duration_seconds": plan.seconds,
+        "kafka_bootstrap": endpoints.kafka_bootstrap,
+        "venues": [
+            {
+                "name": "ALPHA", "kind": "fix", "account": "ALPHA-1", "port": ports.fix,
+                "sender_comp_id": _VENUE, "target_comp_id": _SENDER,
+            },
+            {"name": "BRAVO", "kind": "websocket", "account": "BRAVO-1", "port": ports.websocket},
+            {
+                "name": "CHARLIE", "kind": "rest", "account": "CHARLIE-1",
+                "url": f"http://127.0.0.1:{ports.http}", "secret": secret,
+            },
+        ],
+        "orders_per_second": plan.orders_per_second,
+        "speed": plan.speed,
+        "captures": [str(path.resolve()) for path in plan.captures],
+        "control_port": ports.control,
+    }  # fmt: skip
+    if not plan.faults:
+        names = (
+            "duplicate swapped late lost garbled malformed dropped stale bust correct correct_again intent_late "
+            "intent_twice snapshot_twice"
+        )
+        config["faults"] = dict.fromkeys(names.split(), 0.0)
+    path = folder / "simulator.json"
+    _write_private(path, json.dumps(config, indent=1))
+    return Program(
+        "simulator",
+        state,
+        [sys.executable, "-m", "simulator", "--config", path],
+        {"PYTHONPATH": str(PROJECT)},
+        grace=30.0,
+    )
+
+
+def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> tuple[Program, Program]:
+    """Lay out DAGSTER_HOME and give the webserver and the daemon."""
+    home = state.folder("dagster")
+    shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    environment = dagster_environment(home, endpoints)
+    workspace = PROJECT / "workspace.yaml"
+    bin_folder = Path(sys.executable).parent
+    webserver = Program(
+        "dagster-webserver",
+        state,
+        [bin_folder / "dagster-webserver", "-h", "127.0.0.1", "-p", str(ports.webserver), "-w", workspace],
+        environment,
+    )
+    daemon = Program(
+        "dagster-daemon", state, [bin_folder / "dagster-daemon", "run", "-w", workspace], environment
+    )
+    return webserver, daemon
+
+
+def dagster_environment(home: Path, endpoints: Endpoints) -> dict[str, str]:
+    """Give what Dagster's processes read from their environment."""
+    return {
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_POSTGRES_HOST": endpoints.postgres_host,
+        "DAGSTER_POSTGRES_PORT": str(endpoints.postgres_port),
+        "DAGSTER_POSTGRES_USER": endpoints.postgres_user,
+        "DAGSTER_POSTGRES_PASSWORD": endpoints.postgres_password,
+        "DAGSTER_POSTGRES_DB": DAGSTER_DATABASE,
+        "DAGSTER_POSTGRES_URL": endpoints.postgres_url(DAGSTER_DATABASE),
+        "EXECUTION_AGENT_POSTGRES_URL": endpoints.postgres_url(LEDGER_DATABASE),
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)  # a JSON string is a TOML basic string
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,224 @@
+"""The process: feeds, inbox, lander, publisher and Redis put together; it starts, drains and stops here.
+
+Feeds start only once this process holds the writer's lease, from the positions that Postgres then holds: a
+standby is connected to nothing but Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, assert_never
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+
+from ledger.db.reading import Reader
+from ledger.db.urls import plain_url
+from ledger.domain.decide import Policy
+from ledger.domain.slippage import SlippagePolicy
+from streaming.arrivals import Inbox
+from streaming.errors import StreamingError
+from streaming.feeds.fix import FixFeed
+from streaming.feeds.kafka import KafkaFeed
+from streaming.feeds.websocket import WebSocketFeed
+from streaming.http import HttpServer
+from streaming.in_flight import InFlight
+from streaming.lander import Lander
+from streaming.metrics import Metrics
+from streaming.publisher import Publisher
+from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
+from streaming.venues import DECODERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ledger.domain.records import Position
+    from streaming.settings import Settings, VenueSettings
+
+Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
+
+_CONNECT_SECONDS = 5.0
+_COMMAND_SECONDS = 30.0  # a server that hangs is a server that is away
+_DRAIN_SECONDS = 3.5  # of the 5 s that a SIGTERM may take
+_OBSERVE_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class Process:
+    """One streaming process. ``run`` returns after ``stop`` was set and everything taken has landed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self.inbox = Inbox(settings.inbox_limit)
+        policy = Policy(SlippagePolicy(int(settings.stale_snapshot_seconds * 1_000_000_000)))
+        decoders = {name: DECODERS[venue.format] for name, venue in settings.venues.items()}
+        self.lander = Lander(
+            self.connect,
+            self.inbox,
+            decoders,
+            self.metrics,
+            writer=settings.writer,
+            policy=policy,
+            batch_limit=settings.batch_limit,
+        )
+        self.publisher = Publisher(
+            self.connect,
+            settings.kafka,
+            self.metrics,
+            writer=settings.writer,
+            source=settings.source,
+            refill_seconds=settings.refill_hours * 3600,
+            may_publish=self.lander.ready,
+        )
+        self._redis = Redis.from_url(
+            settings.redis_url.get_secret_value(), socket_timeout=2.0, socket_connect_timeout=2.0
+        )
+        self.in_flight = InFlight(self._redis, self.connect, deadline_seconds=settings.fill_deadline_seconds)
+        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer]
+        self.http = HttpServer(
+            settings, self.inbox, self.metrics, ready=self.lander.ready.is_set, status=self.status
+        )
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        """Open a connection to the ledger."""
+        return await asyncpg.connect(
+            plain_url(self._settings.postgres_url.get_secret_value()),
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+            server_settings={"application_name": "execution-agent stream"},
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Give what the live table and /readyz show."""
+        metrics = self.metrics
+        return {
+            "ready": self.lander.ready.is_set(),
+            "pid": os.getpid(),
+            "backlog": len(self.inbox),
+            "publisher": self.publisher.state,
+            "redis": self.in_flight.state,
+            "feeds": dict(metrics.feed_states),
+            "duplicates": dict(metrics.duplicates),
+            "dead_letters": dict(metrics.dead_letters),
+            "published": dict(metrics.published),
+            "venues": {
+                name: {
+                    "received": metrics.received[name],
+                    "landed": metrics.landed[name],
+                    "latency_ms": metrics.percentiles(name),
+                }
+                for name in self._settings.venues
+            },
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set; raises when a part fails in a way that starting over cannot mend."""
+        _calm_garbage_collector()
+        parts = {
+            asyncio.create_task(self.lander.run(), name="lander"),
+            asyncio.create_task(self.publisher.run(), name="publisher"),
+            asyncio.create_task(self.in_flight.run(), name="redis"),
+            asyncio.create_task(self._observe(), name="observer"),
+        }
+        intake = {
+            asyncio.create_task(self.http.run(), name="http"),
+            asyncio.create_task(self._run_feeds(), name="feeds"),
+        }
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({stopping, *parts, *intake}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+                raise StreamingError(f"the {task.get_name()} ended by itself")
+            log.info("draining")
+            await _cancel(intake)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained(), _DRAIN_SECONDS)
+        finally:
+            await _cancel({stopping, *parts, *intake})
+            await self._redis.aclose()
+        log.info("stopped", backlog=len(self.inbox))
+
+    async def _drained(self) -> None:
+        while not (self.lander.is_idle and self.publisher.is_idle):
+            await asyncio.sleep(0.02)
+
+    async def _run_feeds(self) -> None:
+        await self.lander.ready.wait()
+        positions = await self._positions()
+        async with asyncio.TaskGroup() as group:
+            for name, venue in self._settings.venues.items():
+                feed = self._feed(name, venue, positions)
+                if feed is not None:
+                    group.create_task(feed.run(), name=f"feed {name}")
+            kafka = KafkaFeed(self._settings.kafka, self.inbox, self._positions, self._on_state("kafka"))
+            group.create_task(kafka.run(), name="feed kafka")
+
+    def _feed(
+        self, name: str, venue: VenueSettings, positions: Mapping[tuple[str, str], Position]
+    ) -> FixFeed | WebSocketFeed | None:
+        feed = venue.feed
+        if isinstance(feed, RestFeedSettings):
+            self.metrics.set_feed_state(f"{name}.rest", "live")  # it is called, it does not call
+            return None
+        if isinstance(feed, FixFeedSettings):
+            start = _position_of(f"{name}.fix", positions)
+            return FixFeed(name, feed, self.inbox, start, self._on_state(f"{name}.fix"))
+        if isinstance(feed, WebSocketFeedSettings):
+            start = _position_of(f"{name}.ws", positions)
+            return WebSocketFeed(name, feed, self.inbox, start, self._on_state(f"{name}.ws"))
+        assert_never(feed)
+
+    def _on_state(self, feed: str) -> Callable[[str], None]:
+        def note(state: str) -> None:
+            if self.metrics.feed_states.get(feed) != state:
+                log.info("feed", feed=feed, state=state)
+            self.metrics.set_feed_state(feed, state)
+
+        return note
+
+    async def _positions(self) -> dict[tuple[str, str], Position]:
+        """Read every feed's position; a ledger that is away is waited for."""
+        while True:
+            try:
+                connection = await self.connect()
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                log.warning("ledger unavailable", error=str(error))
+                await asyncio.sleep(_OBSERVE_SECONDS)
+                continue
+            try:
+                return await Reader(connection).positions()
+            finally:
+                connection.terminate()
+
+    async def _observe(self) -> None:
+        while True:
+            oldest = self.inbox.oldest_ns()
+            self.metrics.observe_backlog(len(self.inbox), oldest)
+            await asyncio.sleep(_OBSERVE_SECONDS)
+
+
+def _position_of(feed: str, positions: Mapping[tuple[str, str], Position]) -> Position | None:
+    return next((position for (name, _), position in positions.items() if name == feed), None)
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.warning("a part failed while stopping", error=str(result))
+
+
+def _calm_garbage_collector() -> None:
+    """What is loaded now stays for good; collecting seldom keeps pauses out of the latency's tail."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
