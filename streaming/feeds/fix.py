@@ -1,0 +1,164 @@
+"""A FIX drop copy: the parent of the engine's process. Frames in, arrivals with their positions out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ledger.domain.errors import Defect
+from ledger.domain.records import Position
+from ledger.domain.times import format_utc
+from streaming.arrivals import Arrival, ArrivalKind
+from streaming.feeds.fix_frames import Frame, unpack
+from streaming.feeds.fix_process import EngineProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streaming.arrivals import Inbox
+    from streaming.settings import FixFeedSettings
+
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
+_INCARNATION_FILE = "incarnation"
+
+log = structlog.get_logger(__name__)
+
+
+class FixFeed:
+    """One session. ``on_state`` hears ``connecting``, ``live`` and ``down``.
+
+    ``start_after`` is the position that Postgres holds: the venue is asked to send again all that came after
+    it. Without one everything since the session's first number is asked for; landing is idempotent.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        settings: FixFeedSettings,
+        inbox: Inbox,
+        start_after: Position | None,
+        on_state: Callable[[str], None],
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        """Of this process: messages, rejects, logons, logouts, resets, restarts, errors."""
+        self.engine_pid: int | None = None
+        self._venue = venue
+        self._feed = f"{venue}.fix"
+        self._settings = settings
+        self._inbox = inbox
+        self._on_state = on_state
+        self._state = ""
+        self._stream = f"{settings.begin_string}:{settings.sender_comp_id}->{settings.target_comp_id}"
+        self._incarnation, self._last = self._resume(start_after)
+
+    async def run(self) -> None:
+        """Keep an engine running until cancelled."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            self._say("connecting")
+            before = self.counters["messages"], self.counters["logons"]
+            status = await self._run_engine()
+            self.counters["restarts"] += 1
+            self._say("down")
+            if before != (self.counters["messages"], self.counters["logons"]):
+                backoff = _FIRST_BACKOFF
+            log.error(
+                "the FIX engine has ended, another is started",
+                venue=self._venue,
+                status=status,
+                last_sequence=self._last,
+                seconds=backoff,
+            )
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, _LAST_BACKOFF)
+
+    async def _run_engine(self) -> int | None:
+        async with EngineProcess(self._settings, self._last + 1, self._event) as engine:
+            self.engine_pid = engine.pid
+            buffer = bytearray()
+            while content := await engine.read():
+                buffer += content
+                await self._take(unpack(buffer))
+            return await engine.wait()
+
+    async def _take(self, frames: list[tuple[Frame, int, int, bytes]]) -> None:
+        arrivals: list[Arrival] = []
+        last = self._last
+        for kind, sequence, received_ns, content in frames:
+            if kind is Frame.MESSAGE or kind is Frame.REJECT:
+                arrivals.append(self._arrival(kind, sequence, received_ns, content, last))
+                last = max(last, sequence)
+                continue
+            # what came before it has the old numbers: it goes first
+            await self._put(arrivals, last)
+            arrivals = []
+            self._session_event(kind, received_ns, content)
+            last = self._last
+        await self._put(arrivals, last)
+
+    async def _put(self, arrivals: list[Arrival], last: int) -> None:
+        if arrivals:
+            # while the inbox is full this waits, the pipe fills up, the engine blocks, and TCP holds the venue
+            await self._inbox.put(arrivals)
+        self._last = last
+
+    def _arrival(self, kind: Frame, sequence: int, received_ns: int, content: bytes, last: int) -> Arrival:
+        self.counters["messages" if kind is Frame.MESSAGE else "rejects"] += 1
+        # positions only grow; what has no number of its own moves none
+        position = Position(self._feed, self._stream, self._incarnation, sequence) if sequence > last else None
+        defect = _reject_defect(sequence, content) if kind is Frame.REJECT else None
+        return Arrival(self._feed, self._venue, ArrivalKind.REPORT, content, received_ns, position, defect)
+
+    def _session_event(self, kind: Frame, received_ns: int, content: bytes) -> None:
+        if kind is Frame.LOGON:
+            self.counters["logons"] += 1
+            self._say("live")
+        elif kind is Frame.LOGOUT:
+            self.counters["logouts"] += 1
+            self._say("connecting")
+        elif kind is Frame.RESET:
+            self.counters["resets"] += 1
+            self._incarnation, self._last = f"reset-{format_utc(received_ns)}", 0
+            self._keep_incarnation()
+            log.warning("the venue has reset the sequence numbers", venue=self._venue, to=self._incarnation)
+        else:
+            self.counters["errors"] += 1
+            log.error("the FIX engine's callback failed", venue=self._venue, error=content.decode())
+
+    def _event(self, text: str) -> None:
+        log.info("FIX engine", venue=self._venue, event_text=text)
+
+    def _say(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_state(state)
+
+    def _resume(self, start_after: Position | None) -> tuple[str, int]:
+        # after a reset nothing may have landed before a restart: Postgres would still hold the old numbering's
+        # position, and the venue, at 2, be told that we expect 501
+        with contextlib.suppress(FileNotFoundError):
+            kept = (self._settings.store / _INCARNATION_FILE).read_text(encoding="ascii")
+            if start_after is None or start_after.incarnation != kept:
+                return kept, 0
+        return ("", 0) if start_after is None else (start_after.incarnation, start_after.value)
+
+    def _keep_incarnation(self) -> None:
+        path = self._settings.store / _INCARNATION_FILE
+        fresh = path.with_suffix(".new")
+        fresh.write_text(self._incarnation, encoding="ascii")
+        fresh.replace(path)
+
+
+def _reject_defect(sequence: int, reject: bytes) -> Defect:
+    fields = dict(pair.partition("=")[::2] for pair in reject.decode("latin-1").split("\x01"))
+    return Defect(
+        "session_reject",
+        f"tag {fields['371']}" if "371" in fields else "message",
+        f"MsgSeqNum(34)={sequence} MsgType(35)={fields.get('372', '?')}",
+        f"the FIX session layer refused it: {fields.get('58', 'no text')}",
+        "Get the message of that number from the venue and replay it: the engine does not keep what it refuses.",
+    )

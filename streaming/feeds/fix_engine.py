@@ -1,0 +1,245 @@
+"""The FIX engine in a process of its own: ``python -m streaming.feeds.fix_engine``, settings as JSON on stdin.
+
+QuickFIX (C++) keeps the session: logon, heartbeats, sequence numbers, resends, TLS. It calls back into Python
+under the interpreter's lock; a busy thread beside it cut it to 240 messages/s (measured), hence the process.
+Every application message goes to the parent, whole, over the inherited pipe; a full pipe blocks the engine's
+thread and with it the socket. Only what this needs is imported: it starts in a third of a second.
+
+The engine counts a message as received when ``fromApp`` returns, long before our commit. So the number that it
+goes on from is not its own store's but the parent's, who knows what has been committed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import quickfix as fix
+
+from streaming.feeds.fix_dictionary import write_relaxed
+from streaming.feeds.fix_frames import Frame, pack
+from streaming.feeds.fix_schedule import Schedule
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STOP = {signal.SIGTERM, signal.SIGINT}
+_LOGOUT_SECONDS = 2.0
+_REJECT, _LOGON = "\x0135=3\x01", "\x0135=A\x01"
+
+_SETTINGS = """\
+[DEFAULT]
+ConnectionType=initiator
+# the C++ engine has no NonStopSession (QuickFIX/J has): see fix_schedule, which keeps these hours from ending
+StartTime=00:00:00.000000001
+EndTime=00:00:00
+ResetOnLogon=N
+ResetOnLogout=N
+ResetOnDisconnect=N
+PersistMessages=Y
+SendRedundantResendRequests=N
+SocketNodelay=Y
+LogonTimeout=10
+LogoutTimeout=2
+# a Reject consumes the message it refuses: nothing in an application message is to be refused
+UseDataDictionary=Y
+ValidateUserDefinedFields=N
+ValidateFieldsHaveValues=N
+ValidateFieldsOutOfOrder=N
+AllowUnknownMsgFields=Y
+# nor for its SendingTime: a late fill is a fill
+CheckLatency=N
+"""
+
+
+class Pipe:
+    """The write end. Once the parent has closed its end, frames go nowhere and the process stops."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._closed = False
+
+    def send(self, kind: Frame, sequence: int, received_ns: int, content: bytes) -> None:
+        """Write one frame, blocking while the pipe is full."""
+        view = memoryview(pack(kind, sequence, received_ns, content))
+        while view and not self._closed:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except OSError:
+                # what is dropped now is sent again: the next engine goes on from the parent's number
+                self._closed = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Application(fix.Application):  # type: ignore[misc]  # the wheel has no types
+    """QuickFIX's callbacks. Nothing may raise here: an exception ends the engine's thread without a word."""
+
+    def __init__(self, pipe: Pipe, next_sequence: int) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self._next = next_sequence
+        self.was_reset = False
+        """The store's creation time is of now: the schedule has to be postponed again."""
+
+    def onCreate(self, session_id: Any) -> None:  # noqa: N802
+        """Set the number that the parent knows, before anything is received."""
+        try:
+            fix.Session.lookupSession(session_id).setNextTargetMsgSeqNum(self._next)
+        except BaseException as error:  # noqa: BLE001
+            # with the store's own number uncommitted fills would be skipped: rather no engine
+            self._failed("onCreate", error)
+            os._exit(1)
+
+    def onLogon(self, _session_id: Any) -> None:  # noqa: N802
+        """Logged on."""
+        self._pipe.send(Frame.LOGON, 0, time.time_ns(), b"")
+
+    def onLogout(self, _session_id: Any) -> None:  # noqa: N802
+        """Logged out or disconnected."""
+        self._pipe.send(Frame.LOGOUT, 0, time.time_ns(), b"")
+
+    def fromApp(self, message: Any, _session_id: Any) -> None:  # noqa: N802
+        """Hand an application message over."""
+        received_ns = time.time_ns()
+        try:
+            text = message.toString()
+            self._pipe.send(Frame.MESSAGE, _number(text, "\x0134="), received_ns, _encoded(text))
+        except BaseException as error:  # noqa: BLE001
+            # it counts as received all the same: the parent shall know that there was one
+            self._pipe.send(Frame.REJECT, 0, received_ns, f"58=fromApp: {error!r}\x01".encode(errors="replace"))
+
+    def fromAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
+        """Notice that the numbers start over."""
+        received_ns = time.time_ns()
+        try:
+            text = message.toString()
+            if _LOGON in text and "\x01141=Y\x01" in text:
+                self.was_reset = True
+                self._pipe.send(Frame.RESET, 0, received_ns, _encoded(text))
+        except BaseException as error:  # noqa: BLE001
+            self._failed("fromAdmin", error)
+
+    def toAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
+        """Notice that the engine refuses a message, which is the last of it."""
+        try:
+            text = message.toString()
+            if _REJECT in text:
+                self._pipe.send(Frame.REJECT, _number(text, "\x0145="), time.time_ns(), _encoded(text))
+        except BaseException as error:  # noqa: BLE001
+            self._failed("toAdmin", error)
+
+    def toApp(self, _message: Any, _session_id: Any) -> None:  # noqa: N802
+        """A drop copy client sends no application messages."""
+
+    def _failed(self, callback: str, error: BaseException) -> None:
+        self._pipe.send(Frame.ERROR, 0, time.time_ns(), f"{callback}: {error!r}".encode(errors="replace"))
+
+
+def _encoded(text: str) -> bytes:
+    # how the wheel's bytes became text (SWIG: UTF-8, surrogateescape), backwards
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _number(text: str, tag: str) -> int:
+    start = text.find(tag)
+    if start < 0:
+        return 0
+    digits = text[start + len(tag) : start + len(tag) + 20].partition("\x01")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def session_text(settings: dict[str, Any], dictionary: Path) -> str:
+    """Settings as QuickFIX reads them."""
+    lines = [
+        _SETTINGS + f"DataDictionary={dictionary}",
+        f"FileStorePath={settings['store']}",
+        f"HeartBtInt={settings['heartbeat_seconds']}",
+        f"ReconnectInterval={settings['reconnect_seconds']}",
+        f"SocketConnectHost={settings['host']}",
+        f"SocketConnectPort={settings['port']}",
+    ]
+    if settings["tls"]:
+        lines.append("SSLProtocol=+TLSv1_2 +TLSv1_3")
+        lines.append("CertificateVerifyLevel=1")
+        for name, key in (
+            ("CertificationAuthoritiesFile", "tls_ca"),
+            ("ClientCertificateFile", "tls_certificate"),
+            ("ClientCertificateKeyFile", "tls_key"),
+        ):
+            if settings[key]:
+                lines.append(f"{name}={settings[key]}")
+    lines += [
+        "[SESSION]",
+        f"BeginString={settings['begin_string']}",
+        f"SenderCompID={settings['sender_comp_id']}",
+        f"TargetCompID={settings['target_comp_id']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _lock(store: Path) -> int:
+    # never two engines for one session: wait for one that is still logging out
+    descriptor = os.open(store / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if signal.sigtimedwait(_STOP, 0.1) is not None:
+                sys.exit(0)
+        else:
+            return descriptor
+
+
+def main() -> None:
+    """Run the session until SIGTERM, or until the parent is gone."""
+    # blocked before the engine starts its threads, so that only the wait below gets them
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    handed = json.loads(sys.stdin.readline())
+    settings, store = handed["settings"], Path(handed["settings"]["store"])
+    store.mkdir(parents=True, exist_ok=True)
+    lock = _lock(store)
+    names = settings["begin_string"], settings["sender_comp_id"], settings["target_comp_id"]
+    schedule = Schedule(store / ("-".join(names) + ".session"))
+    schedule.postpone()
+    configuration = store / "engine.cfg"
+    configuration.write_text(session_text(settings, write_relaxed(store)))
+    session_settings = fix.SessionSettings(str(configuration))
+    application = Application(Pipe(handed["pipe"]), handed["next_sequence"])
+    initiator = (fix.SSLSocketInitiator if settings["tls"] else fix.SocketInitiator)(
+        application,
+        fix.FileStoreFactory(session_settings),
+        session_settings,
+        fix.ScreenLogFactory(False, False, True),  # the engine's events on stdout: the parent logs them
+    )
+    session = fix.Session.lookupSession(fix.SessionID(*names))
+    schedule.postpone()
+    session.refresh()
+    initiator.start()
+    while signal.sigtimedwait(_STOP, 1.0) is None and os.getppid() == handed["parent"]:
+        if application.was_reset or schedule.is_due():
+            application.was_reset = False
+            schedule.postpone()
+            session.refresh()
+    _log_out(session)
+    os.close(lock)
+    os._exit(0)  # the store is written through; stop() would sleep in whole seconds under the interpreter's lock
+
+
+def _log_out(session: Any) -> None:
+    # some venues block the CompID for two heartbeats when a client goes without a Logout
+    if not session.isLoggedOn():
+        return
+    session.logout()
+    until = time.monotonic() + _LOGOUT_SECONDS
+    while session.isLoggedOn() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
