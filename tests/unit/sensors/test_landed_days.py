@@ -1,0 +1,125 @@
+"""``plan_days`` case by case: the name of a case is its scenario."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+import pytest
+
+from sensors.landed_days import (
+    DAYS_PER_TICK,
+    DAYS_REMEMBERED,
+    Cursor,
+    KnownDay,
+    LandedDay,
+    plan_days,
+    read_cursor,
+    write_cursor,
+)
+
+TODAY = date(2026, 11, 23)
+YESTERDAY = TODAY - timedelta(days=1)
+TOMORROW = TODAY + timedelta(days=1)
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
+
+ASKED = KnownDay(100, 0, "100.0", NOW - 60)  # derived with all that has landed
+
+CASES = [
+    pytest.param({}, [], {}, [], id="nothing landed"),
+    pytest.param({}, [LandedDay(TODAY, 100, 0)], {}, [(TODAY, "100.0")], id="a first fill"),
+    pytest.param({TODAY: ASKED}, [], {}, [], id="nothing since the last request"),
+    pytest.param({TODAY: ASKED}, [LandedDay(TODAY, 101, 0)], {}, [(TODAY, "101.0")], id="more fills"),
+    pytest.param(
+        {TODAY: ASKED}, [LandedDay(YESTERDAY, 101, 0)], {}, [(YESTERDAY, "101.0")],
+        id="a late fill asks for its own day only",
+    ),
+    pytest.param(
+        {TODAY: KnownDay(100, 0, "100.0", NOW - 10)}, [LandedDay(TODAY, 101, 0)], {}, [],
+        id="asked for ten seconds ago: wait",
+    ),
+    pytest.param(
+        {TODAY: KnownDay(101, 0, "100.0", NOW - 15)}, [], {}, [(TODAY, "101.0")],
+        id="what had to wait is asked for when it is due, though nothing else landed",
+    ),
+    pytest.param(
+        {TODAY: ASKED}, [LandedDay(TODAY, 101, 0)], {"busy": frozenset({TODAY})}, [],
+        id="a run of the day is unfinished: wait",
+    ),
+    pytest.param(
+        {TODAY: ASKED}, [LandedDay(TODAY, 0, 3)], {}, [(TODAY, "100.3")], id="reports of the day began to pend",
+    ),
+    pytest.param(
+        {TODAY: KnownDay(100, 3, "100.3", NOW - 60)}, [], {}, [(TODAY, "100.0")],
+        id="an intent came: the day pends no more, its executions changed",
+    ),
+    pytest.param(
+        {}, [LandedDay(YESTERDAY, 0, 3)], {}, [], id="old pending reports alone are no landing",
+    ),
+    pytest.param({}, [LandedDay(TOMORROW, 100, 0)], {}, [], id="dated tomorrow: no partition yet"),
+    pytest.param(
+        {TODAY: KnownDay(100, 0, "", 0.0)}, [], {"first": TODAY}, [(TODAY, "100.0")],
+        id="yesterday's tomorrow has come",
+    ),
+    pytest.param(
+        {}, [LandedDay(YESTERDAY, 100, 0)], {"first": TODAY}, [], id="before the first partition",
+    ),
+    pytest.param(
+        {YESTERDAY: KnownDay(100, 0, "99.0", NOW - 90), TODAY: KnownDay(101, 0, "90.0", NOW - 30)}, [],
+        {"limit": 1}, [(YESTERDAY, "100.0")], id="one a tick: the one that has waited longest",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "rows", "options", "expected"), CASES)
+def test_plan_days(known, rows, options, expected) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    plan = plan_days(Cursor(0, known), rows, NOW, every=15.0, **options)
+    assert plan.requests == [(day, f"{day}:{mark}") for day, mark in expected]
+    for day, mark in expected:
+        assert plan.cursor.days[day].asked == mark
+        assert plan.cursor.days[day].asked_at == NOW
+
+
+def test_a_backlog_of_a_year_is_worked_off_a_few_days_a_tick_newest_first() -> None:
+    days = [TODAY - timedelta(days=n) for n in range(365)]
+    cursor, asked = Cursor(), list[date]()
+    rows = [LandedDay(day, 1_000 + n, 0) for n, day in enumerate(days)]
+    ticks = 0
+    while len(asked) < len(days):
+        plan = plan_days(cursor, rows, NOW + ticks)
+        assert len(plan.requests) <= DAYS_PER_TICK
+        asked += [day for day, _ in plan.requests]
+        cursor, rows, ticks = plan.cursor, [], ticks + 1
+    assert asked == days
+    assert ticks == 73
+
+
+def test_fills_that_keep_coming_ask_once_every_fifteen_seconds() -> None:
+    cursor, requests = Cursor(), 0
+    for tick in range(60):
+        plan = plan_days(cursor, [LandedDay(TODAY, tick + 1, 0)], NOW + tick)
+        cursor, requests = plan.cursor, requests + len(plan.requests)
+    assert requests == 4
+
+
+def test_the_cursor_only_grows_and_survives_a_restart() -> None:
+    plan = plan_days(Cursor(500, {YESTERDAY: ASKED}), [LandedDay(TODAY, 400, 1)], NOW)
+    assert plan.cursor.since == 500
+    assert read_cursor(write_cursor(plan.cursor), NOW) == plan.cursor
+
+
+def test_the_cursor_is_bounded_and_never_forgets_a_day_that_waits() -> None:
+    old = date(2020, 1, 1)
+    days = {TODAY - timedelta(days=n): ASKED for n in range(DAYS_REMEMBERED + 50)}
+    waiting = KnownDay(101, 0, "100.0", NOW)
+    plan = plan_days(Cursor(0, {**days, old: waiting}), [], NOW)
+    assert len(plan.cursor.days) == DAYS_REMEMBERED
+    assert plan.cursor.days[old] == waiting
+    assert len(write_cursor(plan.cursor)) < 40_000
+
+
+def test_without_a_cursor_it_looks_back_a_week() -> None:
+    assert read_cursor(None, NOW).since == int((NOW - 7 * 86_400) * 1_000_000)
+
+
+def test_a_cursor_of_another_shape_is_refused_not_misread() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read_cursor("12345 bytes", NOW)

@@ -1,0 +1,138 @@
+"""The definitions: they load with nothing running, fast, and what they offer is written down here."""
+
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml  # type: ignore[import-untyped]
+from dagster._core.instance.config import dagster_instance_config
+
+from execution_assets.days import TRADING_DAYS
+from execution_assets.resources import LedgerResource
+from operations.definitions import build_defs
+
+ROOT = Path(__file__).parents[2]
+LOAD_SECONDS = 5.0
+
+# By key: group, owners, kinds, whether partitioned, and what it depends on.
+SPECS = {
+    "order_intents": ("topics", ["team:execution"], ["kafka"], False, []),
+    "market_data_snapshots": ("topics", ["team:execution"], ["kafka"], False, []),
+    "execution_events": (
+        "topics", ["team:execution"], ["kafka"], False, ["benchmark_snapshots", "fills", "orders"],
+    ),
+    "audit_events_topic": ("topics", ["team:execution"], ["kafka"], False, ["fills", "orders"]),
+    "dead_letters": ("topics", ["team:execution"], ["kafka"], False, []),
+    "fills": ("landed", ["team:execution"], ["postgres"], True, []),
+    "orders": ("landed", ["team:execution"], ["postgres"], True, ["order_intents"]),
+    "benchmark_snapshots": ("landed", ["team:execution"], ["postgres"], True, ["market_data_snapshots"]),
+    "executions": (
+        "derived", ["team:execution"], ["postgres", "python"], True, ["benchmark_snapshots", "fills", "orders"],
+    ),
+    "slippage_metrics": (
+        "derived", ["team:execution"], ["postgres", "python"], True, ["benchmark_snapshots", "executions"],
+    ),
+}  # fmt: skip
+
+# (asset, check): whether it blocks what is downstream
+CHECKS = {
+    ("executions", "executions_are_sound"): True,
+    ("executions", "streaming_equals_derived"): False,
+    ("executions", "nothing_pends"): False,
+    ("slippage_metrics", "slippage_is_final"): False,
+}
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    ledger = LedgerResource(url="postgresql://nobody@nowhere/nothing")
+    return build_defs(resource_overrides={"ledger": ledger}).get_repository_def()
+
+
+def test_the_assets_are_these(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    found = {
+        key.to_user_string(): (
+            node.group_name,
+            list(node.owners),
+            sorted(node.kinds),
+            node.is_partitioned,
+            sorted(parent.to_user_string() for parent in node.parent_keys),
+        )
+        for key in graph.get_all_asset_keys()
+        for node in [graph.get(key)]
+    }
+    assert found == SPECS
+
+
+def test_the_checks_are_these(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+    assert {(s.asset_key.to_user_string(), s.name): s.blocking for s in specs} == CHECKS
+
+
+def test_every_asset_and_check_says_what_it_is(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    said = [graph.get(key).description for key in graph.get_all_asset_keys()]
+    said += [graph.get_check_spec(key).description for key in graph.asset_check_keys]
+    assert all(text is not None and len(text) > 40 and text.endswith(".") for text in said), said
+
+
+def test_one_job_derives_a_day_with_all_checks_in_one_process(repository: dg.RepositoryDefinition) -> None:
+    job = repository.get_job("derive_day")
+    assert job.executor_def is dg.in_process_executor
+    selected = job.asset_layer
+    assert {key.to_user_string() for key in selected.executable_asset_keys} == {"executions", "slippage_metrics"}
+    assert {(key.asset_key.to_user_string(), key.name) for key in selected.asset_graph.asset_check_keys} == set(
+        CHECKS
+    )
+
+
+def test_today_has_a_partition() -> None:
+    assert time.strftime("%Y-%m-%d", time.gmtime()) in TRADING_DAYS.get_partition_keys()
+
+
+def test_definitions_load_within_five_seconds_with_nothing_running() -> None:
+    """In a process of its own, without any setting; neither pandas nor Great Expectations is imported."""
+    program = (
+        "import sys; from operations.definitions import defs; defs.get_repository_def().load_all_definitions();"
+        "sys.exit(','.join({'pandas', 'great_expectations'} & set(sys.modules)) or 0)"
+    )
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, check=True)
+    assert time.monotonic() - started < LOAD_SECONDS * 3, "a loaded machine may take three times as long"
+
+
+def test_dg_and_the_workspace_name_the_same_code_location() -> None:
+    """`dg` prefers pyproject.toml and says nothing of it, the webserver and the daemon read workspace.yaml."""
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    [module] = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    assert module["python_module"] == {
+        "module_name": project["code_location_target_module"],
+        "location_name": project["code_location_name"],
+    }
+
+
+def test_the_instance_file_is_one_that_dagster_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://dagster@localhost/dagster")
+    config, _ = dagster_instance_config(str(ROOT))
+    assert config["telemetry"] == {"enabled": False}
+    assert config["run_monitoring"]["enabled"]
+
+
+def test_a_first_trade_date_that_is_none_stops_the_load_with_its_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import operations.definitions"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "EXECUTION_AGENT_FIRST_TRADE_DATE": "yesterday"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "EXECUTION_AGENT_FIRST_TRADE_DATE='yesterday'" in done.stderr.splitlines()[-1]
