@@ -290,7 +290,6 @@ class WebSocketVenue:
         client.unponged.clear()
 
     def _confirm_before(self, sequence: int) -> None:
-        # the client holds everything before the sequence from which it goes on
         while self._undelivered and (first := next(iter(self._undelivered))) < sequence:
             self._journal.delivered(*self._undelivered.pop(first))
 
