@@ -1,0 +1,162 @@
+"""The HTTP edge: venues' callbacks, health, readiness and metrics, served inside the process's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streaming.errors import SettingsError
+from streaming.problems import Problem, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from starlette.requests import Request
+
+    from streaming.feeds.rest import RestFeed
+
+CALLBACK_PATH = "/v1/venues/{venue}/fills"
+_KEEP_ALIVE_SECONDS = 75  # longer than venues' clients keep a connection: who closes first loses a request
+_BACKLOG = 512
+
+log = structlog.get_logger()
+
+
+def build_app(
+    feeds: Mapping[str, RestFeed],
+    *,
+    ready: Callable[[], bool],
+    feed_states: Callable[[], Mapping[str, str]],
+    registry: CollectorRegistry,
+) -> Starlette:
+    """Build the app. ``ready`` is the ledger's; a feed that is down is shown, and does not turn callbacks away."""
+
+    async def fills(request: Request) -> Response:
+        feed = feeds.get(request.path_params["venue"])
+        if feed is None:
+            detail = "the path is /v1/venues/{venue}/fills with a venue that has a REST feed here"
+            return problem(Problem.UNKNOWN_VENUE, detail, request.url.path)
+        return await feed.receive(request)
+
+    async def healthz(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        is_ready = ready()
+        state = {"status": "ready" if is_ready else "not_ready", "ledger": is_ready, "feeds": dict(feed_states())}
+        return _json(state, 200 if is_ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    app = Starlette(
+        routes=[
+            Route(CALLBACK_PATH, fills, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = Problem.METHOD if error.status_code == Problem.METHOD.status else Problem.NOT_FOUND
+    return problem(kind, f"{request.method} {request.url.path}", request.url.path, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, error=repr(error))
+    return problem(Problem.INTERNAL, "it is in the log; send it again", request.url.path)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+class HttpServer:
+    """uvicorn as one task among the others: it stops when its task is cancelled, after what is in flight."""
+
+    def __init__(self, app: Starlette, host: str, port: int, *, grace_seconds: int = 10) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._grace_seconds = grace_seconds
+        self._socket: socket.socket | None = None
+        self.started = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port in use, once bound."""
+        assert self._socket is not None, "bind() comes first"
+        return int(self._socket.getsockname()[1])
+
+    def bind(self) -> int:
+        """Take the address and give the port. Raises ``SettingsError`` when it cannot be had."""
+        if self._socket is None:
+            try:
+                family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
+                self._socket = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
+            except OSError as error:
+                raise SettingsError(
+                    f"settings http.host, http.port: {self._host}:{self._port}: {error.strerror or error}"
+                ) from error
+        return self.port
+
+    async def run(self) -> None:
+        """Serve until cancelled; then accept no more, finish what is in flight, and stop."""
+        self.bind()
+        assert self._socket is not None
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=self._grace_seconds,
+            backlog=_BACKLOG,
+        )
+        server = _Server(config, self.started)
+        serving = asyncio.create_task(server.serve(sockets=[self._socket]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise
+        finally:
+            self.started.clear()
+            serving.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, config: uvicorn.Config, up: asyncio.Event) -> None:
+        super().__init__(config)
+        self._up = up
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
