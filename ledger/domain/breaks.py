@@ -13,8 +13,20 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-def report_breaks(report: FillReport, root: OrderIntent) -> Iterator[Break]:
+def report_breaks(report: FillReport, root: OrderIntent) -> Sequence[Break]:
     """Compare one report with the order it was tied to."""
+    if (
+        root.symbol == report.symbol
+        and root.side is report.side
+        and root.account == report.account
+        and (root.currency == report.currency or root.currency is None or report.currency is None)
+        and (report.correlation_id is None or report.correlation_id == root.correlation_id)
+    ):
+        return ()
+    return tuple(_report_breaks(report, root))
+
+
+def _report_breaks(report: FillReport, root: OrderIntent) -> Iterator[Break]:
     pairs = (
         (BreakKind.SYMBOL_DIFFERS, root.symbol, report.symbol),
         (BreakKind.SIDE_DIFFERS, root.side, report.side),
@@ -54,15 +66,13 @@ def largest_qty(intents: Iterable[OrderIntent]) -> Decimal:
     return max((i.order_qty for i in intents if i.action is not Action.CANCEL), default=ZERO)
 
 
-def beyond_limit(side: Side, price: Decimal, intents: Iterable[OrderIntent]) -> Decimal | None:
-    """The loosest limit the order ever had, if ``price`` is worse than it; None when all is well."""
+def loosest_limit(side: Side, intents: Iterable[OrderIntent]) -> Decimal | None:
+    """The loosest limit the order ever had; None when it ever had none."""
     limits = [i.limit_price for i in intents if i.action is not Action.CANCEL]
     known = [limit for limit in limits if limit is not None]
     if not known or len(known) < len(limits):
         return None
-    loosest = max(known) if side is Side.BUY else min(known)
-    worse = price > loosest if side is Side.BUY else price < loosest
-    return loosest if worse else None
+    return max(known) if side is Side.BUY else min(known)
 
 
 def limit_break(execution: Execution, limit: Decimal) -> Break:

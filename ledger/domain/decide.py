@@ -77,9 +77,9 @@ class Batch:
             return
         window.add(snapshot)
         self.decision.snapshots.append(snapshot)
-        for wanted_ns, correlation_id, execution_id in self.book.marks_from(snapshot.symbol, snapshot.at_ns):
+        for _, correlation_id, execution_id in self.book.marks_from(snapshot.symbol, snapshot.at_ns):
             if correlation_id in self.book.orders:
-                self.settlement(correlation_id).restate(execution_id, snapshot, wanted_ns, self.policy.slippage)
+                self.settlement(correlation_id).restate(execution_id, snapshot, self.policy.slippage)
 
     def take_intent(self, intent: OrderIntent) -> None:
         """Tie a routed message to its order, and the reports that waited for it."""

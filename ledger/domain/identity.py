@@ -1,7 +1,7 @@
 """Identity: which two messages are the same report. A key in the database, never a time window.
 
-An id is the first 128 bits of BLAKE2b over the parts, each with its length before it, so that no choice of
-texts lets two different tuples meet. Two reports with one id are compared by ``content_digest`` anyway.
+An id is BLAKE2b-128 over the parts, framed so that no choice of texts lets two different tuples meet. Two
+reports with one id are compared by ``content_digest`` anyway.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from ledger.domain.records import ReportKind, Side
 
 _ID_BYTES = 16
+_SEPARATOR = "\x1f"  # unit separator: no venue's id holds it, and one that did would still be unambiguous
 
 
 def identify(*parts: str) -> str:
     """32 hex digits for a tuple of texts."""
-    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    framed = _SEPARATOR.join(parts)
+    if framed.count(_SEPARATOR) >= len(parts):  # a part holds the separator: say where each ends
+        framed = _SEPARATOR.join(f"{len(part)}:{part}" for part in ("", *parts))
     return blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=_ID_BYTES).hexdigest()
 
 

@@ -10,10 +10,10 @@ from decimal import Decimal  # noqa: TC003
 from typing import TYPE_CHECKING
 
 from ledger.domain.breaks import (
-    beyond_limit,
     conflict_break,
     largest_qty,
     limit_break,
+    loosest_limit,
     overfill_break,
     report_breaks,
 )
@@ -27,6 +27,7 @@ from ledger.domain.records import (
     FillReport,
     OrderIntent,
     ReportKind,
+    Side,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class OrderState:
         "exec_ids",
         "executions",
         "intents",
+        "limit",
         "metrics",
         "order_qty",
         "referring",
@@ -66,6 +68,7 @@ class OrderState:
         self.intents: dict[str, OrderIntent] = {}
         self.root: OrderIntent | None = None
         self.order_qty: Decimal = ZERO
+        self.limit: Decimal | None = None
         self.reports: dict[str, FillReport] = {}
         self.variants: dict[str, tuple[FillReport, ...]] = {}
         self.exec_ids: dict[str, str] = {}
@@ -80,7 +83,7 @@ class OrderState:
     def copy(self) -> OrderState:
         """A copy that can be changed without the original noticing."""
         other = OrderState.__new__(OrderState)
-        for name in ("correlation_id", "root", "order_qty", "cum_qty", "unresolved", "withheld"):
+        for name in ("correlation_id", "root", "order_qty", "limit", "cum_qty", "unresolved", "withheld"):
             setattr(other, name, getattr(self, name))
         for name in _DICTS:
             setattr(other, name, getattr(self, name).copy())
@@ -101,6 +104,7 @@ class OrderState:
         self.intents[intent.msg_id] = intent
         self.root = root_intent(tuple(self.intents.values()))
         self.order_qty = largest_qty(self.intents.values())
+        self.limit = loosest_limit(self.root.side, self.intents.values())
 
     def add_report(self, report: FillReport) -> None:
         """Take up a report that is not an exact duplicate."""
@@ -220,7 +224,9 @@ def _target(order: OrderState, report: FillReport) -> str | None:
 
 
 def _check_limit(order: OrderState, execution: Execution) -> None:
-    limit = beyond_limit(execution.side, execution.last_px, order.intents.values())
-    if limit is not None:
+    limit, price = order.limit, execution.last_px
+    if limit is None:
+        return
+    if price > limit if execution.side is Side.BUY else price < limit:
         found = limit_break(execution, limit)
         order.breaks[found.break_id] = found

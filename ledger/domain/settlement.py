@@ -62,23 +62,28 @@ class Settlement:
         else:
             self._fast.append(report)
 
-    def restate(self, execution_id: str, snapshot: Snapshot, wanted_ns: int, policy: SlippagePolicy) -> None:
-        """Measure against a snapshot that came late, where it is the better benchmark."""
-        execution = self.order.executions.get(execution_id)
-        metrics = self.order.metrics.get(execution_id)
+    def restate(self, execution_id: str, snapshot: Snapshot, policy: SlippagePolicy) -> None:
+        """Measure against a snapshot that came late, where it is the better benchmark.
+
+        An empty ``execution_id`` stands for all executions of the order: their arrival is the same.
+        """
         root = self.order.root
-        if execution is None or metrics is None or root is None:
+        if root is None:
             return
-        fresh = []
-        for metric in metrics:
-            wanted = _wanted_ns(metric, execution, root)
-            if wanted == wanted_ns and supersedes(snapshot, metric, wanted):
-                better = against_snapshot(execution, metric.kind, wanted, snapshot, policy)
-                self._restated.append(better)
-                fresh.append(better)
-            else:
-                fresh.append(metric)
-        self.order.metrics[execution_id] = tuple(fresh)
+        for known_id in (execution_id,) if execution_id else tuple(self.order.metrics):
+            execution = self.order.executions.get(known_id)
+            metrics = self.order.metrics.get(known_id)
+            if execution is None or metrics is None or execution.symbol != snapshot.symbol:
+                continue
+            fresh = []
+            for metric in metrics:
+                wanted = _wanted_ns(metric, execution, root)
+                if supersedes(snapshot, metric, wanted):
+                    fresh.append(against_snapshot(execution, metric.kind, wanted, snapshot, policy))
+                    self._restated.append(fresh[-1])
+                else:
+                    fresh.append(metric)
+            self.order.metrics[known_id] = tuple(fresh)
 
     def settle(self, snapshots: SnapshotLookup, policy: SlippagePolicy, decision: Decision) -> None:
         """Work the order out and write the differences down."""
@@ -89,6 +94,7 @@ class Settlement:
             self._settle_whole(snapshots, policy, decision)
         else:
             self._settle_fast(snapshots, policy, decision)
+        self._mark_arrival(decision)
         decision.orders[order.correlation_id] = order
 
     def _settle_fast(self, snapshots: SnapshotLookup, policy: SlippagePolicy, decision: Decision) -> None:
@@ -98,14 +104,16 @@ class Settlement:
         for metric in _latest(self._restated):
             decision.metrics_changed.append(metric)
             decision.events.append(restated_event(metric, order.correlation_id))
+        arrival = snapshots.at_or_before(root.symbol, root.routed_ns) if self._fast else None
         for fill in self._fast:
             settle_fill(order, fill)
             execution = order.executions[fill.report_id]
-            metrics = measure(execution, root, snapshots, policy)
+            known = arrival if execution.symbol == root.symbol else None
+            metrics = measure(execution, root, snapshots, policy, known)
             order.metrics[fill.report_id] = metrics
             decision.executions.append(execution)
             decision.metrics += metrics
-            self._mark(execution, root, decision)
+            self._mark(execution, decision)
             if not order.breaks:
                 decision.events.append(fill_event(fill, execution, order, metrics))
                 self._announced.add(fill.report_id)
@@ -134,8 +142,8 @@ class Settlement:
                 decision.executions.append(execution)
             elif old != execution:
                 decision.executions_changed.append(execution)
-            if old is None or not same_root:
-                self._mark(execution, root, decision)
+            if old is None:
+                self._mark(execution, decision)
             _write_metrics(execution.execution_id, metrics, old_metrics, decision)
             chain = order.chain(order.reports[execution.execution_id])
             if len(chain) > 1:
@@ -220,10 +228,20 @@ class Settlement:
         return announced - known.withheld
 
     @staticmethod
-    def _mark(execution: Execution, root: OrderIntent, decision: Decision) -> None:
-        key = (execution.correlation_id, execution.execution_id)
-        decision.marks.append((execution.symbol, (root.routed_ns, *key)))
-        decision.marks.append((execution.symbol, (execution.transact_ns, *key)))
+    def _mark(execution: Execution, decision: Decision) -> None:
+        """Note the fill time: a snapshot that comes late may be the better benchmark of it."""
+        mark = (execution.transact_ns, execution.correlation_id, execution.execution_id)
+        decision.marks.append((execution.symbol, mark))
+
+    def _mark_arrival(self, decision: Decision) -> None:
+        """Note the arrival time, once an order and root: all its executions are measured against it."""
+        root = self.order.root
+        before = self.before
+        assert root is not None
+        if self.order.executions and (before is None or before.root != root or not before.executions):
+            symbols = {execution.symbol for execution in self.order.executions.values()}
+            mark = (root.routed_ns, root.correlation_id, "")
+            decision.marks += [(symbol, mark) for symbol in sorted(symbols)]
 
 
 def _wanted_ns(metric: SlippageMetric, execution: Execution, root: OrderIntent) -> int:

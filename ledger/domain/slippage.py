@@ -54,14 +54,21 @@ def slippage_bps(side: Side, price: Decimal, benchmark: Decimal) -> Decimal:
 
 
 def measure(
-    execution: Execution, root: OrderIntent, snapshots: SnapshotLookup, policy: SlippagePolicy
+    execution: Execution,
+    root: OrderIntent,
+    snapshots: SnapshotLookup,
+    policy: SlippagePolicy,
+    arrival_snapshot: Snapshot | None = None,
 ) -> tuple[SlippageMetric, ...]:
-    """Measure an execution against arrival mid, fill-time mid and, where there is one, the decision price."""
+    """Measure an execution against arrival mid, fill-time mid and, where there is one, the decision price.
+
+    ``arrival_snapshot`` spares the look-up where the caller already knows it.
+    """
     arrival = against_snapshot(
         execution,
         BenchmarkKind.ARRIVAL_MID,
         root.routed_ns,
-        snapshots.at_or_before(execution.symbol, root.routed_ns),
+        arrival_snapshot or snapshots.at_or_before(execution.symbol, root.routed_ns),
         policy,
     )
     at_fill = against_snapshot(

@@ -1,11 +1,16 @@
 -- What the book asks for. No trade date is known: an order may span days.
 
 -- name: owners
+-- LATERAL with LIMIT: one index probe a reference, whatever the planner thinks of tables not yet analysed
 SELECT DISTINCT o.correlation_id
 FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
-JOIN execution.orders o
-  ON o.venue = r.venue
- AND ((r.kind = 'c' AND o.msg_id = r.reference) OR (r.kind = 'v' AND o.venue_order_id = r.reference))
+JOIN LATERAL (
+    (SELECT correlation_id FROM execution.orders
+     WHERE r.kind = 'c' AND venue = r.venue AND msg_id = r.reference LIMIT 1)
+    UNION ALL
+    (SELECT correlation_id FROM execution.orders
+     WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference LIMIT 1)
+) o ON true
 
 -- name: orders
 SELECT * FROM execution.orders WHERE correlation_id = ANY($1::text[])
