@@ -1,11 +1,11 @@
-"""The HTTP edge: venues' callbacks, health, readiness and metrics, served inside the process's event loop."""
+"""The HTTP edge: venues' callbacks, health, readiness, status and metrics, inside the process's event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -17,14 +17,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streaming.errors import SettingsError
+from streaming.feeds.rest import RestFeed
 from streaming.problems import Problem, problem
+from streaming.settings import RestFeedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
 
-    from streaming.feeds.rest import RestFeed
+    from streaming.arrivals import Inbox
+    from streaming.metrics import Metrics
+    from streaming.settings import Settings
 
 CALLBACK_PATH = "/v1/venues/{venue}/fills"
 _KEEP_ALIVE_SECONDS = 75  # longer than venues' clients keep a connection: who closes first loses a request
@@ -37,7 +41,7 @@ def build_app(
     feeds: Mapping[str, RestFeed],
     *,
     ready: Callable[[], bool],
-    feed_states: Callable[[], Mapping[str, str]],
+    status: Callable[[], dict[str, Any]],
     registry: CollectorRegistry,
 ) -> Starlette:
     """Build the app. ``ready`` is the ledger's; a feed that is down is shown, and does not turn callbacks away."""
@@ -53,9 +57,10 @@ def build_app(
         return _json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        is_ready = ready()
-        state = {"status": "ready" if is_ready else "not_ready", "ledger": is_ready, "feeds": dict(feed_states())}
-        return _json(state, 200 if is_ready else 503)
+        return _json(status(), 200 if ready() else 503)
+
+    async def show_status(_: Request) -> Response:
+        return _json(status())
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
@@ -65,6 +70,7 @@ def build_app(
             Route(CALLBACK_PATH, fills, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/status", show_status),
             Route("/metrics", metrics),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
@@ -84,17 +90,32 @@ async def _failed(request: Request, error: Exception) -> Response:
     return problem(Problem.INTERNAL, "it is in the log; send it again", request.url.path)
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+def _json(value: object, code: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), code, media_type="application/json")
 
 
 class HttpServer:
     """uvicorn as one task among the others: it stops when its task is cancelled, after what is in flight."""
 
-    def __init__(self, app: Starlette, host: str, port: int, *, grace_seconds: int = 10) -> None:
-        self._app = app
-        self._host = host
-        self._port = port
+    def __init__(
+        self,
+        settings: Settings,
+        inbox: Inbox,
+        metrics: Metrics,
+        *,
+        ready: Callable[[], bool],
+        status: Callable[[], dict[str, Any]],
+        grace_seconds: int = 10,
+    ) -> None:
+        http = settings.http
+        feeds = {
+            name: RestFeed(name, venue.feed, http, inbox, ready)
+            for name, venue in settings.venues.items()
+            if isinstance(venue.feed, RestFeedSettings)
+        }
+        self._app = build_app(feeds, ready=ready, status=status, registry=metrics.registry)
+        self._host = http.host
+        self._port = http.port
         self._grace_seconds = grace_seconds
         self._socket: socket.socket | None = None
         self.started = asyncio.Event()

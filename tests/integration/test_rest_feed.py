@@ -17,19 +17,18 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter
-from pydantic import SecretStr
+from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ledger.domain.identity import dead_letter_id
 from streaming.arrivals import Arrival, ArrivalKind, DeadLettered, Inbox, Outcome
 from streaming.errors import SettingsError
 from streaming.feeds import rest
-from streaming.feeds.rest import RestFeed
 from streaming.feeds.webhook import SignatureError, Verifier, secret_key
 from streaming.http import HttpServer, build_app
+from streaming.metrics import Metrics
 from streaming.problems import MEDIA_TYPE, Problem
-from streaming.settings import HttpSettings, RestFeedSettings
+from streaming.settings import Settings
 from streaming.venues.canonical import decode
 
 if TYPE_CHECKING:
@@ -42,6 +41,22 @@ OLD, NEW = (
     ("whsec_" + base64.b64encode(f"{name} secret of CHARLIE".encode()).decode()) for name in ("old", "new")
 )
 PATH = "/v1/venues/CHARLIE/fills"
+
+
+def settings_at(port: int) -> Settings:
+    """CHARLIE calls us; BETA, which we connect to, has no callbacks."""
+    return Settings.model_validate(
+        {
+            "postgres_url": "postgresql://nowhere",
+            "redis_url": "redis://nowhere",
+            "kafka": {"bootstrap": "nowhere:9092"},
+            "http": {"port": port},
+            "venues": {
+                "BETA": {"format": "canonical", "feed": {"kind": "websocket", "url": "ws://nowhere"}},
+                "CHARLIE": {"format": "canonical", "feed": {"kind": "rest", "secrets": [NEW, OLD]}},
+            },
+        }
+    )
 
 
 def body_of(*fills: dict[str, Any]) -> bytes:
@@ -66,11 +81,24 @@ class World:
         self.commit_seconds = 0.02
         self.is_ready = True
         self.seen: set[str] = set()
-        self.registry = CollectorRegistry()
+        self.metrics = Metrics()
         self.server: HttpServer
         self.client: httpx.AsyncClient
         self.landing: asyncio.Task[None]
         self.serving: asyncio.Task[None]
+
+    def status(self) -> dict[str, Any]:
+        return {"ready": self.is_ready, "feeds": {"BETA.ws": "recovering"}}
+
+    def serve(self, port: int) -> HttpServer:
+        return HttpServer(
+            settings_at(port),
+            self.inbox,
+            self.metrics,
+            ready=lambda: self.is_ready,
+            status=self.status,
+            grace_seconds=5,
+        )
 
     async def land(self) -> None:
         while True:
@@ -101,16 +129,8 @@ class World:
 @asynccontextmanager
 async def running(inbox: Inbox | None = None) -> AsyncIterator[World]:
     world = World(Inbox() if inbox is None else inbox)
-    settings = RestFeedSettings(secrets=[SecretStr(NEW), SecretStr(OLD)])
-    feed = RestFeed("CHARLIE", settings, HttpSettings(), world.inbox, lambda: world.is_ready)
-    Counter("execution_reports_landed", "Distinct reports landed.", registry=world.registry).inc(3)
-    app = build_app(
-        {"CHARLIE": feed},
-        ready=lambda: world.is_ready,
-        feed_states=lambda: {"BETA.ws": "recovering"},
-        registry=world.registry,
-    )
-    world.server = HttpServer(app, "127.0.0.1", 0, grace_seconds=5)
+    world.metrics.count_landed("CHARLIE", [0.01] * 3)
+    world.server = world.serve(0)
     port = world.server.bind()
     world.landing = asyncio.create_task(world.land())
     world.serving = asyncio.create_task(world.server.run())
@@ -211,7 +231,8 @@ async def test_a_timestamp_that_is_none(world: World) -> None:
 
 async def test_unknown_venue(world: World) -> None:
     body = body_of(FILL)
-    problem_of(await world.post(body, path="/v1/venues/BETA/fills"), Problem.UNKNOWN_VENUE)
+    for venue in ("BETA", "DELTA"):
+        problem_of(await world.post(body, path=f"/v1/venues/{venue}/fills"), Problem.UNKNOWN_VENUE)
 
 
 async def test_other_paths_and_methods_are_problems_too(world: World) -> None:
@@ -371,14 +392,17 @@ async def test_health_readiness_and_metrics(world: World) -> None:
     assert (await world.client.get("/healthz")).json() == {"status": "ok"}
     ready = await world.client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "ledger": True, "feeds": {"BETA.ws": "recovering"}}
+    assert ready.json() == {"ready": True, "feeds": {"BETA.ws": "recovering"}}
+    assert (await world.client.get("/status")).json() == ready.json()
     world.is_ready = False
     away = await world.client.get("/readyz")
-    assert (away.status_code, away.json()["status"]) == (503, "not_ready")
+    assert (away.status_code, away.json()["ready"]) == (503, False)
+    status = await world.client.get("/status")
+    assert (status.status_code, status.json()) == (200, away.json())
     assert (await world.client.get("/healthz")).status_code == 200
     metrics = await world.client.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
-    assert "execution_reports_landed_total 3.0" in metrics.text
+    assert 'execution_reports_landed_total{venue="CHARLIE"} 3.0' in metrics.text
 
 
 async def test_cancelling_finishes_what_is_in_flight_and_accepts_no_more(world: World) -> None:
@@ -401,8 +425,7 @@ async def test_the_servers_signal_handlers_are_not_installed(world: World) -> No
 
 
 async def test_an_address_in_use_is_named(world: World) -> None:
-    other = HttpServer(build_app({}, ready=bool, feed_states=dict, registry=world.registry), "127.0.0.1", 1)
-    other._port = world.server.port
+    other = world.serve(world.server.port)
     with pytest.raises(SettingsError, match=r"http\.port: 127\.0\.0\.1:\d+"):
         other.bind()
 
@@ -417,7 +440,7 @@ async def test_a_bug_is_a_500_problem_and_not_a_page(world: World, monkeypatch: 
 
 
 def test_openapi_says_what_is_served() -> None:
-    app = build_app({}, ready=bool, feed_states=dict, registry=CollectorRegistry())
+    app = build_app({}, ready=bool, status=dict, registry=CollectorRegistry())
     served = {(r.path, m.lower()) for r in app.routes for m in getattr(r, "methods", ()) if m != "HEAD"}  # type: ignore[attr-defined]
     said = {(path, method) for path, item in OPENAPI["paths"].items() for method in item if method != "parameters"}
     assert served == said
