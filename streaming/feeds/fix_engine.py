@@ -30,7 +30,7 @@ from streaming.feeds.fix_schedule import Schedule
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _STOP = {signal.SIGTERM, signal.SIGINT}
 _LOGOUT_SECONDS = 2.0
-_REJECT, _LOGON = "\x0135=3\x01", "\x0135=A\x01"
+_LOGON, _LOGOUT, _REJECT = "\x0135=A\x01", "\x0135=5\x01", "\x0135=3\x01"
 
 _SETTINGS = """\
 [DEFAULT]
@@ -124,17 +124,26 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         except BaseException as error:  # noqa: BLE001
             self._failed("fromAdmin", error)
 
-    def toAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Notice that the engine refuses a message, which is the last of it."""
+    def toAdmin(self, message: Any, session_id: Any) -> None:  # noqa: N802
+        """Notice that the engine refuses a message, which is the last of it, or the venue's numbers."""
         try:
             text = message.toString()
             if _REJECT in text:
                 self._pipe.send(Frame.REJECT, _number(text, "\x0145="), time.time_ns(), _encoded(text))
+            elif _LOGOUT in text and "\x0158=MsgSeqNum too low" in text:
+                self._too_low(text, fix.Session.lookupSession(session_id))
         except BaseException as error:  # noqa: BLE001
             self._failed("toAdmin", error)
 
     def toApp(self, _message: Any, _session_id: Any) -> None:  # noqa: N802
         """A drop copy client sends no application messages."""
+
+    def _too_low(self, text: str, session: Any) -> None:
+        # a Logon below what we expect: the venue has started its numbers over without a flag, as at its agreed
+        # hour. The engine would refuse it for good. In session it is an error, and a new Logon mends it
+        if not session.receivedLogon():
+            self._pipe.send(Frame.RESET, 0, time.time_ns(), _encoded(text))
+            os.kill(os.getpid(), signal.SIGTERM)  # the next engine begins at 1
 
     def _failed(self, callback: str, error: BaseException) -> None:
         self._pipe.send(Frame.ERROR, 0, time.time_ns(), f"{callback}: {error!r}".encode(errors="replace"))

@@ -21,7 +21,7 @@ class Frame(IntEnum):
     REJECT = 4
     """A Reject(3) which the engine sent: the message that it names was consumed and its bytes are lost."""
     RESET = 5
-    """The venue logged on with ResetSeqNumFlag(141)=Y: the numbers start over at 1."""
+    """The venue's numbers start over at 1: it logged on with ResetSeqNumFlag(141)=Y, or below our number."""
     ERROR = 6
     """A callback failed: a text for people."""
 

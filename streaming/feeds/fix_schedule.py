@@ -1,11 +1,13 @@
 """A session without hours on an engine that wants hours. Standard library only: the child imports this.
 
 QuickFIX C++ starts a session's numbers over, by itself and without telling the venue, whenever the store's
-creation time is not in the same StartTime-EndTime range as now: with 00:00:00-00:00:00 at every midnight
-(measured: the expected number fell from 500 to 1; the venue would then be refused for good). NonStopSession is
-QuickFIX/J's. But its rule for a range over midnight, ``TimeRange::isInSameRange``, takes any creation time that
-is up to a day *ahead* of now to be in the same range (measured over the boundary). So the store's creation time
-is kept ahead, written anew several times a day; ``Session.refresh`` makes the engine read it.
+creation time is not in the same StartTime-EndTime range as now: with 00:00:00-00:00:00 at every midnight, as it
+then compares the dates. The venue would be refused for good. NonStopSession is QuickFIX/J's. But the rule for a
+range over midnight (``TimeRange::isInSameRange``) takes any creation time that is up to a day *ahead* of now to
+be in the same range. Measured over the boundary of such a range: the expected number stays at 500, and falls to
+1 without the trick (tests/integration/test_fix_feed.py). The range ends one nanosecond before it begins, so no
+time is outside of it. The creation time is kept ahead, written anew several times a day;
+``Session.refresh`` makes the engine read it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,104 @@
+"""A drop copy venue for the tests, on the real QuickFIX acceptor, in a process of its own.
+
+``python fix_acceptor.py FOLDER PORT [reset-flagged | reset-silently] [CERTIFICATE KEY CA]``
+Commands are lines on stdin:
+``burst FIRST COUNT`` sends numbered fills, ``raw FIELDS`` one message of these fields (``|`` for SOH).
+Each is answered by a line.
+"""
+
+# ruff: noqa: ARG002, N802, T201  the callbacks are QuickFIX's, and the answers go to stdout
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import quickfix as fix
+
+
+class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
+    flagged = False
+
+    def onCreate(self, session_id: Any) -> None:
+        self.session_id = session_id
+
+    def onLogon(self, session_id: Any) -> None: ...
+
+    def onLogout(self, session_id: Any) -> None: ...
+
+    def toAdmin(self, message: Any, session_id: Any) -> None:
+        if self.flagged and message.getHeader().getField(35) == "A":
+            message.setField(fix.StringField(141, "Y"))
+
+    def fromAdmin(self, message: Any, session_id: Any) -> None: ...
+
+    def toApp(self, message: Any, session_id: Any) -> None: ...
+
+    def fromApp(self, message: Any, session_id: Any) -> None: ...
+
+
+def fill(number: int) -> str:
+    return (
+        f"35=8\x0137=V-1\x0111=m-1\x0117=E-{number}\x01150=F\x0139=1\x011=ACC\x0155=ACME\x0154=1\x0138=1000000\x01"
+        f"32=1\x0131={100 + number % 50}.25\x0114={number}\x01151={1000000 - number}\x016=101.25\x0115=USD\x01"
+        "60=20260102-10:02:14.591\x01"
+    )
+
+
+def send(session_id: Any, body: str) -> None:
+    message = fix.Message()
+    for pair in body.split("\x01"):
+        tag, equals, value = pair.partition("=")
+        if equals:
+            part = message.getHeader() if tag == "35" else message
+            part.setField(fix.StringField(int(tag), value))
+    fix.Session.sendToTarget(message, session_id)
+
+
+def main() -> None:
+    folder, port, *tls = sys.argv[1:]
+    configuration = Path(folder) / "acceptor.cfg"
+    lines = [
+        "[DEFAULT]",
+        "ConnectionType=acceptor",
+        "StartTime=00:00:00",
+        "EndTime=00:00:00",
+        "UseDataDictionary=N",
+        "SocketNodelay=Y",
+        "SocketReuseAddress=Y",
+        f"SocketAcceptPort={port}",
+        f"FileStorePath={folder}",
+    ]
+    flagged = tls[:1] == ["reset-flagged"]
+    if flagged or tls[:1] == ["reset-silently"]:
+        lines.append("ResetOnLogon=Y")
+        del tls[0]
+    if tls:
+        names = ("ServerCertificateFile", "ServerCertificateKeyFile", "CertificationAuthoritiesFile")
+        lines += [f"{name}={value}" for name, value in zip(names, tls, strict=True)]
+        lines += ["CertificateVerifyLevel=2", "SSLProtocol=+TLSv1_2 +TLSv1_3"]
+    lines += ["[SESSION]", "BeginString=FIX.4.4", "SenderCompID=VENUE", "TargetCompID=AGENT"]
+    configuration.write_text("\n".join(lines) + "\n")
+    settings = fix.SessionSettings(str(configuration))
+    venue = Venue()
+    venue.flagged = flagged
+    store = fix.FileStoreFactory(settings)
+    kind = fix.SSLSocketAcceptor if tls else fix.SocketAcceptor
+    acceptor = kind(venue, store, settings, fix.ScreenLogFactory(False, False, False))
+    acceptor.start()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        command, _, rest = line.strip().partition(" ")
+        if command == "burst":
+            first, count = map(int, rest.split())
+            for number in range(first, first + count):
+                send(venue.session_id, fill(number))
+        else:
+            send(venue.session_id, rest.replace("|", "\x01"))
+        print("done", flush=True)
+    acceptor.stop(True)
+
+
+if __name__ == "__main__":
+    main()
