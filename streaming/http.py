@@ -105,7 +105,7 @@ class HttpServer:
         *,
         ready: Callable[[], bool],
         status: Callable[[], dict[str, Any]],
-        grace_seconds: int = 10,
+        grace_seconds: int = 3,
     ) -> None:
         http = settings.http
         feeds = {
@@ -130,8 +130,7 @@ class HttpServer:
         """Take the address and give the port. Raises ``SettingsError`` when it cannot be had."""
         if self._socket is None:
             try:
-                family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
-                self._socket = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
+                self._socket = _listen(self._host, self._port)
             except OSError as error:
                 raise SettingsError(
                     f"settings http.host, http.port: {self._host}:{self._port}: {error.strerror or error}"
@@ -165,6 +164,22 @@ class HttpServer:
         finally:
             self.started.clear()
             serving.cancel()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # socket.create_server() leaves the protocol 0, asyncio then sets no TCP_NODELAY on what it accepts, and an
+    # answer's head and body are 40 ms apart (Nagle and delayed acknowledgement)
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class _Server(uvicorn.Server):

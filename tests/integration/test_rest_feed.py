@@ -181,6 +181,17 @@ async def test_good_fills_are_answered_after_their_commit(world: World) -> None:
     assert abs(arrival.received_ns - time.time_ns()) < 5e9
 
 
+async def test_answers_do_not_wait_for_an_acknowledgement(world: World) -> None:
+    world.commit_seconds = 0
+    body = body_of(FILL)
+    seconds: list[float] = []
+    for _ in range(10):
+        before = time.monotonic()
+        await world.post(body)
+        seconds.append(time.monotonic() - before)
+    assert sorted(seconds)[5] < 0.03  # 40 ms and more without TCP_NODELAY
+
+
 async def test_a_retry_is_a_duplicate(world: World) -> None:
     body = body_of(FILL)
     await world.post(body)
