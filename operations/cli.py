@@ -108,7 +108,9 @@ def stream() -> None:
 
 @app.command(epilog="Example: `execution-agent config --json`")
 def config(
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON (the default is JSON, indented).")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON (the default is JSON, indented).")
+    ] = False,
 ) -> None:
     """Print the settings in force, secrets masked."""
     from streaming.settings import load_settings, masked

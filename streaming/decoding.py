@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streaming.venues.decoded import Decoder
 
 _TEXT_LIMIT = 256
-_Number = Decimal | str | None
+_Number = Decimal | None
 
 
 class _IntentMessage(msgspec.Struct):
@@ -32,7 +32,7 @@ class _IntentMessage(msgspec.Struct):
     account: str
     symbol: str
     side: Side
-    order_qty: Decimal | str
+    order_qty: Decimal
     routed_at: str
     orig_msg_id: str | None = None
     limit_price: _Number = None
@@ -44,8 +44,8 @@ class _IntentMessage(msgspec.Struct):
 class _SnapshotMessage(msgspec.Struct):
     snapshot_id: str
     symbol: str
-    bid: Decimal | str
-    ask: Decimal | str
+    bid: Decimal
+    ask: Decimal
     at: str
     bid_size: _Number = None
     ask_size: _Number = None

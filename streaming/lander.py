@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from streaming.venues.decoded import Decoder
 
 _CONFLICT_TRIES = 5  # one reload is enough with one writer; more would mean there are two
+_DECODE_SLICE = 32
 _LEASE_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.25
 
@@ -105,7 +106,9 @@ class Lander:
         while True:
             arrivals = await self._inbox.take(self._batch_limit)
             facts: list[list[Fact]] = []
-            for arrival in arrivals:
+            for number, arrival in enumerate(arrivals):
+                if number % _DECODE_SLICE == _DECODE_SLICE - 1:
+                    await asyncio.sleep(0)  # let the commit in flight go on: its server works meanwhile
                 decoding = decode_arrival(arrival, self._decoders)
                 facts.append(decoding.facts)
                 if arrival.venue is not None:

@@ -120,7 +120,7 @@ class Process:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set; raises when a part fails in a way that starting over cannot mend."""
-        _calm_garbage_collector()
+        calm_garbage_collector()
         parts = {
             asyncio.create_task(self.lander.run(), name="lander"),
             asyncio.create_task(self.publisher.run(), name="publisher"),
@@ -217,7 +217,7 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
             log.warning("a part failed while stopping", error=str(result))
 
 
-def _calm_garbage_collector() -> None:
+def calm_garbage_collector() -> None:
     """What is loaded now stays for good; collecting seldom keeps pauses out of the latency's tail."""
     gc.collect()
     gc.freeze()

@@ -58,7 +58,8 @@ def balance(
     landed = _counts(connection, "SELECT venue, count(*) FROM execution.fills GROUP BY venue")
     dead = _counts(connection, "SELECT source, count(*) FROM execution.dead_letters GROUP BY source")
     duplicates = _counts(
-        connection, "SELECT split_part(feed, '.', 1), sum(duplicates)::bigint FROM execution.feed_counts GROUP BY 1"
+        connection,
+        "SELECT split_part(feed, '.', 1), sum(duplicates)::bigint FROM execution.feed_counts GROUP BY 1",
     )
     for name, venue in books["venues"].items():
         lines.append(
@@ -87,9 +88,7 @@ def balance(
 def _events(connection: psycopg.Connection[Any], bootstrap: str, refill_hours: float) -> list[Line]:
     executions = _number(connection, "SELECT count(*) FROM execution.executions")
     decided = _number(connection, "SELECT count(*) FROM execution.audit_events WHERE event_type = 'fill'")
-    withheld = _number(
-        connection, "SELECT count(*) FROM execution.executions WHERE execution_id = ANY(withheld)"
-    )
+    withheld = _number(connection, "SELECT count(*) FROM execution.executions WHERE execution_id = ANY(withheld)")
     kept = _number(
         connection,
         "SELECT count(*) FROM execution.audit_events WHERE event_type IN ('fill', 'bust', 'correct') "

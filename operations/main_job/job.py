@@ -146,10 +146,10 @@ class MainJob:
                 drained = self._drain(ports, connection, lambda f, n: show(draw(f, pages, _since(began), n)))
                 days = []
                 if self._plan.dagster and not self._stopped:
+                    assert pages.dagster is not None
                     days = wait_for_days(
                         connection,
-                        self._stack.state.path / "dagster",
-                        endpoints,
+                        pages.dagster,
                         tell=lambda n: show(draw(figures, pages, _since(began), n)),
                         stopped=lambda: self._stopped,
                     )

@@ -185,9 +185,7 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
         [bin_folder / "dagster-webserver", "-h", "127.0.0.1", "-p", str(ports.webserver), "-w", workspace],
         environment,
     )
-    daemon = Program(
-        "dagster-daemon", state, [bin_folder / "dagster-daemon", "run", "-w", workspace], environment
-    )
+    daemon = Program("dagster-daemon", state, [bin_folder / "dagster-daemon", "run", "-w", workspace], environment)
     return webserver, daemon
 
 
@@ -195,12 +193,7 @@ def dagster_environment(home: Path, endpoints: Endpoints) -> dict[str, str]:
     """Give what Dagster's processes read from their environment."""
     return {
         "DAGSTER_HOME": str(home),
-        "DAGSTER_POSTGRES_HOST": endpoints.postgres_host,
-        "DAGSTER_POSTGRES_PORT": str(endpoints.postgres_port),
-        "DAGSTER_POSTGRES_USER": endpoints.postgres_user,
-        "DAGSTER_POSTGRES_PASSWORD": endpoints.postgres_password,
-        "DAGSTER_POSTGRES_DB": DAGSTER_DATABASE,
-        "DAGSTER_POSTGRES_URL": endpoints.postgres_url(DAGSTER_DATABASE),
+        "DAGSTER_POSTGRES_URL": endpoints.postgres_url(DAGSTER_DATABASE, "postgresql+psycopg2"),
         "EXECUTION_AGENT_POSTGRES_URL": endpoints.postgres_url(LEDGER_DATABASE),
         "PYTHONPATH": str(PROJECT),
         "PYTHONUNBUFFERED": "1",

@@ -41,7 +41,9 @@ def print_summary(report: Report, console: Console) -> None:
     console.print(table)
     for day in report.days:
         for check, passed in sorted(day.checks.items()):
-            console.print(f"  check {check}: ", Text("passed", style="green") if passed else Text("FAILED", style="bold red"))
+            console.print(
+                f"  check {check}: ", Text("passed", style="green") if passed else Text("FAILED", style="bold red")
+            )
     if report.faults:
         faults = ", ".join(f"{name} {number:,}" for name, number in report.faults.items())
         console.print(f"faults made: {faults}", highlight=False)
