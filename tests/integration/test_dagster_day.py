@@ -30,11 +30,7 @@ from ledger.domain.times import utc_date
 from sensors.landed_days import landed_days
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 
-pytestmark = [
-    pytest.mark.slow,  # Great Expectations takes 7-13 s to import
-    # Dagster's ephemeral instance leaves its temporary folder to the garbage collector
-    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),
-]
+pytestmark = pytest.mark.slow  # Great Expectations takes 7-13 s to import
 
 DAY = utc_date(T0)
 DAY_NANOS = 86_400 * SECOND

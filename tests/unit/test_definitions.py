@@ -1,5 +1,6 @@
 """The definitions: they load with nothing running, fast, and what they offer is written down here."""
 
+import os
 import subprocess
 import sys
 import time
@@ -123,6 +124,22 @@ def test_the_instance_file_is_one_that_dagster_accepts(monkeypatch: pytest.Monke
     config, _ = dagster_instance_config(str(ROOT))
     assert config["telemetry"] == {"enabled": False}
     assert config["run_monitoring"]["enabled"]
+
+
+@pytest.mark.slow
+def test_dg_check_defs_passes_with_nothing_running(tmp_path: Path) -> None:
+    """With an empty DAGSTER_HOME: without one `dg` takes ./dagster.yaml, whose storage is a running Postgres."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dg"), "check", "defs"],
+        cwd=ROOT,
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "All definitions loaded successfully." in done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 def test_a_first_trade_date_that_is_none_stops_the_load_with_its_name() -> None:
