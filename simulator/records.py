@@ -33,8 +33,8 @@ CREATE TRIGGER IF NOT EXISTS report_made AFTER INSERT ON reports BEGIN
     ON CONFLICT (venue, kind) DO UPDATE SET made = made + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS report_delivered AFTER UPDATE OF copies ON reports BEGIN
-    UPDATE totals SET delivered = delivered + (OLD.copies = 0),
-        extra = extra + NEW.copies - OLD.copies - (OLD.copies = 0)
+    UPDATE totals SET delivered = delivered + (NEW.copies > 0) - (OLD.copies > 0),
+        extra = extra + max(NEW.copies - 1, 0) - max(OLD.copies - 1, 0)
     WHERE venue = NEW.venue AND kind = NEW.kind;
 END;
 """

@@ -7,15 +7,17 @@ behind it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from simulator.fix_acceptor import server_context
+from simulator.websocket_frames import Ask, frame, is_utf8
 
 if TYPE_CHECKING:
     from simulator.config import VenueConfig
@@ -31,30 +33,6 @@ PIECE = 500
 SUBSCRIBE_WITHIN = 10.0
 
 
-class Ask(msgspec.Struct):
-    """What a client may say."""
-
-    op: str
-    from_sequence: int
-    to_sequence: int = 0
-    channel: str = "executions"
-
-
-def frame(message: Message, *, replay: bool) -> bytes:
-    """A message on the wire; one without a sequence is malformed and belongs to no sequence."""
-    sequence = b"" if message.sequence is None else b'"sequence":%d,' % message.sequence
-    mark = b'"replay":true,' if replay else b""
-    return b'{"channel":"executions",%s%s"data":[%s]}' % (sequence, mark, b",".join(message.payloads))
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 class Subscription:
     """One connected client: where it stands, and what it was sent but has not ponged yet."""
 
@@ -62,6 +40,7 @@ class Subscription:
         self.socket = socket
         self.cursor = cursor
         self.unponged: list[Message] = []
+        self.delivered: deque[Message] = deque(maxlen=RECENT)
         self.flushing = asyncio.Lock()
         self.sending = asyncio.Lock()  # a piece of frames and the ping behind it stay together
         self.wake = asyncio.Event()
@@ -82,6 +61,7 @@ class WebSocketVenue:
         self._recent: OrderedDict[int, Message] = OrderedDict()
         self._lost: set[int] = set()
         self._clients: set[Subscription] = set()
+        self._doubtful: list[Message] = []  # ponged by a client that then broke off
         self._extras_out = 0  # handed to a socket, not ponged yet
         for message_id, sequence, _, reports in journal.undelivered(config.name):
             if sequence is None:
@@ -95,9 +75,9 @@ class WebSocketVenue:
     async def start(self) -> None:
         """Listen."""
         context = server_context(self._config)
-        self._server = await serve(
-            self._serve, self._config.host, self._config.port, ssl=context, compression=None, max_size=1 << 16
-        )
+        limits = {"max_size": 1 << 16, "ping_interval": None}  # a client under back-pressure is left alone
+        where = (self._config.host, self._config.port)
+        self._server = await serve(self._serve, *where, ssl=context, compression=None, **limits)
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 
     def take(self, deliveries: list[Delivery]) -> None:
@@ -186,6 +166,7 @@ class WebSocketVenue:
                 )
                 return
             client = Subscription(socket, ask.from_sequence)
+            self._doubt_from(ask.from_sequence)
             self._confirm_before(ask.from_sequence)
             self._clients.add(client)
             tasks = [asyncio.create_task(work(client)) for work in (self._send, self._beat, self._ping)]
@@ -225,7 +206,7 @@ class WebSocketVenue:
             client.unponged.append(extra)
             content = frame(extra, replay=False)
             # bad UTF-8 in a text frame fails the connection (RFC 6455, 8.1): it travels as a binary one
-            await client.socket.send(content, text=_is_utf8(content))
+            await client.socket.send(content, text=is_utf8(content))
         last = min(client.cursor + PIECE, self._state.next_out) - 1
         for message in self._messages(client.cursor, last):
             assert message.sequence is not None
@@ -257,7 +238,9 @@ class WebSocketVenue:
             while True:
                 await asyncio.sleep(HEARTBEAT)
                 async with client.sending:
-                    beat = b'{"channel":"heartbeat","last_sequence":%d}' % (client.cursor - 1)
+                    # never more than there is: a client that is ahead of us must see that we began anew
+                    last = min(client.cursor, self._state.next_out) - 1
+                    beat = b'{"channel":"heartbeat","last_sequence":%d}' % last
                     await client.socket.send(beat, text=True)
 
     async def _ping(self, client: Subscription) -> None:
@@ -276,6 +259,7 @@ class WebSocketVenue:
             del client.unponged[: len(sent)]
             for message in sent:
                 self._journal.delivered(message.id, message.reports)
+                client.delivered.append(message)
                 if message.sequence is None:
                     self._extras_out -= 1
                 else:
@@ -288,8 +272,21 @@ class WebSocketVenue:
                 self._extras_out -= 1
                 self._extras[message.id] = message
         client.unponged.clear()
+        if client.socket.close_code == CloseCode.ABNORMAL_CLOSURE:
+            self._doubtful = list(client.delivered)
+
+    def _doubt_from(self, sequence: int) -> None:
+        # the socket of a killed client had ponged what its application never kept: it says so by asking again
+        for message in self._doubtful:
+            if message.sequence is not None and message.sequence >= sequence:
+                self._journal.delivered(message.id, message.reports, copies=-1)
+                self._undelivered[message.sequence] = (message.id, message.reports)
+        self._undelivered = dict(sorted(self._undelivered.items()))
+        self._doubtful.clear()
 
     def _confirm_before(self, sequence: int) -> None:
+        if sequence > self._state.next_out:  # numbers of another state directory
+            return
         while self._undelivered and (first := next(iter(self._undelivered))) < sequence:
             self._journal.delivered(*self._undelivered.pop(first))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from standardwebhooks import Webhook
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from simulator.books import books
@@ -248,6 +248,46 @@ async def test_a_client_that_forgets_is_replayed_from_where_it_says(tmp_path: Pa
         bravo = books(simulation)["venues"]["BRAVO"]
     assert got[0] == got[1]
     assert bravo["duplicates_sent"] == bravo["reports_sent"] == len(got[0])
+
+
+async def test_what_a_killed_client_asks_for_again_is_no_duplicate(tmp_path: Path) -> None:
+    quiet = FaultRates(duplicate=0, lost=0, garbled=0, malformed=0, dropped=0, swapped=0, late=0)
+    settings = config(tmp_path, VenueConfig("BRAVO", "websocket"), faults=quiet, duration_seconds=1.0)
+    async with running(settings) as simulation:
+        address = simulation.venues[0].address
+        async with connect(address) as socket:
+            await socket.send('{"op": "subscribe", "channel": "executions", "from_sequence": 1}')
+            reading = asyncio.create_task(_read_on(socket))
+            page = await drained(simulation)
+            socket.transport.abort()
+            await reading
+        assert page["venues"]["BRAVO"]["reports_sent"] > 20
+        listener = Listener()
+        client = asyncio.create_task(listener.listen(address))
+        while not listener.got:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while simulation.venues[0].outstanding:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        client.cancel()
+        with suppress(asyncio.CancelledError):
+            await client
+        bravo = books(simulation)["venues"]["BRAVO"]
+    assert bravo["duplicates_sent"] == 0
+    assert bravo["reports_sent"] == len(listener.got)
+
+
+async def _read_on(socket: ClientConnection) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            await socket.recv()
+
+
+async def test_a_client_from_another_life_sees_that_the_numbers_began_anew(tmp_path: Path) -> None:
+    settings = config(tmp_path, VenueConfig("BRAVO", "websocket"), duration_seconds=None, orders_per_second=0.01)
+    async with running(settings) as simulation, connect(simulation.venues[0].address) as socket:
+        await socket.send('{"op": "subscribe", "channel": "executions", "from_sequence": 501}')
+        heartbeat = json.loads(await socket.recv())
+    assert heartbeat["last_sequence"] < 500
 
 
 # --- REST --------------------------------------------------------------------------------------------------
