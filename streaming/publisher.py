@@ -37,6 +37,7 @@ _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: m
 _PAGE = 1_000
 _SWEEP_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
+_TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
 
 log = structlog.get_logger()
 
@@ -144,7 +145,7 @@ class Publisher:
         while self._may_publish.is_set():
             if self._offered:
                 batch = [self._offered.popleft() for _ in range(min(len(self._offered), _PAGE))]
-                await session.publish(batch)
+                await session.publish_offered(batch)
             else:
                 self._wake.clear()
                 rest = _SWEEP_SECONDS - (time.monotonic() - swept)
@@ -179,16 +180,21 @@ class _Session:
         self._found = found
         self._found_below: int | None = None
         self._published: set[str] = set()
+        self._swept: set[str] = set()
+        self._swept_before: set[str] = set()
+        self._swept_since = time.monotonic()
         self._metrics = metrics
 
-    async def publish(self, events: list[OutboxEvent]) -> None:
-        """Publish those not yet published, in one transaction."""
-        fresh = [event for event in events if event.event_id not in self._published]
-        if not fresh:
-            return
-        topics = await asyncio.to_thread(self._writer.write, fresh, self._found)
+    async def publish_offered(self, events: list[OutboxEvent]) -> None:
+        """Publish what was handed over, less what a sweep saw first: a commit is seen before it is told of."""
+        fresh = [e for e in events if e.event_id not in self._swept and e.event_id not in self._swept_before]
+        await self._publish(fresh)
         self._published.update(event.event_id for event in fresh)
-        self._metrics.count_published(topics)
+
+    async def _publish(self, events: list[OutboxEvent]) -> None:
+        if events:
+            topics = await asyncio.to_thread(self._writer.write, events, self._found)
+            self._metrics.count_published(topics)
 
     async def sweep(self) -> None:
         """Publish every landed event behind the cursor, move it, and save it where a crash may rely on it."""
@@ -202,7 +208,8 @@ class _Session:
             entries = await self._outbox.page(at, all_before, _PAGE)
             fresh = [entry for entry in entries if entry.event_id not in self._published]
             if fresh:
-                await self.publish(await self._outbox.events(fresh))
+                await self._publish(await self._outbox.events(fresh))
+                self._swept.update(entry.event_id for entry in fresh)
             swept = {entry.event_id for entry in entries}
             self._published -= swept
             earlier -= swept
@@ -210,6 +217,9 @@ class _Session:
                 at = (entries[-1].xid, entries[-1].position)
             if len(entries) < _PAGE:
                 break
+        if time.monotonic() - self._swept_since > _TOLD_WITHIN_SECONDS:
+            self._swept_before, self._swept = self._swept, set()
+            self._swept_since = time.monotonic()
         if all_before >= self._found_below:
             self._found.clear()  # every event that could have been found is behind the cursor now
         # an event published earlier and not swept yet may stand below these tails: keep the older ones
