@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 from mypy_boto3_s3 import S3Client
 from psycopg import sql
 
+from ledger.db.migrate import migrate
 from operations.embedded import Endpoints
 
 ROOT = Path(__file__).parents[1]
@@ -133,9 +134,19 @@ def database_url(endpoints: Endpoints) -> Iterator[str]:
         yield endpoints.postgres_url(name)
 
 
-# The place for `ledger_url`: a session fixture that migrates one `fresh_database`, and a test fixture that
-# yields `endpoints.postgres_url(...)` of a `fresh_database(endpoints, template=...)` copied from it (nobody
-# may be connected to the template while it is copied).
+@pytest.fixture(scope="session")
+def _ledger_template(endpoints: Endpoints) -> Iterator[str]:
+    """One migrated database a worker, to copy from: nobody may be connected to it."""
+    with fresh_database(endpoints) as name:
+        migrate(endpoints.postgres_url(name))
+        yield name
+
+
+@pytest.fixture
+def ledger_url(endpoints: Endpoints, _ledger_template: str) -> Iterator[str]:
+    """A fresh database with the ledger's schema: a plain `postgresql://` URL."""
+    with fresh_database(endpoints, template=_ledger_template) as name:
+        yield endpoints.postgres_url(name)
 
 
 # --- Redis, Kafka, S3 --------------------------------------------------------------------------------------
