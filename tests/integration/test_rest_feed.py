@@ -327,6 +327,8 @@ async def test_a_commit_that_does_not_come_is_503_and_may_still_come(
     problem_of(response, Problem.NOT_COMMITTED)
     assert response.headers["retry-after"]
     await world.until_committed(1)
+    world.commit_seconds = 0
+    assert (await world.post(body_of(FILL))).json()["duplicates"] == 1  # the late answer hurt nobody
 
 
 async def post_raw(world: World, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -216,6 +216,7 @@ async def test_a_heartbeat_that_overtakes_its_frame_asks_for_nothing(world: Worl
     async with world.feed():
         await world.venue.subscribed.wait()
         await world.venue.send(heartbeat(1))
+        await asyncio.sleep(0.03)
         await world.venue.send(frame(1))
         await world.ledger.take(1)
         await asyncio.sleep(0.3)
@@ -258,6 +259,21 @@ async def test_frames_before_the_connection_was_lost_are_handed_over(world: Worl
         await world.ledger.take(101)
     assert sorted({sequence for sequence in world.ledger.sequences if sequence}) == list(range(1, 102))
     assert world.ledger.positions[-1] == 101
+
+
+async def test_malformed_frames_just_before_the_connection_was_lost_are_not(world: World) -> None:
+    junk = [b"junk %d" % n for n in range(6)]  # they have no sequence: nobody would send them again
+    world.inbox = Inbox(max_arrivals=1)
+    world.ledger = Ledger(world.inbox)
+    async with world.feed():
+        await world.venue.subscribed.wait()
+        for raw in junk:
+            await world.venue.send(raw)
+            await asyncio.sleep(0.02)  # the second waits for room in the inbox, the rest in the socket's queue
+        await world.venue.sockets[-1].close(1012)
+        await asyncio.sleep(0.05)
+        arrivals = await world.ledger.take(6)
+    assert [arrival.raw for arrival in arrivals] == junk
 
 
 async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is(world: World) -> None:
