@@ -3,7 +3,7 @@
 QuickFIX (C++) keeps the session: logon, heartbeats, sequence numbers, resends, TLS. It calls back into Python
 under the interpreter's lock; a busy thread beside it cut it to 240 messages/s (measured), hence the process.
 Every application message goes to the parent, whole, over the inherited pipe; a full pipe blocks the engine's
-thread and with it the socket. Only what this needs is imported: it starts in a third of a second.
+thread and with it the socket. Only what this needs is imported: it is logged on after half a second.
 
 The engine counts a message as received when ``fromApp`` returns, long before our commit. So the number that it
 goes on from is not its own store's but the parent's, who knows what has been committed.

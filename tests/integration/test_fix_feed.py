@@ -297,6 +297,7 @@ async def test_a_garbled_message_is_asked_for_again(tmp_path: Path) -> None:
         async with proxy, feed(tmp_path / "store", proxy.sockets[0].getsockname()[1]) as running:
             await venue.say("burst 1 10")
             assert numbers(await running.take(10)) == list(range(1, 11))
+            await running.until(lambda: running.feed.counters["garbled"] == 1)
 
 
 def certificates(folder: Path) -> dict[str, Path]:
