@@ -75,9 +75,9 @@ class WebSocketVenue:
     async def start(self) -> None:
         """Listen."""
         context = server_context(self._config)
-        limits = {"max_size": 1 << 16, "ping_interval": None}  # a client under back-pressure is left alone
         where = (self._config.host, self._config.port)
-        self._server = await serve(self._serve, *where, ssl=context, compression=None, **limits)
+        # no keepalive: a client under back-pressure is left alone
+        self._server = await serve(self._serve, *where, ssl=context, compression=None, ping_interval=None)
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 
     def take(self, deliveries: list[Delivery]) -> None:
