@@ -64,7 +64,7 @@ class Stream:
         await self._said("ready")
         stop = asyncio.Event()
         task = asyncio.create_task(self.process.run(stop))
-        while self.process.metrics.feed_states.get(f"{VENUE}.ws") != "live":
+        while self.process.metrics.feed_states.get(f"{VENUE}.ws") != "live":  # noqa: ASYNC110  once, at the start
             await asyncio.sleep(0.05)
         try:
             yield
@@ -76,7 +76,8 @@ class Stream:
 
     async def send(self, first: int, count: int, rate: float) -> None:
         """Have the venue send, and wait until all has landed."""
-        assert self._venue is not None and self._venue.stdin is not None
+        assert self._venue is not None
+        assert self._venue.stdin is not None
         self.latencies.clear()
         wanted = self.landed + count
         self._venue.stdin.write(f"{first} {count} {rate}\n".encode())
@@ -88,7 +89,8 @@ class Stream:
             await asyncio.sleep(0.02)
 
     async def _said(self, word: str) -> None:
-        assert self._venue is not None and self._venue.stdout is not None
+        assert self._venue is not None
+        assert self._venue.stdout is not None
         line = (await self._venue.stdout.readline()).decode().strip()
         if line != word:
             raise RuntimeError(f"the venue said {line!r} instead of {word!r}")

@@ -26,8 +26,8 @@ def order_facts(orders: int, now_ns: int) -> Iterator[OrderIntent | Snapshot]:
         yield Snapshot(f"BS{at}-{n}", SYMBOL, bid, bid + Decimal("0.1"), None, None, at)
     for n in range(orders):
         yield OrderIntent(
-            f"BC{n:08d}", f"BM{n:08d}", Action.NEW, None, VENUE, "ACC-1", SYMBOL, Side.BUY, Decimal(10), None, None,
-            "USDT", now_ns, None,
+            f"BC{n:08d}", f"BM{n:08d}", Action.NEW, None, VENUE, "ACC-1", SYMBOL, Side.BUY, Decimal(10), None,
+            None, "USDT", now_ns, None,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ledger.domain.numbers import EXACT, ZERO, canonical, text
+from ledger.domain.numbers import EXACT, ZERO, text
 from ledger.domain.records import Execution, SlippageMetric
 
 if TYPE_CHECKING:
@@ -77,25 +77,6 @@ def differing(live: Mapping[Key, Row], derived: Mapping[Key, Row]) -> Iterator[t
     for key, known in live.items():
         if key not in derived:
             yield known, None
-
-
-def canonical_execution(execution: Execution) -> Execution:
-    """Write equal numbers alike: Postgres keeps the scale a number was written with, a digest must not."""
-    return msgspec.structs.replace(
-        execution,
-        last_qty=canonical(execution.last_qty),
-        last_px=canonical(execution.last_px),
-        fee=None if execution.fee is None else canonical(execution.fee),
-    )
-
-
-def canonical_metric(metric: SlippageMetric) -> SlippageMetric:
-    """Write equal numbers alike."""
-    return msgspec.structs.replace(
-        metric,
-        bps=None if metric.bps is None else canonical(metric.bps),
-        benchmark=None if metric.benchmark is None else canonical(metric.benchmark),
-    )
 
 
 def _bps_apart(live: Figure | None, derived: Figure | None) -> Decimal:

@@ -147,7 +147,7 @@ class Process:
         log.info("stopped", backlog=len(self.inbox))
 
     async def _drained(self) -> None:
-        while not (self.lander.is_idle and self.publisher.is_idle):
+        while not (self.lander.is_idle and self.publisher.is_idle):  # noqa: ASYNC110  at most 3.5 s, once
             await asyncio.sleep(0.02)
 
     async def _run_feeds(self) -> None:

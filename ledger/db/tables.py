@@ -114,6 +114,9 @@ fills = Table(
     Column("feed", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     PrimaryKeyConstraint("report_id", "content", "trade_date"),
+    # the sensor asks what has landed since; a day's derivation asks for what refers to its fills
+    Index("fills_landed", "landed_at", postgresql_using="brin"),
+    Index("fills_referring", "trade_date", postgresql_where=text("kind <> 'fill'")),
     postgresql_partition_by="RANGE (trade_date)",
     comment="Every distinct report of a trade, bust or correct, immutable, with its raw bytes.",
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.numbers import canonical
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,14 +17,33 @@ if TYPE_CHECKING:
 _encoder = msgspec.json.Encoder()
 
 
+def canonical_execution(execution: Execution) -> Execution:
+    """Write equal numbers alike: Postgres keeps the scale a number was written with, a digest must not."""
+    return msgspec.structs.replace(
+        execution,
+        last_qty=canonical(execution.last_qty),
+        last_px=canonical(execution.last_px),
+        fee=None if execution.fee is None else canonical(execution.fee),
+    )
+
+
+def canonical_metric(metric: SlippageMetric) -> SlippageMetric:
+    """Write equal numbers alike."""
+    return msgspec.structs.replace(
+        metric,
+        bps=None if metric.bps is None else canonical(metric.bps),
+        benchmark=None if metric.benchmark is None else canonical(metric.benchmark),
+    )
+
+
 def execution_line(execution: Execution) -> bytes:
     """Give the canonical bytes of an execution."""
-    return _encoder.encode(execution)
+    return _encoder.encode(canonical_execution(execution))
 
 
 def metric_line(metric: SlippageMetric) -> bytes:
     """Give the canonical bytes of a slippage."""
-    return _encoder.encode(metric)
+    return _encoder.encode(canonical_metric(metric))
 
 
 def digest_of(executions: Iterable[Execution], metrics: Iterable[SlippageMetric]) -> str:

@@ -15,6 +15,7 @@ INTEGER_DIGITS = 18
 FRACTION_DIGITS = 18
 STORED_PLACES = 12
 ZERO = Decimal(0)
+_ONE = Decimal(1)
 TEN_THOUSAND = Decimal(10_000)
 
 EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
@@ -36,8 +37,9 @@ def exact_ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
 
 
 def canonical(value: Decimal) -> Decimal:
-    """Return the one representation of a number: no trailing zeros, so equal numbers are equal bytes."""
-    return EXACT.normalize(value)
+    """Return the one representation of a number: no trailing zeros, no exponent, as Postgres gives it back."""
+    number = EXACT.normalize(value)
+    return EXACT.quantize(number, _ONE) if "E+" in str(number) else number
 
 
 def text(value: Decimal) -> str:

@@ -55,7 +55,11 @@ class Day(msgspec.Struct, frozen=True):
 
 
 def wait_for_days(
-    connection: psycopg.Connection[Any], webserver: str, *, tell: Callable[[str], None], stopped: Callable[[], bool]
+    connection: psycopg.Connection[Any],
+    webserver: str,
+    *,
+    tell: Callable[[str], None],
+    stopped: Callable[[], bool],
 ) -> list[Day]:
     """Wait until all that landed is derived and its checks are in; [] when that does not come in time.
 

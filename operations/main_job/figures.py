@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import msgspec
-import psycopg
 
 if TYPE_CHECKING:
+    import psycopg
+
     from operations.main_job.programs import Ports
 
 _TIMEOUT = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,13 @@ class MainJob:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
         self._console = console
-        self._stopped = False
+        self._stop = threading.Event()
         self._stack = EmbeddedStack(plan.state)
         self._programs: list[Program] = []
 
     def stop(self, *_: object) -> None:
         """End the run at the next look."""
-        self._stopped = True
+        self._stop.set()
 
     def run(self) -> Report | None:
         """Run; give the report of a bounded run, None when it was stopped before its end."""
@@ -123,7 +124,7 @@ class MainJob:
             if not stream.alive() or time.monotonic() > deadline:
                 tail = "\n".join(stream.log.read_text("utf-8", "replace").splitlines()[-5:])
                 raise EmbeddedError(f"the streaming process did not get ready; {stream.log} ends with:\n{tail}")
-            if self._stopped:
+            if self._stop.is_set():
                 return
             time.sleep(0.05)
         self._tell("stream", "holds the lease, feeds are starting")
@@ -135,27 +136,27 @@ class MainJob:
                 ends = None if self._plan.seconds is None else time.monotonic() + self._plan.seconds
                 note = "Ctrl-C stops everything; a second run goes on with the same data"
                 figures = look(ports, connection)
-                while not self._stopped and (ends is None or time.monotonic() < ends):
+                while not self._stop.is_set() and (ends is None or time.monotonic() < ends):
                     for program in self._programs:
                         program.keep_alive()
                     figures = look(ports, connection)
                     show(draw(figures, pages, time.monotonic() - began, note))
                     time.sleep(_LOOK_SECONDS)
-                if ends is None or self._stopped:
+                if ends is None or self._stop.is_set():
                     return None
                 drained = self._drain(ports, connection, lambda f, n: show(draw(f, pages, _since(began), n)))
                 days = []
-                if self._plan.dagster and not self._stopped:
+                if self._plan.dagster and not self._stop.is_set():
                     assert pages.dagster is not None
                     days = wait_for_days(
                         connection,
                         pages.dagster,
                         tell=lambda n: show(draw(figures, pages, _since(began), n)),
-                        stopped=lambda: self._stopped,
+                        stopped=self._stop.is_set,
                     )
                 figures = look(ports, connection)
                 show(draw(figures, pages, _since(began), "balancing the books"))
-            if self._stopped:
+            if self._stop.is_set():
                 return None
             return self._report(figures, connection, endpoints, days, _since(began), drained=drained)
 
@@ -166,7 +167,7 @@ class MainJob:
         ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
         deadline = time.monotonic() + _DRAIN_SECONDS
         quiet, last = 0, -1
-        while time.monotonic() < deadline and not self._stopped:
+        while time.monotonic() < deadline and not self._stop.is_set():
             figures = look(ports, connection)
             show(figures, "the day is over: venues deliver what is outstanding")
             published = sum(figures.stream.get("published", {}).values())

@@ -39,11 +39,7 @@ def print_summary(report: Report, console: Console) -> None:
             _YES if day.good else _NO,
         )
     console.print(table)
-    for day in report.days:
-        for check, passed in sorted(day.checks.items()):
-            console.print(
-                f"  check {check}: ", Text("passed", style="green") if passed else Text("FAILED", style="bold red")
-            )
+    _print_checks(report, console)
     if report.faults:
         faults = ", ".join(f"{name} {number:,}" for name, number in report.faults.items())
         console.print(f"faults made: {faults}", highlight=False)
@@ -57,3 +53,10 @@ def print_summary(report: Report, console: Console) -> None:
         console.print("[bold red]venues were still delivering when the time to drain was over[/]")
     verdict = "[bold green]the books balance[/]" if report.balanced else "[bold red]the books do NOT balance[/]"
     console.print(f"{verdict} after {report.seconds:,.0f} s")
+
+
+def _print_checks(report: Report, console: Console) -> None:
+    for day in report.days:
+        for check, passed in sorted(day.checks.items()):
+            outcome = Text("passed", style="green") if passed else Text("FAILED", style="bold red")
+            console.print(f"  check {check}: ", outcome)

@@ -14,7 +14,16 @@ import msgspec
 
 from ledger.domain.errors import DefectError, defect_error
 from ledger.domain.identity import content_digest, identify
-from ledger.domain.numbers import EXACT, FRACTION_DIGITS, INTEGER_DIGITS, ZERO, parse_decimal, parse_positive, text
+from ledger.domain.numbers import (
+    EXACT,
+    FRACTION_DIGITS,
+    INTEGER_DIGITS,
+    ZERO,
+    canonical,
+    parse_decimal,
+    parse_positive,
+    text,
+)
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from ledger.domain.times import NANOS, parse_utc, utc_date
 
@@ -28,7 +37,7 @@ _LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end tha
 _LONGEST_TIME = len("2026-11-23T09:30:00.123456789Z")
 _BOUND = Decimal(1).scaleb(INTEGER_DIGITS)
 _FINEST = Decimal(1).scaleb(-FRACTION_DIGITS)
-_quantize, _normalize = EXACT.quantize, EXACT.normalize
+_quantize = EXACT.quantize
 RESEND = "Ask the venue to send it again as docs/formats.md says."
 _KINDS = {kind.value: kind for kind in ReportKind}
 _SIDES = {side.value: side for side in Side}
@@ -191,7 +200,7 @@ def _number(field: str, value: Decimal) -> Decimal:
     try:
         if value and -_BOUND < value < _BOUND:
             _quantize(value, _FINEST)  # traps Inexact: more than 18 places
-            return _normalize(value)
+            return canonical(value)
     except ArithmeticError:
         pass
     return parse_decimal(field, value)
@@ -254,11 +263,16 @@ def _require_decimal(field: str, value: msgspec.Raw | None) -> None:
     if raw == b"null":
         return
     if raw[:1] == b'"':
-        parse_decimal(field, _text_of(field, raw))
+        value_text = _text_of(field, raw)
     elif raw[:1] in b"-0123456789":
-        parse_decimal(field, raw.decode("ascii", "replace"))
+        value_text = raw.decode("ascii", "replace")
     else:
         raise wrong_type(field, raw, "a decimal as a string")
+    try:
+        parse_decimal(field, value_text)
+    except ArithmeticError:  # beyond the exponents that the context has: 1e-9999999
+        rule = f"at most {FRACTION_DIGITS} digits after the point are kept"
+        raise defect_error("out_of_range", field, value_text, rule, RESEND) from None
 
 
 def _text_of(field: str, raw: bytes) -> str:

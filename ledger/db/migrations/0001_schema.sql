@@ -61,6 +61,10 @@ CREATE TABLE execution.fills (
 )
  PARTITION BY RANGE (trade_date);
 
+CREATE INDEX fills_landed ON execution.fills USING brin (landed_at);
+
+CREATE INDEX fills_referring ON execution.fills (trade_date) WHERE kind <> 'fill';
+
 COMMENT ON TABLE execution.fills IS 'Every distinct report of a trade, bust or correct, immutable, with its raw bytes.';
 
 CREATE TABLE execution.executions (

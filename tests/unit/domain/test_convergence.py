@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -15,6 +14,7 @@ from ledger.domain.records import Action, ReportKind, Side
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
 
@@ -143,9 +143,7 @@ def split(facts: list[Fact], rng: random.Random) -> list[list[Fact]]:
 
 @settings(max_examples=300, deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
-def test_permuted_duplicated_and_split_facts_end_in_the_same_rows(
-    facts: list[Fact], rng: random.Random
-) -> None:
+def test_permuted_duplicated_and_split_facts_end_in_the_same_rows(facts: list[Fact], rng: random.Random) -> None:
     reference = Ledger()
     reference.land(facts)
     assert len(reference.events) == len(set(reference.events)), "an event is published once"
@@ -220,4 +218,3 @@ def test_deciding_leaves_the_book_as_it_was() -> None:
     assert decide(book, facts, Policy()).events == first.events
     assert list(order.reports) == [report("E1").report.report_id]
     assert book.orders["C1"] is order
-

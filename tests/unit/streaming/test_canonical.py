@@ -169,6 +169,8 @@ def test_negative_quantity_of_a_bust() -> None:
         b'"0.0000000000000000001"',
         b"1" + b"0" * 40_000,
         b"1e-30",
+        b"1e-9999999",
+        b'"1e-9999999"',
     ],
 )
 def test_out_of_range_and_at_once(value: bytes) -> None:
@@ -436,6 +438,15 @@ def test_arbitrary_json_never_raises(value: object) -> None:
 @given(st.sampled_from(sorted(FILL)), _json)
 def test_any_value_in_any_field_is_a_report_or_one_defect(field: str, value: Any) -> None:
     decoded = decode("ALPHA", b'{"fills":[%s]}' % json.dumps(FILL | {field: value}).encode())
+    assert len(decoded.reports) + len(decoded.defects) == 1
+
+
+@given(
+    st.sampled_from(["last_qty", "last_px", "fee"]),
+    st.from_regex(r"-?[0-9]{0,9}\.?[0-9]{1,9}([eE][+-]?[0-9]{1,12})?"),
+)
+def test_any_number_is_a_report_or_one_defect(field: str, value: str) -> None:
+    decoded = decode("ALPHA", b'{"fills":[%s]}' % report(**{field: value}))
     assert len(decoded.reports) + len(decoded.defects) == 1
 
 
