@@ -8,16 +8,16 @@ from __future__ import annotations
 import msgspec
 
 from ledger.domain.errors import DefectError, defect_error
-from streaming.venues.canonical_report import (
+from streaming.venues.canonical_defects import (
     RESEND,
     UNREADABLE,
-    decode_report,
     missing,
     shown,
     storable,
     unknown_value,
     unreadable,
 )
+from streaming.venues.canonical_report import decode_report
 from streaming.venues.decoded import Decoded
 
 __all__ = ["EXECUTIONS", "MAX_DEFECTS", "decode", "decode_body", "decode_frame", "decode_report"]

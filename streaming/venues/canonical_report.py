@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,11 +25,18 @@ from ledger.domain.numbers import (
 )
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from ledger.domain.times import NANOS, parse_utc, utc_date
+from streaming.venues.canonical_defects import (
+    MAX_TEXT,
+    RESEND,
+    UNREADABLE,
+    is_control,
+    missing,
+    storable,
+    unknown_value,
+    unreadable,
+    wrong_type,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-MAX_TEXT = 256
 MAX_REPORT_BYTES = 64 << 10  # every field at its longest, escaped, is 30 kB; the rest is a field not ours
 _EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01: an older time is a clock that was never set
 _LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end that April
@@ -38,11 +44,9 @@ _LONGEST_TIME = len("2026-11-23T09:30:00.123456789Z")
 _BOUND = Decimal(1).scaleb(INTEGER_DIGITS)
 _FINEST = Decimal(1).scaleb(-FRACTION_DIGITS)
 _quantize = EXACT.quantize
-RESEND = "Ask the venue to send it again as docs/formats.md says."
 _KINDS = {kind.value: kind for kind in ReportKind}
 _SIDES = {side.value: side for side in Side}
 _LIQUIDITIES = {liquidity.value: liquidity for liquidity in Liquidity}
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Report(msgspec.Struct):
@@ -92,15 +96,6 @@ def decode_report(venue: str, raw_object: bytes | msgspec.Raw) -> FillReport:
         raise storable(found) from None
     except (*UNREADABLE, ArithmeticError) as error:
         raise storable(_explained(raw, error)) from None
-
-
-def storable(error: DefectError) -> DefectError:
-    """Escape controls in the value: Postgres text has no NUL, and they garble a person's screen."""
-    value = error.defect.value
-    if value.isprintable():
-        return error
-    shown = "".join(repr(character)[1:-1] if _is_control(character) else character for character in value)
-    return DefectError(msgspec.structs.replace(error.defect, value=shown))
 
 
 def _checked(venue: str, fields: _Report) -> FillReport:
@@ -169,13 +164,9 @@ def _optional(field: str, value: str | None) -> str | None:
     if len(value) > MAX_TEXT:
         raise defect_error("out_of_range", field, value, f"at most {MAX_TEXT} characters are kept", RESEND)
     # isprintable() is the cheap test; what it refuses beyond controls (no-break space, …) is let through
-    if not value.isprintable() and any(_is_control(character) for character in value):
+    if not value.isprintable() and any(is_control(character) for character in value):
         raise defect_error("control_character", field, value, "control characters are not allowed", RESEND)
     return value
-
-
-def _is_control(character: str) -> bool:
-    return character < " " or "\x7f" <= character <= "\x9f"
 
 
 def _traded(kind: ReportKind, field: str, value: Decimal | None) -> Decimal:
@@ -280,28 +271,3 @@ def _text_of(field: str, raw: bytes) -> str:
         return _text_decoder.decode(raw)
     except UNREADABLE as error:  # a lone surrogate
         raise unreadable(raw, field, error) from None
-
-
-def missing(field: str) -> DefectError:
-    """The field is not there, or says nothing."""
-    return defect_error("missing_field", field, "", "it is required", RESEND)
-
-
-def unknown_value(field: str, value: str, known: Iterable[str]) -> DefectError:
-    """A word that is none of the known ones."""
-    return defect_error("unknown_value", field, value, f"one of {', '.join(known)} is required", RESEND)
-
-
-def wrong_type(field: str, raw: bytes, wanted: str) -> DefectError:
-    """Another JSON type than the contract's."""
-    return defect_error("wrong_type", field, shown(raw), f"{wanted} is required", RESEND)
-
-
-def unreadable(raw: bytes, field: str, error: Exception) -> DefectError:
-    """Not JSON, not UTF-8, cut off, or nested beyond reason."""
-    return defect_error("malformed", field, shown(raw), f"valid JSON in UTF-8 is required ({error})", RESEND)
-
-
-def shown(raw: bytes) -> str:
-    """The beginning of bytes that may not be text."""
-    return raw[:MAX_TEXT].decode("utf-8", "backslashreplace")

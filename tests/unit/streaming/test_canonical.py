@@ -446,7 +446,7 @@ def test_any_value_in_any_field_is_a_report_or_one_defect(field: str, value: Any
     st.from_regex(r"-?[0-9]{0,9}\.?[0-9]{1,9}([eE][+-]?[0-9]{1,12})?"),
 )
 def test_any_number_is_a_report_or_one_defect(field: str, value: str) -> None:
-    decoded = decode("ALPHA", b'{"fills":[%s]}' % report(**{field: value}))
+    decoded = decode("ALPHA", b'{"fills":[%s]}' % report(**dict[str, Any]({field: value})))
     assert len(decoded.reports) + len(decoded.defects) == 1
 
 
