@@ -75,9 +75,7 @@ def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decodin
         facts += [_dead(arrival, defect, raw) for defect, raw in decoded.defects]
         return Decoding(facts, decoded.others)
     try:
-        fact = (
-            decode_intent(arrival.raw) if arrival.kind is ArrivalKind.INTENT else decode_snapshot(arrival.raw)
-        )
+        fact = decode_intent(arrival.raw) if arrival.kind is ArrivalKind.INTENT else decode_snapshot(arrival.raw)
     except DefectError as error:
         return Decoding([_dead(arrival, error.defect, arrival.raw)], {})
     return Decoding([fact], {})

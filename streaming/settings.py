@@ -63,9 +63,7 @@ class RestFeedSettings(_Part):
     secrets: list[SecretStr] = Field(min_length=1, description="Standard Webhooks secrets, whsec_…")
 
 
-FeedSettings = Annotated[
-    FixFeedSettings | WebSocketFeedSettings | RestFeedSettings, Field(discriminator="kind")
-]
+FeedSettings = Annotated[FixFeedSettings | WebSocketFeedSettings | RestFeedSettings, Field(discriminator="kind")]
 
 
 class VenueSettings(_Part):
@@ -111,9 +109,7 @@ class Settings(BaseSettings):
     stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
     batch_limit: int = Field(default=1000, ge=1, le=10_000)
     inbox_limit: int = Field(default=20_000, ge=100)
-    fill_deadline_seconds: float = Field(
-        default=30.0, gt=0, description="in-flight order: fill expected by then"
-    )
+    fill_deadline_seconds: float = Field(default=30.0, gt=0, description="in-flight order: fill expected by then")
     refill_hours: float = Field(
         default=24.0, gt=0, description="how much a broker that lost its topics is refilled with"
     )
@@ -146,9 +142,7 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         variable = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(
-            f"setting {name}: {first['msg']} (set it in the TOML file or as {variable})"
-        ) from None
+        raise SettingsError(f"setting {name}: {first['msg']} (set it in the TOML file or as {variable})") from None
     except ValueError as error:
         raise SettingsError(f"{path}: {error}") from None
 

@@ -24,7 +24,8 @@ EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
 _DIVIDE = Context(prec=120, rounding=ROUND_05UP, traps=[InvalidOperation, Overflow])
 _STORE = Context(prec=120, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 _STORED_QUANTUM = Decimal(1).scaleb(-STORED_PLACES)
-_FINEST = -FRACTION_DIGITS
+_FINEST = Decimal(1).scaleb(-FRACTION_DIGITS)
+_BOUND = Decimal(10) ** INTEGER_DIGITS
 _MAX_TEXT = 64
 
 
@@ -74,14 +75,14 @@ def parse_decimal(field: str, value: object) -> Decimal:
             "not_a_number", field, str(number), "a finite number is required", "Ask the venue to resend it."
         )
     if not number:
-        return ZERO
-    if number.adjusted() >= INTEGER_DIGITS:
-        raise _out_of_range(field, str(number))
-    number = canonical(number)
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < _FINEST:
-        raise _out_of_range(field, str(number))
-    return number
+        return ZERO  # one zero: no sign, no exponent
+    try:
+        if -_BOUND < number < _BOUND:
+            EXACT.quantize(number, _FINEST)  # traps Inexact: more than 18 places
+            return canonical(number)
+    except (Inexact, InvalidOperation):
+        pass
+    raise _out_of_range(field, str(number))
 
 
 def parse_positive(field: str, value: object) -> Decimal:

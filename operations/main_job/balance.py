@@ -160,7 +160,7 @@ def recompute(side: str, price: Decimal, benchmark: Decimal | None) -> Decimal |
         return None
     sign = 1 if side == "buy" else -1
     exact = sign * (Fraction(price) - Fraction(benchmark)) / Fraction(benchmark) * 10_000
-    return type(price)(round(exact / _TICK)).scaleb(-12)
+    return type(price)(f"{round(exact / _TICK)}E-12")
 
 
 def _counts(connection: psycopg.Connection[Any], query: str) -> dict[str, int]:
