@@ -39,6 +39,8 @@ def exact_ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
 
 def canonical(value: Decimal) -> Decimal:
     """Return the one representation of a number: no trailing zeros, no exponent, as Postgres gives it back."""
+    if not value:
+        return ZERO  # one zero: no sign
     number = EXACT.normalize(value)
     return EXACT.quantize(number, _ONE) if "E+" in str(number) else number
 
@@ -74,8 +76,6 @@ def parse_decimal(field: str, value: object) -> Decimal:
         raise defect_error(
             "not_a_number", field, str(number), "a finite number is required", "Ask the venue to resend it."
         )
-    if not number:
-        return ZERO  # one zero: no sign, no exponent
     try:
         if -_BOUND < number < _BOUND:
             EXACT.quantize(number, _FINEST)  # traps Inexact: more than 18 places
