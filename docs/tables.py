@@ -53,7 +53,7 @@ NOTES = {
     "orders.venue_order_id": "OrderID(37), where known",
     "fills.report_id": "identity of the report",
     "fills.content": "digest of what it says: kind, reference, symbol, side, quantity, price",
-    "fills.trade_date": "UTC date of TransactTime",
+    "fills.trade_date": "TradeDate(75) where FIX gives it, else the UTC date of TransactTime(60)",
     "fills.exec_id": "ExecID(17)",
     "fills.kind": "`fill`, `bust`, `correct`",
     "fills.exec_ref_id": "ExecRefID(19): the report that a bust or correct is about",
