@@ -18,13 +18,8 @@ import asyncpg
 import msgspec
 
 from ledger.db import rows
-from ledger.db.errors import (
-    LandingConflictError,
-    LeaseLostError,
-    LedgerRefusedError,
-    LedgerUnavailableError,
-    PositionWentBackError,
-)
+from ledger.db.errors import LandingConflictError, LeaseLostError, PositionWentBackError
+from ledger.db.failures import explained
 from ledger.db.sql import load_queries
 from ledger.db.tables import SCHEMA
 from ledger.domain.times import utc_date
@@ -54,32 +49,32 @@ class Landing:
         return not self._connection.is_closed()
 
     async def take_lease(self, name: str) -> None:
-        """Become the one writer of ``name``; raises ``LeaseLostError`` while another process is."""
-        if not await self._connection.fetchval(_SQL["take_lease"], name):
+        """Become the one writer of ``name``.
+
+        Raises ``LeaseLostError`` while another process is, ``LedgerUnavailableError`` when the connection is lost.
+        """
+        with explained("taking the lease"):
+            taken = await self._connection.fetchval(_SQL["take_lease"], name)
+        if not taken:
             raise LeaseLostError(f"another process is the writer of {name!r}: this one waits until it stops")
 
     async def land(self, decision: Decision, positions: Iterable[Position] = ()) -> None:
         """Write a decision and the positions it was taken at, in one transaction.
 
         Raises ``LandingConflictError`` when rows are already there, ``PositionWentBackError`` when a position
-        would shrink, ``LedgerUnavailableError`` when the connection is lost (the commit may have happened:
-        load and decide again), ``LedgerRefusedError`` when a value cannot be stored at all.
+        would shrink, ``LedgerUnavailableError`` when Postgres is away or has rolled back (the commit may have
+        happened: load and decide again), ``LedgerRefusedError`` when a value cannot be stored at all.
         """
-        try:
-            await self._ensure_days(decision)
-            async with self._connection.transaction():
-                await self._remove(decision)
-                await self._insert(decision)
-                await self._change(decision)
-                await self._advance(positions)
-        except asyncpg.UniqueViolationError as error:
-            raise LandingConflictError(str(error)) from error
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as error:
-            raise LedgerRefusedError(f"Postgres refuses a value: {error}") from error
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise LedgerUnavailableError(f"the landing connection is lost: {error}") from error
-        except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
-            raise LedgerUnavailableError(f"Postgres cannot land now: {error}") from error
+        with explained("landing"):
+            try:
+                await self._ensure_days(decision)
+                async with self._connection.transaction():
+                    await self._remove(decision)
+                    await self._insert(decision)
+                    await self._change(decision)
+                    await self._advance(positions)
+            except asyncpg.UniqueViolationError as error:
+                raise LandingConflictError(str(error)) from error
 
     async def _remove(self, decision: Decision) -> None:
         if decision.pending_gone:

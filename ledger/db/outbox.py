@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import msgspec
 
-from ledger.db.errors import LedgerUnavailableError
+from ledger.db.failures import explained
 from ledger.db.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import asyncpg
 
 _SQL = load_queries("outbox")
 
@@ -91,10 +92,6 @@ class Outbox:
         return [OutboxEvent(r["event_id"].hex, r["event_type"], r["key"], r["body"], r["raw"]) for r in found]
 
     async def _fetch(self, query: str, *arguments: object) -> list[Mapping[str, Any]]:
-        try:
+        with explained("the outbox"):
             found: list[Mapping[str, Any]] = await self._connection.fetch(_SQL[query], *arguments)
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise LedgerUnavailableError(f"the outbox cannot be read: {error}") from error
-        except asyncpg.OperatorInterventionError as error:
-            raise LedgerUnavailableError(f"Postgres cannot answer now: {error}") from error
         return found

@@ -6,10 +6,8 @@ from collections import defaultdict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from ledger.db import rows
-from ledger.db.errors import LedgerUnavailableError
+from ledger.db.failures import explained
 from ledger.db.sql import load_queries
 from ledger.domain.book import Book, Missing, Reference, reference_of
 from ledger.domain.decide import MARKET_DATA
@@ -20,6 +18,8 @@ from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import asyncpg
 
     from ledger.domain.decide import Fact
 
@@ -129,12 +129,8 @@ class Reader:
             book.snapshots.anchor(row["wanted_symbol"], row["wanted_ns"], snapshot)
 
     async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        try:
+        with explained("reading"):
             found: list[Any] = await self._connection.fetch(_SQL[query], *arguments)
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise LedgerUnavailableError(f"the ledger cannot be read: {error}") from error
-        except asyncpg.OperatorInterventionError as error:
-            raise LedgerUnavailableError(f"Postgres cannot answer now: {error}") from error
         return found
 
 
