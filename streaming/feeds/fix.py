@@ -60,11 +60,11 @@ class FixFeed:
         backoff = _FIRST_BACKOFF
         while True:
             self._say("connecting")
-            before = self.counters["messages"], self.counters["logons"]
+            before = self.counters["messages"]
             status = await self._run_engine()
             self.counters["restarts"] += 1
             self._say("down")
-            if before != (self.counters["messages"], self.counters["logons"]):
+            if before != self.counters["messages"]:
                 backoff = _FIRST_BACKOFF
             log.error(
                 "the FIX engine has ended, another is started",

@@ -28,6 +28,7 @@ from streaming.feeds.fix_frames import Frame, pack
 from streaming.feeds.fix_schedule import Schedule
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_RESETS_LIMIT = 5
 _STOP = {signal.SIGTERM, signal.SIGINT}
 _LOGOUT_SECONDS = 2.0
 _LOGON, _LOGOUT, _REJECT = "\x0135=A\x01", "\x0135=5\x01", "\x0135=3\x01"
@@ -83,6 +84,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         super().__init__()
         self._pipe = pipe
         self._next = next_sequence
+        self._resets = 0
         self.was_reset = False
         """The store's creation time is of now: the schedule has to be postponed again."""
 
@@ -101,6 +103,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
 
     def onLogout(self, _session_id: Any) -> None:  # noqa: N802
         """Logged out or disconnected."""
+        self._resets = 0
         self._pipe.send(Frame.LOGOUT, 0, time.time_ns(), b"")
 
     def fromApp(self, message: Any, _session_id: Any) -> None:  # noqa: N802
@@ -120,6 +123,11 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
             text = message.toString()
             if _LOGON in text and "\x01141=Y\x01" in text:
                 self.was_reset = True
+                self._resets += 1
+                if self._resets > _RESETS_LIMIT:
+                    # two QuickFIX engines answered each other's ResetSeqNumFlag with another, hundreds of times a
+                    # second, for good (seen with an acceptor that sets it on every Logon): hang up
+                    os.kill(os.getpid(), signal.SIGTERM)
                 self._pipe.send(Frame.RESET, 0, received_ns, _encoded(text))
         except BaseException as error:  # noqa: BLE001
             self._failed("fromAdmin", error)
@@ -130,6 +138,10 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
             text = message.toString()
             if _REJECT in text:
                 self._pipe.send(Frame.REJECT, _number(text, "\x0145="), time.time_ns(), _encoded(text))
+            elif _LOGON in text and "\x01141=Y\x01" in text:
+                # never asked for by us (ResetOn…=N): the engine takes the flag in the venue's answer for a request
+                # and answers with a flag of its own, which another QuickFIX takes for a request …
+                message.removeField(141)
             elif _LOGOUT in text and "\x0158=MsgSeqNum too low" in text:
                 self._too_low(text, fix.Session.lookupSession(session_id))
         except BaseException as error:  # noqa: BLE001

@@ -1,6 +1,6 @@
 """A drop copy venue for the tests, on the real QuickFIX acceptor, in a process of its own.
 
-``python fix_acceptor.py FOLDER PORT [reset-flagged | reset-silently] [CERTIFICATE KEY CA]``
+``python fix_acceptor.py FOLDER PORT [reset-flagged | reset-always | reset-silently] [CERTIFICATE KEY CA]``
 Commands are lines on stdin:
 ``burst FIRST COUNT`` sends numbered fills, ``raw FIELDS`` one message of these fields (``|`` for SOH).
 Each is answered by a line.
@@ -18,7 +18,7 @@ import quickfix as fix
 
 
 class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
-    flagged = False
+    flags = 0  # Logons to come that say ResetSeqNumFlag(141)=Y
 
     def onCreate(self, session_id: Any) -> None:
         self.session_id = session_id
@@ -28,7 +28,8 @@ class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
     def onLogout(self, session_id: Any) -> None: ...
 
     def toAdmin(self, message: Any, session_id: Any) -> None:
-        if self.flagged and message.getHeader().getField(35) == "A":
+        if self.flags and message.getHeader().getField(35) == "A":
+            self.flags -= 1
             message.setField(fix.StringField(141, "Y"))
 
     def fromAdmin(self, message: Any, session_id: Any) -> None: ...
@@ -70,9 +71,10 @@ def main() -> None:
         f"SocketAcceptPort={port}",
         f"FileStorePath={folder}",
     ]
-    flagged = tls[:1] == ["reset-flagged"]
-    if flagged or tls[:1] == ["reset-silently"]:
+    flags = {"reset-flagged": 1, "reset-always": 1_000_000}.get(tls[0], 0) if tls else 0
+    if tls[:1] == ["reset-silently"]:
         lines.append("ResetOnLogon=Y")
+    if tls and tls[0].startswith("reset-"):
         del tls[0]
     if tls:
         names = ("ServerCertificateFile", "ServerCertificateKeyFile", "CertificationAuthoritiesFile")
@@ -82,7 +84,7 @@ def main() -> None:
     configuration.write_text("\n".join(lines) + "\n")
     settings = fix.SessionSettings(str(configuration))
     venue = Venue()
-    venue.flagged = flagged
+    venue.flags = flags
     store = fix.FileStoreFactory(settings)
     kind = fix.SSLSocketAcceptor if tls else fix.SocketAcceptor
     acceptor = kind(venue, store, settings, fix.ScreenLogFactory(False, False, False))

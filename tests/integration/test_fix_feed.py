@@ -244,13 +244,27 @@ async def test_a_reset_by_the_venue_begins_a_new_incarnation(tmp_path: Path, how
             incarnation = taken[0].position.incarnation
             assert incarnation.startswith("reset-20")
         # nothing of it was committed: Postgres still says 500 of the old numbers
+        kept_by_the_venue = [1, 2, 3] if how == "reset-flagged" else []  # the other one starts over every time
         async with feed(tmp_path / "store", venue.port, committed) as running:
             await venue.say("burst 4 1")
-            (after,) = await running.take(1)
-            assert after.position is not None
-            assert after.position.value < 10
-            # a second silent one is not seen where 1 is expected anyway
-            assert after.position.incarnation >= incarnation
+            again = await running.take(len(kept_by_the_venue) + 1)
+            assert numbers(again) == [*kept_by_the_venue, 4]
+            assert sequences(again) == sorted(set(sequences(again)))
+            assert {each.position.incarnation for each in again if each.position} == {incarnation}
+
+
+async def test_logons_that_always_reset_do_not_answer_each_other_for_good(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue", "reset-always") as venue:
+        settings = {"host": "127.0.0.1", "port": venue.port, "store": tmp_path / "store"}
+        compids = {"sender_comp_id": "AGENT", "target_comp_id": "VENUE"}
+        states: list[str] = []
+        one = FixFeed("v", FixFeedSettings.model_validate(settings | compids), Inbox(), None, states.append)
+        task = asyncio.create_task(one.run())
+        await asyncio.sleep(6)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert 0 < one.counters["resets"] < 200
 
 
 async def test_a_full_inbox_holds_the_venue_back(tmp_path: Path) -> None:
