@@ -1,0 +1,275 @@
+"""The schemas of the events: real events hold to them, and what they allow the decoders accept."""
+
+import json
+from collections.abc import Callable, Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml  # type: ignore[import-untyped]
+from referencing import Registry, Resource
+
+from ledger.db.outbox import OutboxEvent
+from ledger.domain.book import Book
+from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.errors import Defect, DefectError
+from ledger.domain.events import DEAD_LETTER, FILL_EVENTS, DecisionBody, FillBody, SlippageBody
+from ledger.domain.identity import dead_letter_id
+from ledger.domain.numbers import parse_decimal
+from ledger.domain.records import (
+    Action,
+    AuditEvent,
+    BenchmarkKind,
+    BreakKind,
+    DeadLetter,
+    OrderIntent,
+    ReportKind,
+    Side,
+    Snapshot,
+)
+from streaming.decoding import decode_intent, decode_snapshot
+from streaming.producing import TopicWriter
+from streaming.topics import AUDIT_EVENT, DEAD_LETTERS, FILL_EVENT, INBOUND, MARKET_DATA, ORDER_INTENT, OUTBOUND
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+
+EVENTS = Path(__file__).parents[2] / "docs/events"
+SCHEMAS: dict[str, dict[str, Any]] = {
+    path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in EVENTS.glob("*.schema.json")
+}
+REGISTRY: Registry[Any] = Registry().with_resources(  # type: ignore[call-arg]
+    (schema["$id"], Resource.from_contents(schema)) for schema in SCHEMAS.values()
+)
+BUST, CORRECT, REPLACE = ReportKind.BUST, ReportKind.CORRECT, Action.REPLACE
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(SCHEMAS[name], registry=REGISTRY)
+
+
+def events_of(*batches: Iterable[Fact]) -> list[AuditEvent]:
+    """Decide one batch after the other, and give all events."""
+    book, events = Book(), []
+    for facts in batches:
+        decision = decide(book, list(facts), Policy())
+        book.apply(decision)
+        events += decision.events
+    return events
+
+
+LETTER = DeadLetter(
+    dead_letter_id("ALPHA", b"8=FIX"),
+    "ALPHA",
+    "ALPHA.fix",
+    Defect("not_a_number", "32", "NaN", "a decimal number is required", "Ask the venue to resend it."),
+    b"8=FIX",
+    T0,
+)
+DAYS = {
+    "a fill with every slippage": [
+        [snapshot("S1", "99.9", "100.1"), intent(decision="99.5", limit="101"), report(px="100.25")],
+    ],
+    "no snapshot, and a stale one": [
+        [intent(), report()],
+        [snapshot("S1", "9", "11", T0 - 60 * SECOND), report("E2")],
+    ],
+    "a fill before its intent": [[report()], [intent()]],
+    "a bust and corrects": [
+        [snapshot("S1", "99", "101"), intent(), report("E1"), report("E2", qty="2")],
+        [report("E3", kind=BUST, ref="E1"), report("E4", kind=CORRECT, ref="E2", qty="1.5", px="99.9")],
+        [report("E5", kind=CORRECT, ref="E4", qty="1", px="99.8")],
+    ],
+    "a bust before its fill": [[intent(), report("E2", kind=BUST, ref="E1")], [report("E1")]],
+    "a hold that a replace ends": [
+        [intent(limit="99"), report(px="100"), report("E2", px="98")],
+        [intent(msg_id="M2", action=REPLACE, orig="M1", limit="105", at=T0 + SECOND)],
+    ],
+    "an overfill that a bust ends": [
+        [intent(qty="1"), report("E1"), report("E2")],
+        [report("E3", kind=BUST, ref="E2")],
+    ],
+    "one identity, two contents": [[intent(), report(px="100"), report(px="101")]],
+    "another side and symbol": [[intent(), report("E1", side=Side.SELL), report("E2", symbol="ETHUSDT")]],
+    "a snapshot that comes late": [
+        [snapshot("S1", "99", "101", T0 - SECOND), intent(), report()],
+        [snapshot("S2", "98", "100", T0 + SECOND // 2)],
+    ],
+    "dead letters": [[LETTER, intent(), intent(qty="11"), intent("C2")]],
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_one_and_its_examples_hold_to_it(name: str) -> None:
+    schema = SCHEMAS[name]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"urn:execution-agent:schema:{name}"
+    assert schema["examples"]
+    for example in schema["examples"]:
+        validator(name).validate(example)
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_events_hold_to_the_schemas_of_their_topics(day: str) -> None:
+    for event in events_of(*DAYS[day]):
+        body = json.loads(event.body)
+        validator(AUDIT_EVENT).validate(body)
+        assert (body["event"], body["event_id"]) == (event.event_type, event.event_id)
+        if event.event_type in FILL_EVENTS:
+            validator(FILL_EVENT).validate(body)
+            assert body["correlation_id"] == event.key
+        if event.event_type == DEAD_LETTER:
+            validator(DEAD_LETTERS).validate(body)
+
+
+def test_every_kind_of_event_was_among_them() -> None:
+    events = [event for day in DAYS.values() for event in events_of(*day)]
+    assert {event.event_type for event in events} == set(SCHEMAS[AUDIT_EVENT]["properties"]["event"]["enum"])
+
+
+def test_a_schema_names_exactly_the_fields_that_are_written() -> None:
+    """A field that is written and not in the schema, or the other way round, is a mistake in one of them."""
+    fill = SCHEMAS[FILL_EVENT]
+    assert set(fill["properties"]) == set(fill["required"]) == set(FillBody.__struct_fields__)
+    slippage = fill["properties"]["slippage"]["items"]
+    assert set(slippage["properties"]) == set(SlippageBody.__struct_fields__)
+    assert set(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["properties"]) == set(DecisionBody.__struct_fields__)
+    assert set(SCHEMAS[DEAD_LETTERS]["properties"]) == set(DecisionBody.__struct_fields__)
+
+
+def test_a_schema_lists_every_value_of_an_enumeration() -> None:
+    slippage = SCHEMAS[FILL_EVENT]["properties"]["slippage"]["items"]["properties"]
+    assert set(slippage["kind"]["enum"]) == set(BenchmarkKind)
+    assert set(SCHEMAS[ORDER_INTENT]["properties"]["action"]["enum"]) == set(Action)
+    kinds = json.dumps(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"])
+    assert all(f'"{kind}"' in kinds for kind in BreakKind)
+
+
+@pytest.mark.parametrize(
+    "change", [{"last_qty": 1.5}, {"event": "filled"}, {"event_id": "E1"}, {"transact_time": "today"}]
+)
+def test_a_wrong_event_does_not_hold_to_the_schema(change: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validator(FILL_EVENT).validate(SCHEMAS[FILL_EVENT]["examples"][0] | change)
+
+
+# --- in: what the schema allows is read, what it forbids is not ----------------------------------------------
+
+
+def test_the_examples_of_an_intent_are_read_as_they_say() -> None:
+    for example in SCHEMAS[ORDER_INTENT]["examples"]:
+        read = decode_intent(json.dumps(example).encode())
+        assert isinstance(read, OrderIntent)
+        assert (read.msg_id, read.action, read.orig_msg_id) == (
+            example["msg_id"],
+            example["action"],
+            example.get("orig_msg_id"),
+        )
+        assert read.order_qty == parse_decimal("order_qty", str(example["order_qty"]))
+
+
+def test_the_examples_of_a_snapshot_are_read_as_they_say() -> None:
+    for example in SCHEMAS[MARKET_DATA]["examples"]:
+        read = decode_snapshot(json.dumps(example).encode())
+        assert isinstance(read, Snapshot)
+        assert (read.snapshot_id, read.bid) == (example["snapshot_id"], parse_decimal("bid", str(example["bid"])))
+
+
+def test_the_fields_that_are_read_are_those_of_the_schema() -> None:
+    as_read = {"routed_ns": "routed_at", "at_ns": "at"}
+    for struct, topic in ((OrderIntent, ORDER_INTENT), (Snapshot, MARKET_DATA)):
+        assert {as_read.get(name, name) for name in struct.__struct_fields__} == set(SCHEMAS[topic]["properties"])
+
+
+DROP = object()
+VALUES: list[Any] = [DROP, None, True, [], {}, 0, -1, 1.5, 10**18, "", "x", "X" * 256, "X" * 257, "a\x00b", "é"]
+VALUES += [
+    "0",
+    "0.0",
+    "-0",
+    "-1",
+    "1e3",
+    "1e-3",
+    "12.50",
+    "NaN",
+    "Infinity",
+    "buy",
+    "BUY",
+    "new",
+    "replace",
+]
+VALUES += ["cancel", "2026-11-23", "2026-11-23T09:30:00Z", "2026-11-23T09:30:00", "2026-11-23 09:30:00+01:00"]
+VALUES += ["2026-11-23T09:30:00.1234567890Z", "2026-11-23T09:30:00.123456789z"]
+CANNOT_BE_SAID = {"crossed", "out_of_range"}  # by a schema
+
+
+@pytest.mark.parametrize("topic", INBOUND)
+def test_decoder_and_schema_agree_on_what_is_right(topic: str) -> None:
+    schema, decode = SCHEMAS[topic], decode_intent if topic == ORDER_INTENT else decode_snapshot
+    for field, value, example in product(schema["properties"], VALUES, schema["examples"]):
+        message = example | {field: value}
+        if value is DROP:
+            del message[field]
+        refused = refusal(decode, message)
+        if refused in CANNOT_BE_SAID:
+            continue
+        allowed = validator(topic).is_valid(message)
+        assert allowed is (refused is None), f"{field}={value!r}: allowed is {allowed}, the decoder says {refused}"
+
+
+def refusal(decode: Callable[[bytes], object], message: dict[str, Any]) -> str | None:
+    try:
+        decode(json.dumps(message).encode())
+    except DefectError as error:
+        return error.defect.reason
+    return None
+
+
+# --- the AsyncAPI document -----------------------------------------------------------------------------------
+
+
+def test_the_document_has_every_topic_and_its_schema() -> None:
+    document = yaml.safe_load((EVENTS / "asyncapi.yaml").read_text())
+    channels = {channel["address"]: channel for channel in document["channels"].values()}
+    assert set(channels) == {*INBOUND, *OUTBOUND}
+    for address, channel in channels.items():
+        (reference,) = channel["messages"].values()
+        message = document["components"]["messages"][reference["$ref"].rsplit("/", 1)[1]]
+        assert message["name"] == address
+        if address != DEAD_LETTERS:
+            assert message["payload"]["schema"]["$ref"] == f"./{address}.schema.json"
+    directions = {
+        document["channels"][operation["channel"]["$ref"].rsplit("/", 1)[1]]["address"]: operation["action"]
+        for operation in document["operations"].values()
+    }
+    assert directions == dict.fromkeys(INBOUND, "receive") | dict.fromkeys(OUTBOUND, "send")
+
+
+class Recorder:
+    """Takes what a producer would send."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def produce(self, topic: str, **message: Any) -> None:
+        self.sent.append({"topic": topic, **message})
+
+    def poll(self, _: float) -> None:
+        pass
+
+
+def test_messages_carry_the_headers_of_the_document() -> None:
+    headers = yaml.safe_load((EVENTS / "asyncapi.yaml").read_text())["components"]["schemas"]["cloudEventHeaders"]
+    writer, recorder = TopicWriter.__new__(TopicWriter), Recorder()
+    writer._prefix, writer._source, writer._producer = "t.", b"spiffe://x", recorder
+    (event,) = events_of([LETTER])
+    for topic in (AUDIT_EVENT, DEAD_LETTERS):
+        writer._produce(topic, OutboxEvent(event.event_id, event.event_type, event.key, event.body, LETTER.raw))
+    for sent, topic in zip(recorder.sent, (AUDIT_EVENT, DEAD_LETTERS), strict=True):
+        carried = {name: value.decode() for name, value in sent["headers"]}
+        jsonschema.validate(carried, headers)
+        assert set(carried) == {*headers["required"], *(["ce_reason"] if topic == DEAD_LETTERS else [])}
+        assert (sent["topic"], carried["ce_type"]) == (f"t.{topic}", topic)
+        assert (sent["key"], carried["ce_id"]) == (event.key, event.event_id)
+    assert recorder.sent[1]["value"] == LETTER.raw
+    validator(DEAD_LETTERS).validate(json.loads(dict(recorder.sent[1]["headers"])["ce_reason"]))
