@@ -52,6 +52,12 @@ def test_every_setting_is_in_the_reference_with_its_default(name: str, field: Fi
     check(name, field, OPERATIONS)
 
 
+def test_every_setting_of_the_reference_is_there() -> None:
+    described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
+    known = {name for name, _ in fields_of(Settings)} | {"venues.*.format", "venues.*.feed.kind"}
+    assert set(documented(described)) == known
+
+
 @pytest.mark.parametrize("model", [*FEEDS.values()], ids=[*FEEDS])
 def test_every_setting_of_a_feed_is_in_its_table(model: type[BaseModel]) -> None:
     kind = model.model_fields["kind"].default

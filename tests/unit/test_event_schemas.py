@@ -183,20 +183,7 @@ def test_the_fields_that_are_read_are_those_of_the_schema() -> None:
 
 DROP = object()
 VALUES: list[Any] = [DROP, None, True, [], {}, 0, -1, 1.5, 10**18, "", "x", "X" * 256, "X" * 257, "a\x00b", "é"]
-VALUES += [
-    "0",
-    "0.0",
-    "-1",
-    "1e3",
-    "1e-3",
-    "12.50",
-    "NaN",
-    "Infinity",
-    "buy",
-    "BUY",
-    "new",
-    "replace",
-]
+VALUES += ["0", "0.0", "-1", "1e3", "1e-3", "12.50", "NaN", "Infinity", "buy", "BUY", "new", "replace"]
 VALUES += ["cancel", "2026-11-23", "2026-11-23T09:30:00Z", "2026-11-23T09:30:00", "2026-11-23 09:30:00+01:00"]
 VALUES += ["2026-11-23T09:30:00.1234567890Z", "2026-11-23T09:30:00.123456789z"]
 CANNOT_BE_SAID = {"crossed", "out_of_range"}  # by a schema
