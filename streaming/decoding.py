@@ -14,6 +14,7 @@ from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
 from ledger.domain.records import Action, Captured, DeadLetter, OrderIntent, Side, Snapshot
 from ledger.domain.times import parse_utc
 from streaming.arrivals import Arrival, ArrivalKind
+from streaming.venues.canonical_defects import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,4 +170,5 @@ def _malformed(error: Exception, raw: bytes) -> DefectError:
 
 def _dead(arrival: Arrival, defect: Defect, raw: bytes) -> DeadLetter:
     source = arrival.venue or arrival.feed
-    return DeadLetter(dead_letter_id(source, raw), source, arrival.feed, defect, raw, arrival.received_ns)
+    shown = storable(DefectError(defect)).defect
+    return DeadLetter(dead_letter_id(source, raw), source, arrival.feed, shown, raw, arrival.received_ns)

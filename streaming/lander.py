@@ -26,6 +26,7 @@ from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.errors import Defect
 from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
+from streaming.errors import StreamingError
 from streaming.outcomes import outcomes_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
 
+_REFUSED = "ledger_refused"
 _CONFLICT_TRIES = 5  # one reload is enough with one writer; more would mean there are two
 _DECODE_SLICE = 32
 _LEASE_RETRY_SECONDS = 0.5
@@ -75,23 +77,24 @@ class Lander:
         self._writer = writer
         self._policy = policy
         self._batch_limit = batch_limit
-        self._unlanded: Batch | None = None
-        self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
+        self._unlanded: list[Batch] = []  # taken and not committed, the next one last
+        self._decoded: asyncio.Queue[Batch | Exception] = asyncio.Queue(maxsize=1)
+        self._decoding = False
         self.ready = asyncio.Event()
         self.on_landed: list[Callable[[Decision], None]] = []
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that was taken has landed."""
-        return not len(self._inbox) and self._unlanded is None and self._decoded.empty()
+        return not (len(self._inbox) or self._decoding or self._unlanded or self._decoded.qsize())
 
     async def run(self) -> None:
         """Land until cancelled; a lost connection is made anew and the batch in doubt is landed first."""
-        decoding = asyncio.create_task(self._decode())
+        decoding = asyncio.create_task(self._decode_all())
         try:
             while True:
                 try:
-                    await self._session(decoding)
+                    await self._session()
                 except (LedgerUnavailableError, OSError) as error:
                     self._metrics.count_restart("lander")
                     log.warning("ledger unavailable", error=str(error))
@@ -101,10 +104,18 @@ class Lander:
         finally:
             decoding.cancel()
 
+    async def _decode_all(self) -> None:
+        try:
+            await self._decode()
+        except Exception as error:  # noqa: BLE001  a bug in a decoder, handed over to fail loudly
+            await self._decoded.put(error)
+
     async def _decode(self) -> None:
         """Decode the next batch while the last one is being committed."""
         while True:
+            self._decoding = False
             arrivals = await self._inbox.take(self._batch_limit)
+            self._decoding = True
             facts: list[list[Fact]] = []
             for number, arrival in enumerate(arrivals):
                 if number % _DECODE_SLICE == _DECODE_SLICE - 1:
@@ -117,7 +128,7 @@ class Lander:
                         self._metrics.count_others(arrival.venue, decoding.others)
             await self._decoded.put(Batch(arrivals, facts))
 
-    async def _session(self, decoding: asyncio.Task[None]) -> None:
+    async def _session(self) -> None:
         try:
             connection = await self._connect()
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
@@ -129,12 +140,12 @@ class Lander:
             log.info("landing", writer=self._writer)
             self.ready.set()
             while True:
-                if decoding.done():
-                    decoding.result()  # a bug in a decoder: let the process fail loudly
-                if self._unlanded is None:
-                    self._unlanded = await self._decoded.get()
-                await self._land(self._unlanded, book, landing, reader)
-                self._unlanded = None
+                if not self._unlanded:
+                    decoded = await self._decoded.get()
+                    if isinstance(decoded, Exception):
+                        raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
+                    self._unlanded.append(decoded)
+                book = await self._land(book, landing, reader)
         finally:
             connection.terminate()
 
@@ -151,49 +162,56 @@ class Lander:
             else:
                 return
 
-    async def _land(self, batch: Batch, book: Book, landing: Landing, reader: Reader) -> None:
-        """Land a batch; where Postgres refuses a value, land its halves, down to the one that is refused."""
-        try:
-            decision = await self._commit(batch, book, landing, reader)
-        except LedgerRefusedError as error:
-            if len(batch.arrivals) > 1:
-                middle = len(batch.arrivals) // 2
-                for part in (slice(None, middle), slice(middle, None)):
-                    await self._land(Batch(batch.arrivals[part], batch.facts[part]), book, landing, reader)
-                return
-            decision = await self._commit(self._refuse(batch, error), book, landing, reader)
-        self._tell(batch, decision)
+    async def _land(self, book: Book, landing: Landing, reader: Reader) -> Book:
+        """Land the next batch, or, where Postgres refuses a value, halve it, down to the one that is refused.
 
-    async def _commit(self, batch: Batch, book: Book, landing: Landing, reader: Reader) -> Decision:
+        What is committed is told and taken off at once: after a lost connection only the rest is landed again.
+        Give the book to go on with: a conflict shows that the one at hand is behind.
+        """
+        batch = self._unlanded[-1]
+        try:
+            decision, book = await self._commit(batch, book, landing, reader)
+        except LedgerRefusedError as error:
+            self._unlanded[-1:] = self._refuse(batch, error) if len(batch.arrivals) == 1 else _halves(batch)
+            return book
+        self._unlanded.pop()
+        self._tell(batch, decision)
+        return book
+
+    async def _commit(self, batch: Batch, book: Book, landing: Landing, reader: Reader) -> tuple[Decision, Book]:
         facts: Sequence[Fact] = [fact for facts in batch.facts for fact in facts]
         positions = [a.position for a in batch.arrivals if a.position is not None]
         for attempt in range(_CONFLICT_TRIES):
-            wanted, duplicates = await reader.complete(book, facts)
+            wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
             decision = decide(book, wanted, self._policy)
             for feed, number in duplicates.items():
                 decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
+            await reader.drop_known(decision)
             try:
                 await landing.land(decision, positions)
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
-                book.forget_all()
+                book = await reader.open_book(time.time_ns())
                 continue
             book.apply(decision)
-            return decision
+            return decision, book
         raise LeaseLostError(f"a batch still conflicts after {_CONFLICT_TRIES} reloads: is there a second writer?")
 
-    def _refuse(self, batch: Batch, error: LedgerRefusedError) -> Batch:
+    def _refuse(self, batch: Batch, error: LedgerRefusedError) -> list[Batch]:
+        """Make the arrival a dead letter; one that is refused as such is a bug of ours."""
         arrival = batch.arrivals[0]
+        if arrival.defect is not None and arrival.defect.reason == _REFUSED:
+            raise error
         defect = Defect(
-            "ledger_refused",
+            _REFUSED,
             "message",
-            arrival.raw[:80].decode("utf-8", "replace").replace("\x00", "\\0"),
+            arrival.raw[:80].decode("utf-8", "replace"),
             str(error).replace("\x00", "\\0"),
             "Mend the value at its source and send it again.",
         )
         refused = msgspec.structs.replace(arrival, defect=defect)
-        return Batch([refused], [decode_arrival(refused, self._decoders).facts])
+        return [Batch([refused], [decode_arrival(refused, self._decoders).facts])]
 
     def _tell(self, batch: Batch, decision: Decision) -> None:
         """After the commit, and never before: measure, answer, publish."""
@@ -213,3 +231,9 @@ class Lander:
             arrival.done(outcome)
         for listener in self.on_landed:
             listener(decision)
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Split a batch; the first half comes last, where the next batch is taken from."""
+    middle = len(batch.arrivals) // 2
+    return [Batch(batch.arrivals[part], batch.facts[part]) for part in (slice(middle, None), slice(None, middle))]

@@ -24,6 +24,8 @@ _REFUSED = (
 _AWAY = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's own confusion when a session ends in the middle of a COPY
+    asyncpg.InternalClientError,  # a statement on a connection whose end the driver has not taken in yet
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

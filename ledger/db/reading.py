@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 from ledger.db import rows
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
-from ledger.domain.book import Book, Missing, Reference, reference_of
+from ledger.domain.book import Book, Missing, Reference, reference_of, references_of
 from ledger.domain.decide import MARKET_DATA
+from ledger.domain.events import DEAD_LETTER
 from ledger.domain.order import OrderState, settle_whole
-from ledger.domain.records import DeadLetter, Position, SlippageMetric, Snapshot
+from ledger.domain.records import OrderIntent, Position, ReportKind, SlippageMetric, Snapshot
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import asyncpg
 
     from ledger.domain.decide import Fact
+    from ledger.domain.decision import Decision
 
 _SQL = load_queries("reading")
 _METRIC_ORDER = attrgetter("kind")
@@ -35,9 +37,15 @@ class Reader:
         self._connection = connection
 
     async def open_book(self, now_ns: int) -> Book:
-        """Give an empty book with the last two minutes of snapshots; what is older is fetched when asked for."""
+        """Give an empty book with the last two minutes of snapshots, and the last of each symbol before them.
+
+        What is older is fetched when asked for. A symbol without an older one is known from its beginning.
+        """
         since = now_ns - _WINDOW_NS
-        snapshots = SnapshotBook(covered_from=since)
+        snapshots = SnapshotBook()
+        for row in await self._fetch("snapshots_before", since):
+            snapshots.window(row["symbol"]).covered_from = row["at_ns"]
+            snapshots.add([rows.read_snapshot(row)])
         found = await self._fetch("recent_snapshots", since, utc_date(since))
         snapshots.add(rows.read_snapshot(row) for row in found)
         return Book(snapshots)
@@ -50,27 +58,40 @@ class Reader:
             for r in found
         }
 
-    async def complete(self, book: Book, facts: Sequence[Fact]) -> tuple[Sequence[Fact], dict[str, int]]:
-        """Load into the book what deciding ``facts`` needs.
+    async def complete(
+        self, book: Book, facts: Sequence[Fact], *, suspicious: bool = False
+    ) -> tuple[Sequence[Fact], dict[str, int]]:
+        """Load into the book what deciding ``facts`` needs; ``suspicious`` trusts no snapshot to be new.
 
-        Give the facts less the duplicates that only the database remembers (old snapshots, dead letters), and
-        the number of those by feed.
+        Give the facts less the old snapshots that only the database remembers, and the number of those by feed.
         """
         missing = book.missing(facts)
         if missing.correlation_ids or missing.references:
             await self._load(book, missing)
-        uncovered = book.uncovered(facts)
+        uncovered = book.uncovered(facts) | _arrivals(book, facts)
         if uncovered:
             await self._anchor(book, sorted(uncovered))
         known: set[str] = set()
-        if missing.snapshots:
-            found = await self._fetch("known_snapshots", [s[0] for s in missing.snapshots])
-            known.update(row["snapshot_id"] for row in found)
-        letters = [fact.dead_letter_id for fact in facts if isinstance(fact, DeadLetter)]
-        if letters:
-            found = await self._fetch("known_dead_letters", letters)
-            known.update(row["dead_letter_id"].hex for row in found)
+        asked = [s[0] for s in missing.snapshots]
+        if suspicious:
+            asked = [fact.snapshot_id for fact in facts if isinstance(fact, Snapshot)]
+        if asked:
+            known.update(row["snapshot_id"] for row in await self._fetch("known_snapshots", asked))
         return _without(facts, known) if known else (facts, {})
+
+    async def drop_known(self, decision: Decision) -> None:
+        """Take the dead letters that landed before out of a decision: it made some itself, of intents."""
+        if not decision.dead_letters:
+            return
+        found = await self._fetch("known_dead_letters", [d.dead_letter_id for d in decision.dead_letters])
+        known = {row["dead_letter_id"].hex for row in found}
+        if not known:
+            return
+        for letter in decision.dead_letters:
+            if letter.dead_letter_id in known:
+                decision.duplicates[letter.feed] = decision.duplicates.get(letter.feed, 0) + 1
+        decision.dead_letters = [d for d in decision.dead_letters if d.dead_letter_id not in known]
+        decision.events = [e for e in decision.events if e.event_type != DEAD_LETTER or e.event_id not in known]
 
     async def _load(self, book: Book, missing: Missing) -> None:
         references = sorted(missing.references)
@@ -105,6 +126,7 @@ class Reader:
             owner[row["report_id"].hex] = orders[row["correlation_id"]]
         if owner:
             await self._add_reports(owner)
+            await self._add_busts(orders.values())
         for order in orders.values():
             settle_whole(order)
             order.withheld = frozenset(withheld[order.correlation_id])
@@ -122,6 +144,19 @@ class Reader:
         for execution_id, found in metrics.items():
             owner[execution_id].metrics[execution_id] = tuple(sorted(found, key=_METRIC_ORDER))
 
+    async def _add_busts(self, orders: Iterable[OrderState]) -> None:
+        """Add the busts beside the first of each fill, told from other orders' by what they name."""
+        busted = [o for o in orders if any(r.kind is ReportKind.BUST for r in o.reports.values())]
+        wanted = sorted({(report.venue, report.exec_id) for order in busted for report in order.reports.values()})
+        if not wanted:
+            return
+        owner = {ref: order for order in busted for i in order.intents.values() for ref in references_of(i)}
+        for row in await self._fetch("busts_of", *map(list, zip(*wanted, strict=True))):
+            report = rows.read_report(row)
+            order = owner.get(reference_of(report))
+            if order is not None and not order.has(report):
+                order.add_report(report)
+
     async def _anchor(self, book: Book, wanted: Sequence[tuple[str, int]]) -> None:
         symbols, times = [w[0] for w in wanted], [w[1] for w in wanted]
         for row in await self._fetch("snapshots_at", symbols, times):
@@ -134,14 +169,22 @@ class Reader:
         return found
 
 
+def _arrivals(book: Book, facts: Sequence[Fact]) -> set[tuple[str, int]]:
+    """List when the known orders of a batch's intents arrived: reports that waited are measured against it."""
+    asked: set[tuple[str, int]] = set()
+    for fact in facts:
+        order = book.orders.get(fact.correlation_id) if isinstance(fact, OrderIntent) else None
+        if order is not None and order.root is not None:
+            asked.add((order.root.symbol, order.root.routed_ns))
+    return {(symbol, at_ns) for symbol, at_ns in asked if not book.snapshots.covers(symbol, at_ns)}
+
+
 def _without(facts: Sequence[Fact], known: set[str]) -> tuple[Sequence[Fact], dict[str, int]]:
     fresh: list[Fact] = []
     duplicates: dict[str, int] = defaultdict(int)
     for fact in facts:
         if isinstance(fact, Snapshot) and fact.snapshot_id in known:
             duplicates[MARKET_DATA] += 1
-        elif isinstance(fact, DeadLetter) and fact.dead_letter_id in known:
-            duplicates[fact.feed] += 1
         else:
             fresh.append(fact)
     return fresh, duplicates

@@ -25,7 +25,7 @@ from ledger.domain.records import (
 from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ledger.domain.decision import PendingFill
 
@@ -201,6 +201,18 @@ def dead_letter_row(letter: DeadLetter) -> Row:
         letter.dead_letter_id, letter.source, letter.feed, d.reason, d.field, d.value, d.rule, d.remedy,
         letter.raw, letter.received_ns,
     )  # fmt: skip
+
+
+def as_objects(columns: Sequence[str], records: Sequence[Row]) -> list[dict[str, Any]]:
+    """Give rows as JSON objects: bytes as Postgres's hex notation, nulls left out."""
+    return [
+        {
+            name: "\\x" + value.hex() if isinstance(value, bytes) else value
+            for name, value in zip(columns, record, strict=True)
+            if value is not None
+        }
+        for record in records
+    ]
 
 
 def read_intent(row: Mapping[str, Any]) -> OrderIntent:

@@ -114,6 +114,7 @@ fills = Table(
     Column("feed", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     PrimaryKeyConstraint("report_id", "content", "trade_date"),
+    Index("fills_busts", "venue", "exec_ref_id", postgresql_where=text("kind = 'bust'")),
     # the sensor asks what has landed since; a day's derivation asks for what refers to its fills
     Index("fills_landed", "landed_at", postgresql_using="brin"),
     Index("fills_referring", "trade_date", postgresql_where=text("kind <> 'fill'")),

@@ -371,3 +371,169 @@ SELECT r.correlation_id, r.venue, r.account, r.symbol, r.side, r.msg_id, r.route
 FROM routed r
 LEFT JOIN filled f USING (correlation_id);
 COMMENT ON VIEW execution.order_states IS 'CumQty, LeavesQty and AvgPx of every order, as of now.';
+
+-- The landing transaction in one statement: small batches whole; of large ones what COPY does not write.
+-- `doc` has one key a table or kind of change (ledger.db.landing names them). Deletes come before inserts: a
+-- report may stop waiting for its intent and begin to wait for another report in one decision.
+CREATE FUNCTION execution.land(doc jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    IF doc ? 'pending_gone' THEN
+        DELETE FROM execution.fills_pending
+        WHERE report_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'pending_gone'));
+    END IF;
+    IF doc ? 'metrics_gone' THEN
+        DELETE FROM execution.slippage_metrics
+        WHERE execution_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'metrics_gone'));
+    END IF;
+    IF doc ? 'orders' THEN
+        INSERT INTO execution.orders (
+            correlation_id, msg_id, action, orig_msg_id, venue, account, symbol, side, order_qty, limit_price,
+            decision_price, currency, routed_ns, venue_order_id)
+        SELECT
+            correlation_id, msg_id, action, orig_msg_id, venue, account, symbol, side, order_qty, limit_price,
+            decision_price, currency, routed_ns, venue_order_id
+        FROM jsonb_to_recordset(doc->'orders') AS r(
+            correlation_id text, msg_id text, action text, orig_msg_id text, venue text, account text, symbol
+            text, side text, order_qty numeric, limit_price numeric, decision_price numeric,
+            currency text, routed_ns bigint, venue_order_id text);
+    END IF;
+    IF doc ? 'benchmark_snapshots' THEN
+        INSERT INTO execution.benchmark_snapshots (
+            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns)
+        SELECT
+            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns
+        FROM jsonb_to_recordset(doc->'benchmark_snapshots') AS r(
+            snapshot_id text, taken_on date, symbol text, bid numeric, ask numeric, bid_size numeric, ask_size
+            numeric, at_ns bigint);
+    END IF;
+    IF doc ? 'fills' THEN
+        INSERT INTO execution.fills (
+            report_id, content, venue, account, symbol, trade_date, exec_id, kind, exec_ref_id, cl_ord_id,
+            venue_order_id, correlation_id, side, last_qty, last_px, cum_qty, leaves_qty, avg_px,
+            currency, fee, fee_currency, liquidity, transact_ns, feed, raw, received_ns)
+        SELECT
+            report_id, content, venue, account, symbol, trade_date, exec_id, kind, exec_ref_id, cl_ord_id,
+            venue_order_id, correlation_id, side, last_qty, last_px, cum_qty, leaves_qty, avg_px,
+            currency, fee, fee_currency, liquidity, transact_ns, feed, raw, received_ns
+        FROM jsonb_to_recordset(doc->'fills') AS r(
+            report_id uuid, content uuid, venue text, account text, symbol text, trade_date date, exec_id text,
+            kind text, exec_ref_id text, cl_ord_id text, venue_order_id text, correlation_id text,
+            side text, last_qty numeric, last_px numeric, cum_qty numeric, leaves_qty numeric,
+            avg_px numeric, currency text, fee numeric, fee_currency text, liquidity text,
+            transact_ns bigint, feed text, raw bytea, received_ns bigint);
+    END IF;
+    IF doc ? 'executions' THEN
+        INSERT INTO execution.executions (
+            execution_id, correlation_id, msg_id, venue, account, symbol, side, trade_date, exec_id,
+            last_exec_id, status, last_qty, last_px, currency, fee, fee_currency, liquidity,
+            transact_ns, chain, withheld)
+        SELECT
+            execution_id, correlation_id, msg_id, venue, account, symbol, side, trade_date, exec_id,
+            last_exec_id, status, last_qty, last_px, currency, fee, fee_currency, liquidity,
+            transact_ns, chain, withheld
+        FROM jsonb_to_recordset(doc->'executions') AS r(
+            execution_id uuid, correlation_id text, msg_id text, venue text, account text, symbol text, side
+            text, trade_date date, exec_id text, last_exec_id text, status text, last_qty numeric,
+            last_px numeric, currency text, fee numeric, fee_currency text, liquidity text,
+            transact_ns bigint, chain uuid[], withheld uuid[]);
+    END IF;
+    IF doc ? 'slippage_metrics' THEN
+        INSERT INTO execution.slippage_metrics (
+            execution_id, trade_date, kind, bps, benchmark, benchmark_ns, snapshot_id, quality, quality_reason)
+        SELECT
+            execution_id, trade_date, kind, bps, benchmark, benchmark_ns, snapshot_id, quality, quality_reason
+        FROM jsonb_to_recordset(doc->'slippage_metrics') AS r(
+            execution_id uuid, trade_date date, kind text, bps numeric, benchmark numeric, benchmark_ns bigint,
+            snapshot_id text, quality text, quality_reason text);
+    END IF;
+    IF doc ? 'fills_pending' THEN
+        INSERT INTO execution.fills_pending (
+            report_id, content, trade_date, venue, reason, reference_kind, reference, correlation_id, since_ns)
+        SELECT
+            report_id, content, trade_date, venue, reason, reference_kind, reference, correlation_id, since_ns
+        FROM jsonb_to_recordset(doc->'fills_pending') AS r(
+            report_id uuid, content uuid, trade_date date, venue text, reason text, reference_kind text,
+            reference text, correlation_id text, since_ns bigint);
+    END IF;
+    IF doc ? 'dead_letters' THEN
+        INSERT INTO execution.dead_letters (
+            dead_letter_id, source, feed, reason, field, value, rule, remedy, raw, received_ns)
+        SELECT
+            dead_letter_id, source, feed, reason, field, value, rule, remedy, raw, received_ns
+        FROM jsonb_to_recordset(doc->'dead_letters') AS r(
+            dead_letter_id uuid, source text, feed text, reason text, field text, value text, rule text, remedy
+            text, raw bytea, received_ns bigint);
+    END IF;
+    IF doc ? 'audit_events' THEN
+        INSERT INTO execution.audit_events (
+            event_id, event_type, key, body)
+        SELECT
+            event_id, event_type, key, body
+        FROM jsonb_to_recordset(doc->'audit_events') AS r(
+            event_id uuid, event_type text, key text, body bytea);
+    END IF;
+    IF doc ? 'executions_changed' THEN
+        UPDATE execution.executions e
+        SET last_exec_id = c.last_exec_id, msg_id = c.msg_id, status = c.status, last_qty = c.last_qty,
+            last_px = c.last_px, fee = c.fee, fee_currency = c.fee_currency, venue = c.venue,
+            account = c.account, symbol = c.symbol, side = c.side, currency = c.currency,
+            liquidity = c.liquidity, transact_ns = c.transact_ns
+        FROM jsonb_to_recordset(doc->'executions_changed') AS c(
+            execution_id uuid, trade_date date, last_exec_id text, msg_id text, status text, last_qty numeric,
+            last_px numeric, fee numeric, fee_currency text, venue text, account text, symbol text, side text,
+            currency text, liquidity text, transact_ns bigint)
+        WHERE e.execution_id = c.execution_id AND e.trade_date = c.trade_date;
+    END IF;
+    IF doc ? 'chains' THEN
+        UPDATE execution.executions e SET chain = c.chain
+        FROM jsonb_to_recordset(doc->'chains') AS c(execution_id uuid, trade_date date, chain uuid[])
+        WHERE e.execution_id = c.execution_id AND e.trade_date = c.trade_date;
+    END IF;
+    IF doc ? 'withheld' THEN
+        UPDATE execution.executions e SET withheld = c.withheld
+        FROM jsonb_to_recordset(doc->'withheld') AS c(execution_id uuid, trade_date date, withheld uuid[])
+        WHERE e.execution_id = c.execution_id AND e.trade_date = c.trade_date;
+    END IF;
+    IF doc ? 'metrics_changed' THEN
+        UPDATE execution.slippage_metrics m
+        SET bps = c.bps, benchmark = c.benchmark, benchmark_ns = c.benchmark_ns, snapshot_id = c.snapshot_id,
+            quality = c.quality, quality_reason = c.quality_reason
+        FROM jsonb_to_recordset(doc->'metrics_changed') AS c(
+            execution_id uuid, trade_date date, kind text, bps numeric, benchmark numeric, benchmark_ns bigint,
+            snapshot_id text, quality text, quality_reason text)
+        WHERE m.execution_id = c.execution_id AND m.kind = c.kind AND m.trade_date = c.trade_date;
+    END IF;
+    IF doc ? 'breaks' THEN
+        INSERT INTO execution.breaks (break_id, correlation_id, kind, report_id, ours, theirs)
+        SELECT break_id, correlation_id, kind, report_id, ours, theirs
+        FROM jsonb_to_recordset(doc->'breaks') AS c(
+            break_id uuid, correlation_id text, kind text, report_id uuid, ours text, theirs text)
+        ON CONFLICT (break_id) DO UPDATE
+        SET ours = excluded.ours, theirs = excluded.theirs, opened_at = excluded.opened_at, ended_at = NULL;
+    END IF;
+    IF doc ? 'breaks_ended' THEN
+        UPDATE execution.breaks SET ended_at = clock_timestamp()
+        WHERE break_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'breaks_ended'));
+    END IF;
+    IF doc ? 'duplicates' THEN
+        INSERT INTO execution.feed_counts (feed, duplicates)
+        SELECT key, value::bigint FROM jsonb_each_text(doc->'duplicates')
+        ON CONFLICT (feed, counted_on) DO UPDATE SET duplicates = feed_counts.duplicates + excluded.duplicates;
+    END IF;
+    IF doc ? 'positions' THEN
+        INSERT INTO execution.feed_positions AS p (feed, stream, incarnation, position)
+        SELECT feed, stream, incarnation, value
+        FROM jsonb_to_recordset(doc->'positions') AS c(feed text, stream text, incarnation text, value bigint)
+        ON CONFLICT (feed, stream) DO UPDATE
+        SET incarnation = excluded.incarnation, position = excluded.position, updated_at = clock_timestamp()
+        WHERE p.incarnation <> excluded.incarnation OR p.position <= excluded.position;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        IF moved <> jsonb_array_length(doc->'positions') THEN
+            RAISE EXCEPTION 'positions only grow: one of % would go back', doc->'positions'
+                USING ERRCODE = 'EA001';
+        END IF;
+    END IF;
+END
+$$;

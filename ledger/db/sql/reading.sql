@@ -25,6 +25,12 @@ WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
 -- name: reports
 SELECT * FROM execution.fills WHERE report_id = ANY($1::uuid[])
 
+-- name: busts_of
+-- The second bust of a fill is in no chain: it has no effect, but it may come again, or disagree.
+SELECT f.*
+FROM unnest($1::text[], $2::text[]) AS r(venue, exec_id)
+JOIN execution.fills f ON f.kind = 'bust' AND f.venue = r.venue AND f.exec_ref_id = r.exec_id
+
 -- name: metrics
 SELECT * FROM execution.slippage_metrics WHERE execution_id = ANY($1::uuid[])
 
@@ -48,9 +54,27 @@ FROM unnest($1::text[], $2::bigint[]) AS w(symbol, at_ns)
 LEFT JOIN LATERAL (
     SELECT * FROM execution.benchmark_snapshots b
     WHERE b.symbol = w.symbol AND b.at_ns <= w.at_ns
-    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    ORDER BY b.at_ns DESC, b.snapshot_id COLLATE "C" DESC  -- as memory compares them
     LIMIT 1
 ) s ON true
+
+-- name: snapshots_before
+-- The last of every symbol before a time, with all of that instant; one index probe a symbol finds the next symbol.
+WITH RECURSIVE symbols AS (
+    (SELECT symbol FROM execution.benchmark_snapshots ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.symbol FROM execution.benchmark_snapshots b WHERE b.symbol > s.symbol ORDER BY b.symbol LIMIT 1)
+    FROM symbols s WHERE s.symbol IS NOT NULL
+)
+SELECT before.*
+FROM symbols
+CROSS JOIN LATERAL (
+    SELECT * FROM execution.benchmark_snapshots b
+    WHERE b.symbol = symbols.symbol AND b.at_ns = (
+        SELECT max(o.at_ns) FROM execution.benchmark_snapshots o
+        WHERE o.symbol = symbols.symbol AND o.at_ns < $1
+    )
+) before
 
 -- name: recent_snapshots
 SELECT * FROM execution.benchmark_snapshots WHERE at_ns >= $1 AND taken_on >= $2 ORDER BY at_ns

@@ -1,0 +1,353 @@
+"""The lander on a real Postgres: nothing is answered before its commit, and trouble costs nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from ledger.db.landing import Landing
+from ledger.db.reading import Reader
+from ledger.domain.book import Book
+from ledger.domain.decide import Policy, decide
+from ledger.domain.errors import DefectError
+from streaming.arrivals import Inbox
+from streaming.decoding import decode_arrival
+from streaming.errors import StreamingError
+from streaming.lander import Lander
+from streaming.metrics import Metrics
+from streaming.venues import canonical
+from tests.integration.arrivals import VENUE, fill, fill_message, fills, intent, intent_value, snapshot
+from tests.integration.database import connected, row_counts, terminate_sessions, until
+from tests.unit.domain.facts import SECOND, T0
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ledger.domain.decision import Decision
+    from streaming.arrivals import Arrival, Outcome
+    from streaming.venues.decoded import Decoded
+
+
+class BuggyDecoderError(Exception):
+    pass
+
+
+def decode(venue: str, raw: bytes) -> Decoded:
+    """The canonical format, from a module that lets something through which Postgres cannot store."""
+    if b"BUG" in raw:
+        raise BuggyDecoderError
+    decoded = canonical.decode(venue, raw)
+    decoded.reports = [
+        (msgspec.structs.replace(r, account="\x00") if r.exec_id.startswith("POISON") else r, raw)
+        for r, raw in decoded.reports
+    ]
+    return decoded
+
+
+class World:
+    def __init__(self, url: str, watching: asyncpg.Connection[Any]) -> None:
+        self.url = url
+        self.watching = watching
+        self.inbox = Inbox()
+        self.metrics = Metrics()
+        self.decisions: list[Decision] = []
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        return await asyncpg.connect(self.url, timeout=10)
+
+    def lander(self, *, batch_limit: int = 1000, inbox: Inbox | None = None) -> Lander:
+        lander = Lander(
+            self.connect, inbox or self.inbox, {VENUE: decode}, self.metrics,
+            writer="writer", policy=Policy(), batch_limit=batch_limit,
+        )  # fmt: skip
+        lander.on_landed.append(self.decisions.append)
+        return lander
+
+    @asynccontextmanager
+    async def landing(self, **options: Any) -> AsyncIterator[Lander]:
+        lander = self.lander(**options)
+        task = asyncio.create_task(lander.run())
+        try:
+            yield lander
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def land(self, lander: Lander, *arrivals: Arrival) -> None:
+        await self.inbox.put(arrivals)
+        await until(lambda: lander.is_idle)
+
+    async def elsewhere(self, *arrivals: Arrival) -> None:
+        """Another writer's process lands the same facts."""
+        facts = [fact for arrival in arrivals for fact in decode_arrival(arrival, {VENUE: decode}).facts]
+        async with connected(self.url) as other:
+            book = Book()
+            wanted, _ = await Reader(other).complete(book, facts)
+            await Landing(other).land(decide(book, wanted, Policy()))
+
+    async def exec_ids(self) -> list[str]:
+        return [row[0] for row in await self.watching.fetch("SELECT exec_id FROM execution.executions ORDER BY 1")]
+
+
+@pytest.fixture
+async def world(ledger_url: str) -> AsyncIterator[World]:
+    async with connected(ledger_url) as watching:
+        yield World(ledger_url, watching)
+
+
+class Answers:
+    """What each caller was told, and how often."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Outcome]] = {}
+
+    def to(self, caller: str) -> Callable[[Outcome], None]:
+        return lambda outcome: self.told.setdefault(caller, []).append(outcome)
+
+    def counts(self, caller: str) -> tuple[int, int, int, int]:
+        (outcome,) = self.told[caller]
+        return outcome.landed, outcome.duplicates, outcome.pending, len(outcome.dead_letters)
+
+
+async def test_nobody_is_answered_before_the_commit(world: World) -> None:
+    answers = Answers()
+    async with world.landing() as lander:
+        await world.land(lander, intent())
+        lock = world.watching.transaction()
+        await lock.start()
+        await world.watching.execute("LOCK execution.audit_events IN SHARE MODE")  # the last table written
+        await world.inbox.put([fill("E1", done=answers.to("caller"))])
+        while not await world.watching.fetchval(  # noqa: ASYNC110  Postgres has no event for it
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND datname = current_database()"
+        ):
+            await asyncio.sleep(0.01)
+        assert not answers.told
+        assert len(world.decisions) == 1
+        assert not lander.is_idle
+        await lock.rollback()
+        await until(lambda: lander.is_idle)
+    assert answers.counts("caller") == (1, 0, 0, 0)
+    assert await world.exec_ids() == ["E1"]
+
+
+async def test_outcomes_say_what_each_message_became(world: World) -> None:
+    answers = Answers()
+    mixed = fills(
+        fill_message("E3"), {"type": "fill"}, fill_message("E1"), fill_message("E4", "M9"),
+        done=answers.to("mixed"),
+    )  # fmt: skip
+    async with world.landing() as lander:
+        await world.land(
+            lander,
+            intent(),
+            fill("E1", done=answers.to("first")),
+            fill("E1", done=answers.to("again in the batch")),
+            fill("E2", "nobody", done=answers.to("waits")),
+            mixed,
+        )
+        await world.land(lander, fill("E2", "nobody", done=answers.to("waits, again")))
+        await world.land(lander, msgspec.structs.replace(mixed, done=answers.to("mixed, again")))
+    assert answers.counts("first") == (1, 0, 0, 0)
+    assert answers.counts("again in the batch") == (0, 1, 0, 0)
+    assert answers.counts("waits") == (1, 0, 1, 0)
+    assert answers.counts("waits, again") == (0, 1, 0, 0)
+    assert answers.counts("mixed") == (2, 1, 1, 1)
+    assert answers.counts("mixed, again") == (0, 3, 0, 1)
+    (letter,) = answers.told["mixed"][0].dead_letters
+    assert await world.watching.fetchval("SELECT dead_letter_id FROM execution.dead_letters") is not None
+    assert letter == answers.told["mixed, again"][0].dead_letters[0]
+    assert (await row_counts(world.watching))["dead_letters"] == 1
+
+
+async def test_rows_of_another_writer_are_recognised_as_duplicates(world: World) -> None:
+    answers = Answers()
+    now = time.time_ns()
+    theirs = [intent("C2", "M2"), fill("E2", "M2"), fill("E3", "M7"), snapshot("S1", now), snapshot("S2")]
+    async with world.landing() as lander:
+        await world.land(lander, intent(), fill("E1"), snapshot("S0", now - SECOND))
+        await world.elsewhere(*theirs)
+        again = [msgspec.structs.replace(a, done=answers.to(str(n))) for n, a in enumerate(theirs)]
+        await world.land(lander, *again, fill("E4", done=answers.to("new")), fill("E5", "M2"))
+    assert answers.counts("new") == (1, 0, 0, 0)
+    assert [answers.counts(str(n)) for n in (1, 2)] == [(0, 1, 0, 0)] * 2
+    assert await world.exec_ids() == ["E1", "E2", "E4", "E5"]
+    assert (await row_counts(world.watching))["benchmark_snapshots"] == 3
+    assert world.metrics.duplicates == {"order-intents": 1, "ALPHA.rest": 2, "market-data": 2}
+
+
+async def test_a_snapshot_id_that_is_used_again_later_the_same_day_stops_nothing(world: World) -> None:
+    midnight = time.time_ns() // (86_400 * SECOND) * 86_400 * SECOND
+    async with world.landing() as lander:
+        await world.land(lander, snapshot("S1", midnight + 1))
+        await world.land(lander, *(snapshot("S1", midnight + 86_400 * SECOND - n) for n in (3, 2, 1)), intent())
+        await world.land(lander, fill("E1"))
+    assert await world.exec_ids() == ["E1"]
+    assert (await row_counts(world.watching))["benchmark_snapshots"] == 1
+
+
+async def test_a_conflicting_intent_that_is_sent_again_stops_nothing(world: World) -> None:
+    async with world.landing() as lander:
+        await world.land(lander, intent())
+        for _ in range(2):
+            await world.land(lander, intent(order_qty="7"))
+        await world.land(lander, fill("E1"))
+    assert await world.exec_ids() == ["E1"]
+    assert (await row_counts(world.watching))["dead_letters"] == 1
+
+
+async def test_a_value_that_postgres_refuses_is_a_dead_letter_and_its_neighbours_land(world: World) -> None:
+    answers = Answers()
+    batch = [intent()]
+    for number in range(40):
+        name = f"POISON{number}" if number in {0, 17, 39} else f"E{number:02}"
+        batch.append(fill(name, position=number, done=answers.to(name)))
+    async with world.landing() as lander:
+        await world.land(lander, *batch)
+    assert await world.exec_ids() == sorted(name for name in answers.told if name.startswith("E"))
+    assert {name: answers.counts(name) for name in answers.told} == {
+        name: (0, 0, 0, 1) if name.startswith("POISON") else (1, 0, 0, 0) for name in answers.told
+    }
+    assert len(answers.told) == 40
+    letters = await world.watching.fetch("SELECT * FROM execution.dead_letters ORDER BY received_ns")
+    assert {letter["reason"] for letter in letters} == {"ledger_refused"}
+    assert {letter["raw"] for letter in letters} == {batch[n + 1].raw for n in (0, 17, 39)}
+    (position,) = (await Reader(world.watching).positions()).values()
+    assert position.value == 39
+
+
+async def test_nobody_is_answered_twice_when_the_connection_goes_between_the_halves(world: World) -> None:
+    """Half of a batch is committed and answered, then the session ends: only the other half is landed again."""
+    answers = Answers()
+    names = ["E1", "E2", "E3", "POISON"]
+    async with world.landing() as lander:
+        await world.land(lander, intent())
+        terminated = asyncio.Event()
+
+        def end_session(decision: Decision) -> None:
+            if decision.fills and not terminated.is_set():
+                terminated.set()
+                lander.ready.clear()
+                ending.append(asyncio.create_task(terminate_sessions(world.watching)))
+
+        ending: list[asyncio.Task[int]] = []
+        lander.on_landed.append(end_session)
+        await world.inbox.put([fill(name, done=answers.to(name)) for name in names])
+        await until(lambda: terminated.is_set() and lander.is_idle)
+        await ending[0]
+    assert await world.exec_ids() == ["E1", "E2", "E3"]
+    assert {name: len(told) for name, told in answers.told.items()} == dict.fromkeys(names, 1)
+
+
+async def test_everything_lands_once_while_sessions_are_terminated(world: World) -> None:
+    answers = Answers()
+    rng = random.Random(7)
+    total = 1500
+    async with world.landing(batch_limit=50) as lander:
+        await world.inbox.put([intent()])
+
+        async def feed() -> None:
+            for number in range(total):
+                name = f"E{number:05}"
+                await world.inbox.put([fill(name, position=number, done=answers.to(name))])
+                if number % 25 == 0:
+                    await asyncio.sleep(0.01)
+
+        feeding = asyncio.create_task(feed())
+        ended = 0
+        while not feeding.done():
+            await asyncio.sleep(rng.uniform(0.0, 0.15))
+            ended += await terminate_sessions(world.watching)
+        await feeding
+        await until(lambda: lander.is_idle and len(answers.told) == total)
+    assert ended > 2
+    assert await world.exec_ids() == [f"E{number:05}" for number in range(total)]
+    assert Counter(len(told) for told in answers.told.values()) == {1: total}
+    events = await world.watching.fetch("SELECT event_id, count(*) FROM execution.audit_events GROUP BY 1")
+    assert Counter(row["count"] for row in events) == {1: total}
+
+
+async def test_a_standby_waits_for_the_lease_and_goes_on_when_the_writer_ends(world: World) -> None:
+    async with connected(world.url) as holder:
+        await Landing(holder).take_lease("writer")
+        async with world.landing() as standby:
+            await world.elsewhere(intent(), fill("E1"))
+            await world.inbox.put([fill("E1"), fill("E2")])
+            await asyncio.sleep(0.3)
+            assert not standby.ready.is_set()
+            assert await world.exec_ids() == ["E1"]
+            await holder.close()
+            await until(lambda: standby.ready.is_set() and standby.is_idle)
+    assert await world.exec_ids() == ["E1", "E2"]
+
+
+async def test_a_standby_whose_session_ends_while_it_waits_still_takes_over(world: World) -> None:
+    async with connected(world.url) as holder:
+        await Landing(holder).take_lease("writer")
+        async with world.landing() as standby:
+            await asyncio.sleep(0.3)
+            others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> ALL($1)"
+            keep = [holder.get_server_pid(), world.watching.get_server_pid()]
+            assert await terminate_sessions(
+                world.watching, [r[0] for r in await world.watching.fetch(others, keep)]
+            )
+            await asyncio.sleep(0.8)
+            assert not standby.ready.is_set()
+            await holder.close()
+            await until(standby.ready.is_set)
+            await world.land(standby, intent(), fill("E1"))
+    assert await world.exec_ids() == ["E1"]
+
+
+async def test_a_bug_in_a_decoder_fails_loudly(world: World) -> None:
+    lander = world.lander()
+    task = asyncio.create_task(lander.run())
+    await until(lander.ready.is_set)
+    await world.inbox.put([fill("BUG")])
+    async with asyncio.timeout(10):
+        with pytest.raises(StreamingError) as raised:
+            await task
+    assert isinstance(raised.value.__cause__, BuggyDecoderError)
+
+
+async def test_what_is_being_decoded_is_not_idle(world: World) -> None:
+    lander = world.lander()
+    await world.inbox.put([fill(f"E{number}") for number in range(200)])
+    decoding = asyncio.create_task(lander._decode())
+    while len(world.inbox):
+        assert not lander.is_idle
+        await asyncio.sleep(0)
+    for _ in range(20):
+        assert not lander.is_idle
+        await asyncio.sleep(0)
+    decoding.cancel()
+
+
+@pytest.mark.parametrize("raw", [b"\x00", intent_value(symbol="BTC\x00"), intent_value(msg_id="\x1b[2J")])
+async def test_a_message_with_nul_or_control_bytes_is_a_dead_letter_of_its_own_reason(
+    world: World, raw: bytes
+) -> None:
+    async with world.landing() as lander:
+        await world.land(lander, msgspec.structs.replace(intent(), raw=raw))
+    (letter,) = await world.watching.fetch("SELECT * FROM execution.dead_letters")
+    assert letter["reason"] in {"malformed", "bad_text"}
+    assert letter["value"].isprintable()
+    assert letter["raw"] == raw
+
+
+def test_a_defect_error_is_not_a_value_error() -> None:
+    """``ValueError`` means that the driver refuses a value: the two must not be mistaken."""
+    assert not issubclass(DefectError, ValueError)
+
+
+def test_the_clock_of_these_tests_is_within_reach_of_day_partitions() -> None:
+    assert abs(time.time_ns() - T0) < 400 * 86_400 * SECOND
