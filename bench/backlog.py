@@ -18,7 +18,7 @@ from ledger.domain.records import Position
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.lander import Lander
 from streaming.metrics import Metrics
-from streaming.process import calm_garbage_collector
+from streaming.process import calm_interpreter
 from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def land_backlog(url: str, count: int) -> float:
         batch_limit=1000,
     )
     lander.on_landed.append(count_landed)
-    calm_garbage_collector()
+    calm_interpreter()
     running = asyncio.create_task(lander.run())
     await lander.ready.wait()
     began = time.perf_counter()

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from bench.backlog import seed_orders
-from bench.load import FILLS_PER_ORDER, VENUE
+from bench.load import FILLS_PER_ORDER, VENUE, intent_message, order_facts
+from ledger.domain.decide import ORDER_INTENTS
+from ledger.domain.records import OrderIntent
+from streaming.arrivals import Arrival, ArrivalKind
 from streaming.process import Process
 from streaming.settings import HttpSettings, KafkaSettings, Settings, VenueSettings, WebSocketFeedSettings
 
@@ -56,7 +59,7 @@ class Stream:
     @contextlib.asynccontextmanager
     async def running(self, orders: int, url: str) -> AsyncIterator[None]:
         """Run both while the body runs."""
-        await seed_orders(url, orders, time.time_ns())
+        await seed_orders(url, 0, time.time_ns())
         self._venue = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.venue", "--port", str(self._port),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[1],
@@ -64,8 +67,12 @@ class Stream:
         await self._said("ready")
         stop = asyncio.Event()
         task = asyncio.create_task(self.process.run(stop))
-        while self.process.metrics.feed_states.get(f"{VENUE}.ws") != "live":  # noqa: ASYNC110  once, at the start
+        deadline = time.monotonic() + _LATE_SECONDS
+        while self.process.metrics.feed_states.get(f"{VENUE}.ws") != "live":
+            if time.monotonic() > deadline or task.done():
+                raise TimeoutError(f"the feed is not live: {self.process.status()}")
             await asyncio.sleep(0.05)
+        await self._route(orders)
         try:
             yield
         finally:
@@ -73,6 +80,19 @@ class Stream:
             await self._venue.wait()
             stop.set()
             await task
+
+    async def _route(self, orders: int) -> None:
+        """Hand the orders' intents in as the Kafka feed does, before their fills come."""
+        intents = [fact for fact in order_facts(orders, time.time_ns()) if isinstance(fact, OrderIntent)]
+        for start in range(0, len(intents), 500):
+            await self.process.inbox.put(
+                [
+                    Arrival(ORDER_INTENTS, None, ArrivalKind.INTENT, intent_message(intent), time.time_ns())
+                    for intent in intents[start : start + 500]
+                ]
+            )
+        while not self.process.lander.is_idle:  # noqa: ASYNC110  once, at the start
+            await asyncio.sleep(0.02)
 
     async def send(self, first: int, count: int, rate: float) -> None:
         """Have the venue send, and wait until all has landed."""

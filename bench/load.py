@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ledger.domain.records import Action, OrderIntent, Side, Snapshot
 from ledger.domain.times import format_utc
 
@@ -29,6 +31,24 @@ def order_facts(orders: int, now_ns: int) -> Iterator[OrderIntent | Snapshot]:
             f"BC{n:08d}", f"BM{n:08d}", Action.NEW, None, VENUE, "ACC-1", SYMBOL, Side.BUY, Decimal(10), None,
             None, "USDT", now_ns, None,
         )  # fmt: skip
+
+
+def intent_message(intent: OrderIntent) -> bytes:
+    """Give the value of ``order.intent.route.v1``."""
+    return msgspec.json.encode(
+        {
+            "correlation_id": intent.correlation_id,
+            "msg_id": intent.msg_id,
+            "action": intent.action,
+            "venue": intent.venue,
+            "account": intent.account,
+            "symbol": intent.symbol,
+            "side": intent.side,
+            "order_qty": intent.order_qty,
+            "currency": intent.currency,
+            "routed_at": format_utc(intent.routed_ns),
+        }
+    )
 
 
 def frame(number: int, transact_ns: int) -> bytes:

@@ -34,6 +34,7 @@ async def main(port: int) -> None:
 
     async def handle(connection: ServerConnection) -> None:
         await connection.recv()  # the subscription
+        await connection.send('{"channel":"heartbeat","last_sequence":0}')
         await connected.put(connection)
         await connection.wait_closed()
 

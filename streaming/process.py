@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -46,6 +47,7 @@ _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0  # a server that hangs is a server that is away
 _DRAIN_SECONDS = 3.5  # of the 5 s that a SIGTERM may take
 _OBSERVE_SECONDS = 0.5
+_SWITCH_SECONDS = 0.0005
 
 log = structlog.get_logger()
 
@@ -120,7 +122,7 @@ class Process:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set; raises when a part fails in a way that starting over cannot mend."""
-        calm_garbage_collector()
+        calm_interpreter()
         parts = {
             asyncio.create_task(self.lander.run(), name="lander"),
             asyncio.create_task(self.publisher.run(), name="publisher"),
@@ -217,8 +219,13 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
             log.warning("a part failed while stopping", error=str(result))
 
 
-def calm_garbage_collector() -> None:
-    """What is loaded now stays for good; collecting seldom keeps pauses out of the latency's tail."""
+def calm_interpreter() -> None:
+    """Keep pauses out of the latency's tail.
+
+    What is loaded now stays for good, so it need not be collected; and the event loop takes the interpreter
+    back from the Kafka threads after half a millisecond instead of five.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

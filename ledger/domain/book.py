@@ -52,7 +52,7 @@ class Missing(msgspec.Struct):
 
 
 class Book:
-    """Orders by use, newest last; bounded by the number of reports it holds."""
+    """Orders by use, newest last; bounded by the number of reports it holds. Filled orders are forgotten first."""
 
     def __init__(
         self, snapshots: SnapshotBook | None = None, *, report_limit: int = 30_000, mark_limit: int = 10_000
@@ -61,6 +61,7 @@ class Book:
         self.orders: dict[str, OrderState] = {}
         self.by_reference: dict[Reference, str] = {}
         self.pending: dict[Reference, dict[tuple[str, str], Captured]] = {}
+        self._done: dict[str, None] = {}
         self._marks: dict[str, list[Mark]] = {}
         self._reports = 0
         self._report_limit = report_limit
@@ -116,6 +117,9 @@ class Book:
         before = self.orders.pop(order.correlation_id, None)
         self._reports += len(order.reports) - (len(before.reports) if before is not None else 0)
         self.orders[order.correlation_id] = order
+        self._done.pop(order.correlation_id, None)
+        if order.is_done:
+            self._done[order.correlation_id] = None
         for intent in order.intents.values():
             for reference in references_of(intent):
                 self.by_reference[reference] = order.correlation_id
@@ -139,13 +143,14 @@ class Book:
         for symbol, mark in decision.marks:
             self._mark(symbol, mark)
         while self._reports > self._report_limit and len(self.orders) > 1:
-            self.forget(next(iter(self.orders)))
+            self.forget(next(iter(self._done), None) or next(iter(self.orders)))
         while len(self.pending) > self._report_limit:
             del self.pending[next(iter(self.pending))]
 
     def forget(self, correlation_id: str) -> None:
         """Drop an order from memory; it is loaded again when something is said of it."""
         order = self.orders.pop(correlation_id)
+        self._done.pop(correlation_id, None)
         self._reports -= len(order.reports)
         for intent in order.intents.values():
             for reference in references_of(intent):
