@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MARKER = "execution:built"
 _CHECK_SECONDS = 1.0
+_PACE_SECONDS = 0.05
 _CHANGED_LIMIT = 10_000
 _REBUILD_LIMIT = 50_000
 _KEEP_SECONDS = 86_400  # an order nobody speaks of for a day is not in flight
@@ -86,6 +87,7 @@ class InFlight:
                 await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
             except TimeoutError:
                 continue
+            await asyncio.sleep(_PACE_SECONDS)  # an order's fills of this time are one write
             self._wake.clear()
 
     async def _write_changes(self) -> None:

@@ -52,6 +52,7 @@ class TopicWriter:
 
         After an error, abandon.
         """
+        self._producer.poll(0)  # delivery reports of the last transaction that commit did not serve
         self._producer.begin_transaction()
         topics: list[str] = []
         for event in events:
@@ -83,7 +84,6 @@ class TopicWriter:
             headers=headers,
             on_delivery=self._delivered,
         )
-        self._producer.poll(0)
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
