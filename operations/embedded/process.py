@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GUARD = Path(__file__).with_name("guard.py")
 _POLL_SECONDS = 0.02
 _LAST_LINES = 15
+_GUARD_SECONDS = 8.0  # more than the guard waits for what it has killed
 
 
 def server_environment(home: Path) -> dict[str, str]:
@@ -114,7 +115,10 @@ class ServerProcess:
         return self._guard is not None and self._guard.poll() is None
 
     def ask_to_stop(self) -> None:
-        """Begin to stop; `wait_stopped` ends it. The guard sends SIGKILL when the grace time is over."""
+        """Begin to stop; `wait_stopped` ends it. The guard sends SIGKILL when the grace time is over.
+
+        What the server left behind is ended after it, in the same way.
+        """
         self.abandoned.set()
         if self._guard is not None and self.alive():
             self._guard.terminate()
@@ -123,7 +127,8 @@ class ServerProcess:
         """Wait for the end of the server."""
         if self._guard is not None:
             try:
-                self._guard.wait(self._grace + 5)
+                # the grace time of the server, and that of what it left behind
+                self._guard.wait(2 * self._grace + _GUARD_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
             self._guard = None
