@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _SQL = load_queries("reading")
 _METRIC_ORDER = attrgetter("kind")
 _WINDOW_NS = 120 * 1_000_000_000  # two minutes of snapshots are enough for fills that come in time
+_LANDED_LATELY_SECONDS = 60.0  # what landed before a restart, and a snapshot after it may still restate
+_LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS = 20_000, 3_000
 
 
 class Reader:
@@ -37,9 +39,10 @@ class Reader:
         self._connection = connection
 
     async def open_book(self, now_ns: int) -> Book:
-        """Give an empty book with the last two minutes of snapshots, and the last of each symbol before them.
+        """Give a book with the last two minutes of snapshots, and the last of each symbol before them.
 
-        What is older is fetched when asked for. A symbol without an older one is known from its beginning.
+        What is older is fetched when asked for. A symbol without an older one is known from its beginning. The
+        orders that something was landed for in the last minute are in it: a late snapshot restates them.
         """
         since = now_ns - _WINDOW_NS
         snapshots = SnapshotBook()
@@ -48,7 +51,15 @@ class Reader:
             snapshots.add([rows.read_snapshot(row)])
         found = await self._fetch("recent_snapshots", since, utc_date(since))
         snapshots.add(rows.read_snapshot(row) for row in found)
-        return Book(snapshots)
+        book = Book(snapshots)
+        lately = await self._fetch(
+            "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
+        )
+        if lately:
+            orders = {order.correlation_id: order for order in await self._orders([row[0] for row in lately])}
+            for row in reversed(lately):  # the newest last: it is forgotten last
+                book.load_order(orders[row["correlation_id"]])
+        return book
 
     async def positions(self) -> dict[tuple[str, str], Position]:
         """Give every feed's position by (feed, stream)."""
@@ -102,7 +113,7 @@ class Reader:
         wanted -= book.orders.keys()
         if wanted:
             for order in await self._orders(sorted(wanted)):
-                book.put_order(order)
+                book.load_order(order)
         if references:
             waiting: dict[Reference, list[Any]] = defaultdict(list)
             for row in await self._fetch("pending", *columns):

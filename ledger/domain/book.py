@@ -7,7 +7,7 @@ book may forget anything at any time.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -128,6 +128,16 @@ class Book:
         """Take up all pending reports of a reference; none is an answer too, and is not kept."""
         found = {(c.report.report_id, c.report.content): c for c in captured}
         if found:
+    def load_order(self, order: OrderState) -> None:
+        """Take up an order from the database, with its marks: a snapshot that comes late restates it, too."""
+        self.put_order(order)
+        root = order.root
+        for execution in order.executions.values():
+            self._mark(execution.symbol, (execution.transact_ns, order.correlation_id, execution.execution_id))
+        if root is not None:
+            for symbol in {execution.symbol for execution in order.executions.values()}:
+                self._mark(symbol, (root.routed_ns, order.correlation_id, ""))
+
             self.pending[reference] = found
 
     def apply(self, decision: Decision) -> None:
@@ -164,9 +174,11 @@ class Book:
 
     def _mark(self, symbol: str, mark: Mark) -> None:
         marks = self._marks.setdefault(symbol, [])
-        if not marks or marks[-1] <= mark:
+        if not marks or marks[-1] < mark:
             marks.append(mark)
         else:
-            insort(marks, mark)
+            at = bisect_left(marks, mark)
+            if marks[at] != mark:  # an order that was forgotten and is loaded again has its marks still
+                marks.insert(at, mark)
         if len(marks) > 2 * self._mark_limit:
             del marks[: -self._mark_limit]

@@ -316,3 +316,58 @@ async def test_the_book_opens_with_two_minutes_of_snapshots_and_the_last_before_
     assert not snapshots.covers("BTCUSDT", T0 - 122 * SECOND)
     assert snapshots.covers("BTCUSDT", T0 - 121 * SECOND)
     assert snapshots.covers("NEVERSEEN", 0)
+
+
+async def reopened(reader: Reader) -> Book:
+    return await reader.open_book(T0)
+
+
+LATE = snapshot("S2", "101", "103", at=T0)  # better for the arrival and for the fill a second later
+
+
+@pytest.mark.parametrize("root_at", [T0, T0 + SECOND // 2], ids=["arrival and fill", "fill"])
+async def test_a_snapshot_after_a_restart_restates_what_landed_just_before_it(
+    connection: asyncpg.Connection[Any], root_at: int
+) -> None:
+    facts: list[Fact] = [snapshot("S1", "99", "101", T0 - SECOND), intent(at=root_at), report("E1"), LATE]
+    live = fresh(connection, reopened)
+    await live.land(facts[:3])
+    assert {m.snapshot_id for m in (await live.rows())[1]} == {"S1"}
+    await live.land([LATE])
+    assert {m.snapshot_id for m in (await live.rows())[1]} == {"S2"}
+    assert by_text((await live.rows())[1]) == by_text(InMemory(facts).metrics)
+
+
+async def test_an_order_that_is_loaded_on_demand_is_restated_by_a_late_snapshot(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    live = fresh(connection, forgetful)
+    await live.land([snapshot("S1", "99", "101", T0 - SECOND), intent(), report("E1")])
+    await live.land([report("E2"), LATE])
+    assert {m.snapshot_id for m in (await live.rows())[1]} == {"S2"}
+
+
+async def test_the_book_opens_with_a_bounded_number_of_orders_the_newest_first(
+    connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = fresh(connection, forgetful)
+    for number in range(5):
+        await live.land([intent(f"C{number}", f"M{number}"), report(f"E{number}", cl_ord_id=f"M{number}")])
+    monkeypatch.setattr("ledger.db.reading._LANDED_LATELY_ORDERS", 3)
+    assert list((await reopened(live.reader)).orders) == ["C2", "C3", "C4"]
+    await connection.execute("UPDATE execution.fills SET landed_at = landed_at - interval '61 s'")
+    assert not (await reopened(live.reader)).orders
+
+
+async def test_an_order_that_is_forgotten_and_loaded_again_has_its_marks_once(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    live = fresh(connection, reopened)
+    await live.land([intent(), report("E1")])
+    book = await reopened(live.reader)
+    marks = book.marks_from("BTCUSDT", 0)
+    order = book.orders["C1"]
+    book.forget("C1")
+    book.load_order(order)
+    assert book.marks_from("BTCUSDT", 0) == marks
+    assert len(marks) == 2

@@ -18,6 +18,19 @@ SELECT * FROM execution.orders WHERE correlation_id = ANY($1::text[])
 -- name: executions
 SELECT * FROM execution.executions WHERE correlation_id = ANY($1::text[])
 
+-- name: landed_lately
+-- The orders of the newest fills, the newest first.
+SELECT e.correlation_id
+FROM (
+    SELECT report_id, landed_at FROM execution.fills
+    WHERE landed_at > now() - make_interval(secs => $1) AND kind = 'fill'
+    ORDER BY landed_at DESC LIMIT $2
+) f
+JOIN execution.executions e ON e.execution_id = f.report_id
+GROUP BY e.correlation_id
+ORDER BY max(f.landed_at) DESC
+LIMIT $3
+
 -- name: waiting_references
 SELECT correlation_id, report_id FROM execution.fills_pending
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
