@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import defaultdict, deque
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _LATENCY_BUCKETS = (
     0.001,
@@ -35,18 +38,43 @@ _LATENCY_BUCKETS = (
 _RECENT = 5_000
 
 
+class _Latencies:
+    """A histogram by venue that takes a batch at once: observing fill by fill cost 2 us of each."""
+
+    _name, _type, _labelnames = "execution_fill_commit_seconds", "histogram", ("venue",)
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_LATENCY_BUCKETS) + 1))
+        self._sums: dict[str, float] = defaultdict(float)
+
+    def observe(self, venue: str, latencies: Iterable[float]) -> None:
+        """Count latencies, in seconds."""
+        counts = self._counts[venue]
+        for seconds in latencies:
+            counts[bisect_left(_LATENCY_BUCKETS, seconds)] += 1
+            self._sums[venue] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Give the series to a scrape."""
+        family = HistogramMetricFamily(
+            self._name,
+            "From the first byte of a message in this process to the commit of what it holds.",
+            labels=self._labelnames,
+        )
+        for venue, counts in self._counts.items():
+            bounds = [*(str(float(bound)) for bound in _LATENCY_BUCKETS), "+Inf"]
+            buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
+            family.add_metric([venue], buckets, self._sums[venue])
+        yield family
+
+
 class Metrics:
     """All series of the process, in a registry of their own (tests run several in one process)."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._latency = Histogram(
-            "execution_fill_commit_seconds",
-            "From the first byte of a message in this process to the commit of what it holds.",
-            ["venue"],
-            buckets=_LATENCY_BUCKETS,
-            registry=self.registry,
-        )
+        self._latency = _Latencies()
+        self.registry.register(self._latency)
         self._landed = self._counter("execution_reports_landed", "Distinct reports landed.", "venue")
         self._duplicates = self._counter("execution_duplicates", "Duplicates recognised.", "feed")
         self._dead = self._counter("execution_dead_letters", "Inputs that are no fact.", "feed")
@@ -81,9 +109,7 @@ class Metrics:
         """Count distinct reports of a venue, with seconds from first byte to commit."""
         self.landed[venue] += len(latencies)
         self._landed.labels(venue).inc(len(latencies))
-        histogram = self._latency.labels(venue)
-        for seconds in latencies:
-            histogram.observe(seconds)
+        self._latency.observe(venue, latencies)
         self._recent[venue].extend(latencies)
 
     def count_duplicates(self, by_feed: Mapping[str, int]) -> None:

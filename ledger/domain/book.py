@@ -93,18 +93,22 @@ class Book:
     def uncovered(self, facts: Iterable[object]) -> set[tuple[str, int]]:
         """List the (symbol, time) questions of a batch that are older than the snapshot window."""
         asked: set[tuple[str, int]] = set()
+        references: set[Reference] = set()
         for fact in facts:
             if isinstance(fact, Captured):
                 report = fact.report
-                asked.add((report.symbol, report.transact_ns))
-                order = self.orders.get(self.by_reference.get(reference_of(report), ""))
-                if order is not None and order.root is not None:
-                    asked.add((order.root.symbol, order.root.routed_ns))
+                if not self.snapshots.covers(report.symbol, report.transact_ns):
+                    asked.add((report.symbol, report.transact_ns))
+                references.add(reference_of(report))
             elif isinstance(fact, OrderIntent):
                 asked.add((fact.symbol, fact.routed_ns))
                 for reference in references_of(fact):
                     for held in self.pending.get(reference, {}).values():
                         asked.add((held.report.symbol, held.report.transact_ns))
+        for reference in references:
+            order = self.orders.get(self.by_reference.get(reference, ""))
+            if order is not None and order.root is not None:
+                asked.add((order.root.symbol, order.root.routed_ns))
         return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
 
     def marks_from(self, symbol: str, at_ns: int) -> list[Mark]:
@@ -124,10 +128,6 @@ class Book:
             for reference in references_of(intent):
                 self.by_reference[reference] = order.correlation_id
 
-    def put_pending(self, reference: Reference, captured: Iterable[Captured]) -> None:
-        """Take up all pending reports of a reference; none is an answer too, and is not kept."""
-        found = {(c.report.report_id, c.report.content): c for c in captured}
-        if found:
     def load_order(self, order: OrderState) -> None:
         """Take up an order from the database, with its marks: a snapshot that comes late restates it, too."""
         self.put_order(order)
@@ -138,6 +138,10 @@ class Book:
             for symbol in {execution.symbol for execution in order.executions.values()}:
                 self._mark(symbol, (root.routed_ns, order.correlation_id, ""))
 
+    def put_pending(self, reference: Reference, captured: Iterable[Captured]) -> None:
+        """Take up all pending reports of a reference; none is an answer too, and is not kept."""
+        found = {(c.report.report_id, c.report.content): c for c in captured}
+        if found:
             self.pending[reference] = found
 
     def apply(self, decision: Decision) -> None:

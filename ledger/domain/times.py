@@ -73,6 +73,7 @@ def _second_text(second: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=4096)  # a benchmark's time is written with every fill that is measured against it
 def format_utc(nanos: int) -> str:
     """RFC 3339, nine decimals, ``Z``."""
     second, fraction = divmod(nanos, NANOS)
