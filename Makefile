@@ -45,7 +45,7 @@ bench: setup ## Landing rate and latency, against yardsticks of the same run
 	@$(BIN)/python -m bench $(ARGS)
 
 nightly: setup ## Convergence with 10,000 examples
-	@HYPOTHESIS_PROFILE=nightly $(BIN)/pytest -q tests/unit/domain
+	@CONVERGENCE_EXAMPLES=10000 $(BIN)/pytest -q tests/unit/domain
 
 lock: $(UV) ## Resolve the dependencies again
 	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-annotate --no-header \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -16,6 +17,9 @@ from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
+
+
+EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "300"))  # `make nightly` asks for 10,000
 
 
 class Ledger:
@@ -141,7 +145,7 @@ def split(facts: list[Fact], rng: random.Random) -> list[list[Fact]]:
     return batches
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_permuted_duplicated_and_split_facts_end_in_the_same_rows(facts: list[Fact], rng: random.Random) -> None:
     reference = Ledger()
