@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
+from uuid import UUID  # noqa: TC003  typer reads it at run time
 
 import msgspec
 import typer
@@ -24,8 +25,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+dlq = typer.Typer(help="Look at dead letters: what came in and is no fact.", no_args_is_help=True)
+app.add_typer(dlq, name="dlq", epilog="Example: `execution-agent dlq list --since 1h`")
+
 StateOption = Annotated[
     Path, typer.Option("--state", help="Folder of the embedded servers' data.", envvar="EXECUTION_AGENT_STATE")
+]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        help="The ledger's database; else of EXECUTION_AGENT_CONFIG's file, else of the embedded servers.",
+        envvar="EXECUTION_AGENT_POSTGRES_URL",
+        show_envvar=True,
+    ),
 ]
 _STATE = Path(".state")
 # exit codes: 0 done; 1 the work failed or does not balance; 2 wrong usage or settings; 130 interrupted
@@ -160,6 +173,69 @@ def reset(
     except EmbeddedError as error:
         _fail(str(error), _FAILED)
     sys.stdout.write(f"{place} is gone: the next run starts over\n")
+
+
+@dlq.command("list", epilog="Example: `execution-agent dlq list --venue ALPHA --since 1h`")
+def list_dead_letters(
+    venue: Annotated[str | None, typer.Option(help="Of this venue, or of this source.")] = None,
+    reason: Annotated[str | None, typer.Option(help="With this reason, such as `not_a_number`.")] = None,
+    since: Annotated[str | None, typer.Option(help="Of the last 90s, 5m, 1h.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 20,
+    url: LedgerOption = None,
+    state: StateOption = _STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List dead letters, the newest first."""
+    import psycopg
+
+    from operations.dead_letters import NoLedgerError, as_data, as_table, find, ledger_url
+    from operations.main_job.plan import parse_duration
+
+    try:
+        seconds = None if since is None else parse_duration(since)
+    except ValueError as error:
+        _fail(f"--since: {error}", _USAGE)
+    try:
+        letters = find(ledger_url(url, state), venue=venue, reason=reason, seconds=seconds, limit=limit)
+    except NoLedgerError as error:
+        _fail(str(error), _USAGE)
+    except psycopg.Error as error:
+        _fail(f"the ledger could not be read: {_first_line(error)}", _FAILED)
+    if as_json:
+        sys.stdout.write(json.dumps([as_data(letter) for letter in letters]) + "\n")
+    else:
+        sys.stdout.write((as_table(letters) if letters else "no dead letters") + "\n")
+
+
+@dlq.command("show", epilog="Example: `execution-agent dlq show 5f0c6d4e-0a4b-5d0c-9d57-0d3c1f5f4b5a`")
+def show_dead_letter(
+    dead_letter_id: Annotated[UUID, typer.Argument(metavar="ID", help="Its id, as the list or the event says.")],
+    url: LedgerOption = None,
+    state: StateOption = _STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the bytes as they came, and nothing else.")] = False,
+) -> None:
+    """Show one dead letter: what was wrong, what mends it, and its bytes."""
+    import psycopg
+
+    from operations.dead_letters import NoLedgerError, as_data, as_page, find_one, ledger_url
+
+    try:
+        letter = find_one(ledger_url(url, state), dead_letter_id)
+    except NoLedgerError as error:
+        _fail(str(error), _USAGE)
+    except psycopg.Error as error:
+        _fail(f"the ledger could not be read: {_first_line(error)}", _FAILED)
+    if letter is None:
+        _fail(f"there is no dead letter {dead_letter_id}", _FAILED)
+    if raw:
+        sys.stdout.buffer.write(letter["raw"])
+    else:
+        sys.stdout.write((json.dumps(as_data(letter)) if as_json else as_page(letter)) + "\n")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _fail(message: str, code: int) -> NoReturn:

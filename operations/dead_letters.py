@@ -1,0 +1,129 @@
+"""``execution-agent dlq``: what came in and is no fact, why, and what mends it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy.exc import ArgumentError
+
+from ledger.db.sql import load_queries
+from ledger.db.urls import plain_url
+from ledger.domain.times import format_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+_SQL = load_queries("dead_letters")
+_URL, _CONFIG = "EXECUTION_AGENT_POSTGRES_URL", "EXECUTION_AGENT_CONFIG"
+_CONNECT_SECONDS = 5
+_LISTED = ("id", "received", "source", "reason", "field", "value")
+_WIDEST = 60
+_SHOWN = ("id", "source", "feed", "received", "reason", "field", "value", "rule", "remedy")
+_AGAIN = (
+    "mend it at its source and have it sent again; the same bytes once more are this dead letter again,"
+    " and count as a duplicate"
+)
+
+Letter = dict[str, Any]
+
+
+class NoLedgerError(Exception):
+    """Nothing says where the ledger is, or what says so cannot be read."""
+
+
+def ledger_url(url: str | None, state: Path) -> str:
+    """Give the URL of the ledger: as named, of the settings file, or of the embedded stack in ``state``."""
+    if url is not None:
+        return _plain("--url", url)
+    config = os.environ.get(_CONFIG)
+    path = Path(config) if config is not None else state / "stream" / "stream.toml"
+    if not path.is_file():
+        raise NoLedgerError(f"which ledger? {path} is not there: give --url, --state, or set {_URL} or {_CONFIG}")
+    try:
+        found = tomllib.loads(path.read_text("utf-8")).get("postgres_url")
+    except (OSError, ValueError) as error:
+        raise NoLedgerError(f"{path}: {error}") from error
+    if not isinstance(found, str):
+        raise NoLedgerError(f"{path} names no postgres_url: give --url, or set {_URL}")
+    return _plain(str(path), found)
+
+
+def _plain(place: str, url: str) -> str:
+    try:
+        return plain_url(url)
+    except ArgumentError:  # the text may hold a password: it is not shown
+        raise NoLedgerError(f"{place}: postgresql://user:password@host:port/database is required") from None
+
+
+def find(
+    url: str, *, venue: str | None = None, reason: str | None = None, seconds: float | None = None, limit: int
+) -> list[Letter]:
+    """Give the newest dead letters first. Raises ``psycopg.Error``."""
+    since_ns = None if seconds is None else time.time_ns() - int(seconds * 1e9)
+    return _read(url, "listed", {"venue": venue, "reason": reason, "since_ns": since_ns, "limit": limit})
+
+
+def find_one(url: str, dead_letter_id: UUID) -> Letter | None:
+    """Give one dead letter, or None. Raises ``psycopg.Error``."""
+    found = _read(url, "one", {"dead_letter_id": dead_letter_id})
+    return found[0] if found else None
+
+
+def _read(url: str, query: str, arguments: dict[str, object]) -> list[Letter]:
+    with (
+        psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        rows = cursor.execute(_SQL[query].encode(), arguments).fetchall()
+    return [_letter(row) for row in rows]
+
+
+def _letter(row: dict[str, Any]) -> Letter:
+    received = format_utc(row.pop("received_ns"))
+    return {"id": row.pop("dead_letter_id"), "received": received, **row}
+
+
+def as_table(letters: Sequence[Letter]) -> str:
+    """One line a dead letter, under a line of names."""
+    lines = [_LISTED, *(tuple(_short(escaped(letter[name])) for name in _LISTED) for letter in letters)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_LISTED))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def as_page(letter: Letter) -> str:
+    """Everything about one dead letter, its bytes as text with escapes."""
+    parts = [(name, escaped(letter[name])) for name in _SHOWN]
+    parts += [("again", _AGAIN), ("raw", f"{len(letter['raw'])} bytes"), ("", readable(letter["raw"]))]
+    return "\n".join(f"{name:<9} {value}".rstrip() if name else value for name, value in parts)
+
+
+def as_data(letter: Letter) -> dict[str, str]:
+    """The same for programs: the bytes as text with escapes, and exactly."""
+    raw: bytes = letter["raw"]
+    return {**letter, "raw": readable(raw), "raw_base64": base64.b64encode(raw).decode()}
+
+
+def readable(raw: bytes) -> str:
+    """Bytes as text that no terminal acts on; what is not UTF-8 is escaped, too."""
+    return escaped(raw.decode("utf-8", "backslashreplace"))
+
+
+def escaped(text: str) -> str:
+    """Text with everything that does not print written as an escape."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
