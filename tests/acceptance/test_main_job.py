@@ -130,7 +130,7 @@ def test_a_streaming_process_killed_twice_loses_and_doubles_nothing(state: Path)
     with subprocess.Popen(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         wait_for((state / "logs" / "simulator.log").exists, job)
         for _ in range(2):
-                time.sleep(3)
+            time.sleep(3)
             victim = streaming_process(state)
             assert victim is not None, "the streaming process was not started again"
             os.kill(victim, signal.SIGKILL)
