@@ -111,6 +111,13 @@ class Inbox:
             self._room.set()
         return taken
 
+    def discard(self, unwanted: Callable[[Arrival], bool]) -> None:
+        """Throw away arrivals that will come again."""
+        self._arrivals = deque(arrival for arrival in self._arrivals if not unwanted(arrival))
+        self._bytes = sum(len(arrival.raw) for arrival in self._arrivals)
+        if not self.is_full:
+            self._room.set()
+
     def _append(self, arrivals: Sequence[Arrival]) -> None:
         self._arrivals.extend(arrivals)
         self._bytes += sum(len(arrival.raw) for arrival in arrivals)

@@ -105,7 +105,7 @@ class HttpServer:
         *,
         ready: Callable[[], bool],
         status: Callable[[], dict[str, Any]],
-        grace_seconds: int = 3,
+        grace_seconds: int = 2,
     ) -> None:
         http = settings.http
         feeds = {

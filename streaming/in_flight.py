@@ -2,7 +2,8 @@
 
 ``execution:order:{correlation_id}`` is a hash (venue, symbol, side, order_qty, cum_qty, leaves_qty, deadline),
 ``execution:deadlines:{venue}`` a sorted set of correlation ids by deadline (Unix seconds). What is here is
-rebuilt from the order states in Postgres whenever the marker ``execution:built`` is gone.
+rebuilt from the order states in Postgres whenever the marker ``execution:built`` is gone, and each time that this
+process takes the lease.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
+from ledger.db.errors import LedgerUnavailableError
+from ledger.db.failures import explained
 from ledger.domain.numbers import text
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ledger.domain.order import OrderState
 
 MARKER = "execution:built"
+_ORDER = "execution:order:"
+_DEADLINES = "execution:deadlines:"
 _CHECK_SECONDS = 1.0
 _PACE_SECONDS = 0.05
 _CHANGED_LIMIT = 10_000
@@ -51,12 +56,14 @@ class InFlight:
         connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
         *,
         deadline_seconds: float,
+        may_write: asyncio.Event | None = None,
     ) -> None:
         self._redis = redis
         self._connect = connect
         self._deadline_seconds = deadline_seconds
+        self._may_write = may_write
         self._changed: dict[str, OrderState] = {}
-        self._overflowed = False
+        self._overflowed = True  # what the last process wrote here may miss its last commits
         self._wake = asyncio.Event()
         self.state = "connecting"
 
@@ -69,16 +76,23 @@ class InFlight:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled; while Redis is away the changes it misses are made up for by a rebuild."""
+        """Write until cancelled; while Redis is away the changes it misses are made up for by a rebuild.
+
+        Redis is left to the process that has the lease.
+        """
         while True:
+            if self._may_write is not None and not self._may_write.is_set():
+                self.state = "connecting"
+                await self._may_write.wait()
+                self._overflowed = True
             try:
                 if self._overflowed or not await self._redis.exists(MARKER):
                     await self._rebuild()
                 await self._write_changes()
                 self.state = "live"
-            except (RedisError, OSError) as error:
+            except (RedisError, LedgerUnavailableError, OSError) as error:
                 if self.state != "down":
-                    log.warning("redis unavailable", error=str(error))
+                    log.warning("in-flight orders are not kept", error=str(error))
                 self.state = "down"
                 self._overflowed = True
                 self._changed.clear()
@@ -99,7 +113,7 @@ class InFlight:
             root = order.root
             if root is None:
                 continue
-            deadlines, key = f"execution:deadlines:{root.venue}", f"execution:order:{correlation_id}"
+            deadlines, key = f"{_DEADLINES}{root.venue}", f"{_ORDER}{correlation_id}"
             if not order.leaves_qty:
                 pipe.delete(key)
                 pipe.zrem(deadlines, correlation_id)
@@ -119,19 +133,31 @@ class InFlight:
         pipe.expire(key, _KEEP_SECONDS)
         pipe.zadd(deadlines, {correlation_id: deadline})
 
+    async def _remove_all_but(self, still_open: set[bytes], pipe: Any) -> None:
+        """Take out orders that were filled while nobody could say so here."""
+        async for key in self._redis.scan_iter(f"{_ORDER}*", count=1000):
+            if key.removeprefix(_ORDER.encode()) not in still_open:
+                pipe.delete(key)
+        async for key in self._redis.scan_iter(f"{_DEADLINES}*"):
+            gone = [name for name in await self._redis.zrange(key, 0, -1) if name not in still_open]
+            if gone:
+                pipe.zrem(key, *gone)
+
     async def _rebuild(self) -> None:
-        """Write every open order from Postgres, then the marker."""
+        """Write every open order from Postgres, take out what is none any more, then set the marker."""
         began = time.monotonic()
         self._overflowed = False
         try:
             connection = await self._connect()
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
-            raise OSError(f"cannot connect: {error}") from error
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
-            found = await connection.fetch(_OPEN_ORDERS, float(_KEEP_SECONDS), _REBUILD_LIMIT)
+            with explained("reading open orders"):
+                found = await connection.fetch(_OPEN_ORDERS, float(_KEEP_SECONDS), _REBUILD_LIMIT)
         finally:
             connection.terminate()
         pipe = self._redis.pipeline(transaction=False)
+        await self._remove_all_but({row["correlation_id"].encode() for row in found}, pipe)
         for row in found:
             deadline = float(row["routed"]) + self._deadline_seconds
             fields = {
@@ -140,8 +166,8 @@ class InFlight:
             }
             self._put(
                 pipe,
-                f"execution:order:{row['correlation_id']}",
-                f"execution:deadlines:{row['venue']}",
+                f"{_ORDER}{row['correlation_id']}",
+                f"{_DEADLINES}{row['venue']}",
                 row["correlation_id"],
                 deadline,
                 fields,

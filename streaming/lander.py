@@ -1,8 +1,9 @@
 """The loop that lands: take what has arrived, decide, commit, then tell whoever waits.
 
 Batches grow with load: everything that arrived while the last commit was in flight is the next batch, so
-latency stays at one commit when idle. Nothing is acknowledged before its commit; a batch whose commit is in
-doubt is decided and landed again, which the identities make harmless.
+latency stays at one commit when idle. Nothing is acknowledged before its commit; what was in doubt when the
+connection went is decided and landed again, which the identities make harmless: REST callers' from here, the
+streams' when their feeds have started again from the positions in Postgres.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ledger.db.errors import (
     LedgerRefusedError,
     LedgerUnavailableError,
 )
+from ledger.db.failures import explained
 from ledger.db.landing import Landing
 from ledger.db.reading import Reader
 from ledger.domain.decide import Fact, Policy, decide
@@ -45,6 +47,8 @@ _CONFLICT_TRIES = 5  # one reload is enough with one writer; more would mean the
 _DECODE_SLICE = 32
 _LEASE_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.25
+_IDLE_SECONDS = 2.0  # after so long without a batch the session is asked whether it is there
+_ANSWER_SECONDS = 3.0
 
 log = structlog.get_logger()
 
@@ -54,10 +58,14 @@ class Batch(msgspec.Struct):
 
     arrivals: list[Arrival]
     facts: list[list[Fact]]
+    generation: int = 0
 
 
 class Lander:
-    """The one writer. ``ready`` is set while it holds the lease and its connection."""
+    """The one writer. ``ready`` is set while it holds the lease and its connection.
+
+    ``on_lost`` is awaited after a session has ended and before the next begins.
+    """
 
     def __init__(
         self,
@@ -80,7 +88,10 @@ class Lander:
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
         self._decoded: asyncio.Queue[Batch | Exception] = asyncio.Queue(maxsize=1)
         self._decoding = False
+        self._stir = asyncio.Event()  # a batch is there, or the session has ended
+        self._generation = 0
         self.ready = asyncio.Event()
+        self.on_lost: Callable[[], Awaitable[None]] | None = None
         self.on_landed: list[Callable[[Decision], None]] = []
 
     @property
@@ -89,7 +100,7 @@ class Lander:
         return not (len(self._inbox) or self._decoding or self._unlanded or self._decoded.qsize())
 
     async def run(self) -> None:
-        """Land until cancelled; a lost connection is made anew and the batch in doubt is landed first."""
+        """Land until cancelled; a lost connection is made anew and what is kept of before is landed first."""
         decoding = asyncio.create_task(self._decode_all())
         try:
             while True:
@@ -100,15 +111,28 @@ class Lander:
                     log.warning("ledger unavailable", error=str(error))
                 finally:
                     self.ready.clear()
+                if self.on_lost is not None:
+                    await self.on_lost()
                 await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
             decoding.cancel()
+
+    def forget_streams(self) -> None:
+        """Drop what stream feeds handed over: started again, they bring it again from where Postgres stands.
+
+        Landed after that, its positions would go back. To be called when they have stopped, and before the next
+        session. What a caller waits for is kept.
+        """
+        self._generation += 1
+        self._inbox.discard(_comes_again)
+        self._unlanded = [kept for batch in self._unlanded if (kept := _answerable(batch)).arrivals]
 
     async def _decode_all(self) -> None:
         try:
             await self._decode()
         except Exception as error:  # noqa: BLE001  a bug in a decoder, handed over to fail loudly
             await self._decoded.put(error)
+            self._stir.set()
 
     async def _decode(self) -> None:
         """Decode the next batch while the last one is being committed."""
@@ -116,6 +140,7 @@ class Lander:
             self._decoding = False
             arrivals = await self._inbox.take(self._batch_limit)
             self._decoding = True
+            generation = self._generation
             facts: list[list[Fact]] = []
             for number, arrival in enumerate(arrivals):
                 if number % _DECODE_SLICE == _DECODE_SLICE - 1:
@@ -126,7 +151,8 @@ class Lander:
                     self._metrics.count_received(arrival.venue, 1)
                     if decoding.others:
                         self._metrics.count_others(arrival.venue, decoding.others)
-            await self._decoded.put(Batch(arrivals, facts))
+            await self._decoded.put(Batch(arrivals, facts, generation))
+            self._stir.set()
 
     async def _session(self) -> None:
         try:
@@ -134,6 +160,7 @@ class Lander:
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
+            connection.add_termination_listener(self._stirred)
             landing, reader = Landing(connection), Reader(connection)
             await self._await_lease(landing)
             book = await reader.open_book(time.time_ns())
@@ -141,13 +168,34 @@ class Lander:
             self.ready.set()
             while True:
                 if not self._unlanded:
-                    decoded = await self._decoded.get()
-                    if isinstance(decoded, Exception):
-                        raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
-                    self._unlanded.append(decoded)
+                    self._unlanded.append(await self._next(connection))
                 book = await self._land(book, landing, reader)
         finally:
             connection.terminate()
+
+    async def _next(self, connection: asyncpg.Connection[Any]) -> Batch:
+        """Wait for the next batch, and for the end of the session, which is an error."""
+        while True:
+            while self._decoded.empty():
+                if connection.is_closed():
+                    raise LedgerUnavailableError("the session has ended")
+                self._stir.clear()
+                try:
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await self._stir.wait()
+                except TimeoutError:
+                    with explained("asking whether the session is there"):
+                        await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
+            decoded = self._decoded.get_nowait()
+            if isinstance(decoded, Exception):
+                raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
+            if decoded.generation != self._generation:
+                decoded = _answerable(decoded)
+            if decoded.arrivals:
+                return decoded
+
+    def _stirred(self, _: object) -> None:
+        self._stir.set()
 
     async def _await_lease(self, landing: Landing) -> None:
         told = False
@@ -231,6 +279,16 @@ class Lander:
             arrival.done(outcome)
         for listener in self.on_landed:
             listener(decision)
+
+
+def _comes_again(arrival: Arrival) -> bool:
+    """Whether it is a stream's: a REST caller waits for ours, and sends again only when we do not answer."""
+    return arrival.done is None
+
+
+def _answerable(batch: Batch) -> Batch:
+    kept = [n for n, arrival in enumerate(batch.arrivals) if not _comes_again(arrival)]
+    return Batch([batch.arrivals[n] for n in kept], [batch.facts[n] for n in kept])
 
 
 def _halves(batch: Batch) -> list[Batch]:

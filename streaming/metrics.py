@@ -143,6 +143,11 @@ class Metrics:
         self.feed_states[feed] = state
         self.feed_up.labels(feed).set(state == "live")
 
+    def forget_feed(self, feed: str) -> None:
+        """Drop a feed that this process does not run now: the process that has the lease shows it."""
+        if self.feed_states.pop(feed, None) is not None:
+            self.feed_up.remove(feed)
+
     def observe_backlog(self, arrivals: int, oldest_ns: int | None) -> None:
         """Note how much waits, and for how long the oldest has."""
         self.backlog.set(arrivals)

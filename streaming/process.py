@@ -1,7 +1,7 @@
 """The process: feeds, inbox, lander, publisher and Redis put together; it starts, drains and stops here.
 
-Feeds start only once this process holds the writer's lease, from the positions that Postgres then holds: a
-standby is connected to nothing but Postgres.
+Feeds run only while this process holds the writer's lease, each time from the positions that Postgres then
+holds: a standby is connected to nothing but Postgres, and no two processes use one FIX session.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0  # a server that hangs is a server that is away
-_DRAIN_SECONDS = 3.5  # of the 5 s that a SIGTERM may take
+_INTAKE_SECONDS, _DRAIN_SECONDS, _END_SECONDS = 2.5, 4.0, 0.4  # of the 5 s that a SIGTERM may take
 _OBSERVE_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
 
@@ -82,8 +82,15 @@ class Process:
         self._redis = Redis.from_url(
             settings.redis_url.get_secret_value(), socket_timeout=2.0, socket_connect_timeout=2.0
         )
-        self.in_flight = InFlight(self._redis, self.connect, deadline_seconds=settings.fill_deadline_seconds)
+        self.in_flight = InFlight(
+            self._redis,
+            self.connect,
+            deadline_seconds=settings.fill_deadline_seconds,
+            may_write=self.lander.ready,
+        )
         self.lander.on_landed += [self.publisher.offer, self.in_flight.offer]
+        self.lander.on_lost = self._stop_feeds
+        self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
             settings, self.inbox, self.metrics, ready=self.lander.ready.is_set, status=self.status
         )
@@ -122,6 +129,7 @@ class Process:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set; raises when a part fails in a way that starting over cannot mend."""
+        self.http.bind()  # nothing is started when its port cannot be had
         calm_interpreter()
         parts = {
             asyncio.create_task(self.lander.run(), name="lander"),
@@ -140,28 +148,62 @@ class Process:
                 task.result()
                 raise StreamingError(f"the {task.get_name()} ended by itself")
             log.info("draining")
-            await _cancel(intake)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained(), _DRAIN_SECONDS)
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await _cancel(intake, _INTAKE_SECONDS)
+                    while not self._is_drained():  # noqa: ASYNC110  once, and soon over
+                        await asyncio.sleep(0.02)
         finally:
-            await _cancel({stopping, *parts, *intake})
-            await self._redis.aclose()
+            await _cancel({stopping, *parts, *intake}, _END_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._redis.aclose(), _END_SECONDS)
         log.info("stopped", backlog=len(self.inbox))
 
-    async def _drained(self) -> None:
-        while not (self.lander.is_idle and self.publisher.is_idle):  # noqa: ASYNC110  at most 3.5 s, once
-            await asyncio.sleep(0.02)
+    def _is_drained(self) -> bool:
+        """Whether waiting brings nothing more: what cannot land comes again, what is not published is swept."""
+        if not self.lander.ready.is_set():
+            return True
+        return self.lander.is_idle and (self.publisher.is_idle or self.publisher.state != "live")
 
     async def _run_feeds(self) -> None:
-        await self.lander.ready.wait()
-        positions = await self._positions()
-        async with asyncio.TaskGroup() as group:
-            for name, venue in self._settings.venues.items():
-                feed = self._feed(name, venue, positions)
-                if feed is not None:
-                    group.create_task(feed.run(), name=f"feed {name}")
-            kafka = KafkaFeed(self._settings.kafka, self.inbox, self._positions, self._on_state("kafka"))
-            group.create_task(kafka.run(), name="feed kafka")
+        """Run the feeds while the lease is held."""
+        try:
+            while True:
+                await self.lander.ready.wait()
+                if not self.lander.ready.is_set():  # it came and went
+                    continue
+                self._feeds = asyncio.create_task(self._feed_all(), name="feeds of this lease")
+                await asyncio.wait({self._feeds})
+                if self.lander.ready.is_set():
+                    self._feeds.result()
+                    raise StreamingError("the feeds ended by themselves")
+        finally:
+            await self._end_feeds()
+
+    async def _end_feeds(self) -> None:
+        if self._feeds is not None and not self._feeds.done():
+            self._feeds.cancel()
+            await asyncio.wait({self._feeds})
+
+    async def _stop_feeds(self) -> None:
+        """After the lease is lost: another process may have it, and use the sessions."""
+        await self._end_feeds()
+        self.lander.forget_streams()
+
+    async def _feed_all(self) -> None:
+        try:
+            positions = await self._positions()
+            async with asyncio.TaskGroup() as group:
+                for name, venue in self._settings.venues.items():
+                    feed = self._feed(name, venue, positions)
+                    if feed is not None:
+                        group.create_task(feed.run(), name=f"feed {name}")
+                kafka = KafkaFeed(self._settings.kafka, self.inbox, self._positions, self._on_state("kafka"))
+                group.create_task(kafka.run(), name="feed kafka")
+        finally:
+            for name in list(self.metrics.feed_states):
+                if not name.endswith(".rest"):  # they are called, whatever we hold
+                    self.metrics.forget_feed(name)
 
     def _feed(
         self, name: str, venue: VenueSettings, positions: Mapping[tuple[str, str], Position]
@@ -211,12 +253,16 @@ def _position_of(feed: str, positions: Mapping[tuple[str, str], Position]) -> Po
     return next((position for (name, _), position in positions.items() if name == feed), None)
 
 
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+    """Cancel tasks and wait for them, not for ever: the end of the process ends what is left."""
     for task in tasks:
         task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            log.warning("a part failed while stopping", error=str(result))
+    done, left = await asyncio.wait(tasks, timeout=seconds)
+    for task in done:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a part failed while stopping", part=task.get_name(), error=str(error))
+    for task in left:
+        log.warning("a part does not stop in time", part=task.get_name())
 
 
 def calm_interpreter() -> None:

@@ -30,7 +30,7 @@ from streaming.feeds.fix_schedule import Schedule
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _RESETS_LIMIT = 5
 _STOP = {signal.SIGTERM, signal.SIGINT}
-_LOGOUT_SECONDS = 2.0
+_LOGOUT_SECONDS = 1.5  # the parent kills after 2 s
 _LOGON, _LOGOUT, _REJECT = "\x0135=A\x01", "\x0135=5\x01", "\x0135=3\x01"
 
 _SETTINGS = """\

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _ENGINE = "streaming.feeds.fix_engine"
 _ROOT = Path(__file__).parents[2]
 _READ_BYTES = 64 * 1024
-_STOP_SECONDS = 3.0
+_STOP_SECONDS = 2.0
 
 
 class EngineProcess:
-    """A running engine. Leaving the context logs the session out, or kills what does not end in 3 s."""
+    """A running engine. Leaving the context logs the session out, or kills what does not end in 2 s."""
 
     def __init__(self, settings: FixFeedSettings, next_sequence: int, on_event: Callable[[str], None]) -> None:
         self._settings = settings

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
@@ -260,7 +262,7 @@ async def test_everything_lands_once_while_sessions_are_terminated(world: World)
                 name = f"E{number:05}"
                 await world.inbox.put([fill(name, position=number, done=answers.to(name))])
                 if number % 25 == 0:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.04)
 
         feeding = asyncio.create_task(feed())
         ended = 0
@@ -274,6 +276,61 @@ async def test_everything_lands_once_while_sessions_are_terminated(world: World)
     assert Counter(len(told) for told in answers.told.values()) == {1: total}
     events = await world.watching.fetch("SELECT event_id, count(*) FROM execution.audit_events GROUP BY 1")
     assert Counter(row["count"] for row in events) == {1: total}
+
+
+async def test_an_idle_lander_notices_that_its_session_has_ended(world: World) -> None:
+    lost = asyncio.Event()
+    lander = world.lander()
+
+    async def on_lost() -> None:
+        assert not lander.ready.is_set()
+        lost.set()
+
+    lander.on_lost = on_lost
+    task = asyncio.create_task(lander.run())
+    await until(lander.ready.is_set)
+    await asyncio.sleep(0.2)
+    assert await terminate_sessions(world.watching) == 1
+    await asyncio.wait_for(lost.wait(), 1.0)
+    await until(lander.ready.is_set)
+    task.cancel()
+
+
+async def test_an_idle_lander_asks_whether_a_server_that_says_nothing_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.lander._IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("streaming.lander._ANSWER_SECONDS", 0.3)
+    lander = world.lander()
+    task = asyncio.create_task(lander.run())
+    await until(lander.ready.is_set)
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    (pid,) = [row[0] for row in await world.watching.fetch(others)]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await until(lambda: not lander.ready.is_set(), 3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await until(lander.ready.is_set)
+    task.cancel()
+
+
+async def test_what_streams_brought_is_forgotten_and_what_a_caller_waits_for_is_kept(world: World) -> None:
+    answers = Answers()
+    async with connected(world.url) as holder:
+        await Landing(holder).take_lease("writer")
+        async with world.landing(batch_limit=2) as lander:
+            await world.inbox.put(
+                [intent(), fill("E1"), fill("E2"), fill("E3", done=answers.to("E3")), fill("E4"), fill("E5")]
+            )
+            await until(lambda: len(world.inbox) == 2)  # two batches are decoded, the rest waits
+            lander.forget_streams()
+            await world.inbox.put([fill("E6")])
+            await holder.close()
+            await until(lambda: lander.ready.is_set() and lander.is_idle)
+    assert answers.counts("E3") == (1, 0, 1, 0)
+    kept = await world.watching.fetch("SELECT exec_id FROM execution.fills ORDER BY 1")
+    assert [row["exec_id"] for row in kept] == ["E3", "E6"]
 
 
 async def test_a_standby_waits_for_the_lease_and_goes_on_when_the_writer_ends(world: World) -> None:
