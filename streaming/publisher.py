@@ -66,6 +66,7 @@ class Publisher:
         self._offered: deque[OutboxEvent] = deque()
         self._overflowed = False
         self._live = False
+        self._busy = False
         self._wake = asyncio.Event()
         self.state = "connecting"
 
@@ -87,7 +88,7 @@ class Publisher:
     @property
     def is_idle(self) -> bool:
         """Whether everything handed over is published."""
-        return self._live and not self._offered and not self._overflowed
+        return self._live and not (self._busy or self._offered or self._overflowed)
 
     async def run(self) -> None:
         """Publish until cancelled; after any trouble the producer is thrown away and the tails decide."""
@@ -122,10 +123,10 @@ class Publisher:
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             writer.tails.update(cursor.tails)
             session = _Session(outbox, writer, cursor, found, self._metrics)
+            self._busy = self._live = True  # from now on what lands is handed over, and waits
             await session.sweep()
+            await session.catch_up()
             self.state = "live"
-            self._live = True
-            await session.sweep()  # what landed between the first sweep and now
             await self._follow(session, broker, incarnation)
         finally:
             if writer is not None:
@@ -143,6 +144,7 @@ class Publisher:
     async def _follow(self, session: _Session, broker: Broker, incarnation: str) -> None:
         swept = time.monotonic()
         while self._may_publish.is_set():
+            self._busy = bool(self._offered)
             if self._offered:
                 batch = [self._offered.popleft() for _ in range(min(len(self._offered), _PAGE))]
                 await session.publish_offered(batch)
@@ -154,8 +156,10 @@ class Publisher:
             if time.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
                 if await asyncio.to_thread(broker.incarnation) != incarnation:
                     raise PublishError("the broker is another incarnation: its topics are filled again")
+                overflowed, self._overflowed = self._overflowed, False  # what lands from here on is kept again
                 await session.sweep()
-                self._overflowed = False
+                if overflowed:
+                    await session.catch_up()
                 swept = time.monotonic()
         raise PublishError("the lease is gone")
 
@@ -190,6 +194,24 @@ class _Session:
         fresh = [e for e in events if e.event_id not in self._swept and e.event_id not in self._swept_before]
         await self._publish(fresh)
         self._published.update(event.event_id for event in fresh)
+
+    async def catch_up(self) -> None:
+        """Publish what has committed beyond the cursor: what is handed over next must not overtake it.
+
+        A transaction that runs for long holds the sweep back.
+        """
+        at = (self._cursor.xid, self._cursor.position)
+        _, none_from = await self._outbox.horizon()
+        while True:
+            entries = await self._outbox.page(at, none_from, _PAGE)
+            fresh = [entry for entry in entries if entry.event_id not in self._published]
+            if fresh:
+                await self._publish(await self._outbox.events(fresh))
+                self._swept.update(entry.event_id for entry in fresh)
+                self._published.update(entry.event_id for entry in fresh)
+            if len(entries) < _PAGE:
+                break
+            at = (entries[-1].xid, entries[-1].position)
 
     async def _publish(self, events: list[OutboxEvent]) -> None:
         if events:
