@@ -15,6 +15,7 @@ from ledger.domain.records import Action, Captured, DeadLetter, OrderIntent, Sid
 from ledger.domain.times import parse_utc
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.venues.canonical_defects import storable
+from streaming.venues.spelling import check_spelling, may_be_odd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,8 @@ def decode_intent(raw: bytes) -> OrderIntent:
     """Read a value of ``order.intent.route.v1``. Raises ``DefectError``."""
     try:
         m = _intents.decode(raw)
+        if may_be_odd(raw):
+            check_spelling(raw, ("order_qty", "limit_price", "decision_price"))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _malformed(error, raw) from None
     for field in ("correlation_id", "msg_id", "venue", "account", "symbol"):
@@ -123,6 +126,8 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     """Read a value of ``market.data.snapshot.v1``. Raises ``DefectError``."""
     try:
         m = _snapshots.decode(raw)
+        if may_be_odd(raw):
+            check_spelling(raw, ("bid", "ask", "bid_size", "ask_size"))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _malformed(error, raw) from None
     _check_text("snapshot_id", m.snapshot_id)

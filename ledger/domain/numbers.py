@@ -55,7 +55,8 @@ def parse_decimal(field: str, value: object) -> Decimal:
     """Read a number exactly.
 
     ``value`` is text, an int or a Decimal (a float would already have lost digits and is refused).
-    Raises ``DefectError``: not a number, NaN or infinite, or beyond 18 digits on either side of the point.
+    Text is ASCII, in plain or exponent notation: ``12.50``, ``-.5``, ``12.``, ``1e-3``. Raises ``DefectError``:
+    not a number, NaN or infinite, or beyond 18 digits on either side of the point.
     """
     if isinstance(value, Decimal):
         number = value
@@ -64,7 +65,7 @@ def parse_decimal(field: str, value: object) -> Decimal:
         if len(raw) > _MAX_TEXT:
             raise _out_of_range(field, raw)
         try:
-            number = Decimal(raw)
+            number = _read(raw)
         except InvalidOperation:
             raise defect_error(
                 "not_a_number", field, raw, "a decimal number is required", "Ask the venue to resend it."
@@ -84,6 +85,13 @@ def parse_decimal(field: str, value: object) -> Decimal:
     except (Inexact, InvalidOperation):
         pass
     raise _out_of_range(field, str(number))
+
+
+def _read(raw: str) -> Decimal:
+    # Python's Decimal also reads 1_000, digits of other scripts and blanks around: a typing slip, not a number
+    if not raw.isascii() or "_" in raw or raw != raw.strip():
+        raise InvalidOperation
+    return Decimal(raw)
 
 
 def parse_positive(field: str, value: object) -> Decimal:

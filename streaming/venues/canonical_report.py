@@ -36,14 +36,16 @@ from streaming.venues.canonical_defects import (
     unreadable,
     wrong_type,
 )
+from streaming.venues.spelling import check_spelling, may_be_odd, text_of
 
 MAX_REPORT_BYTES = 64 << 10  # every field at its longest, escaped, is 30 kB; the rest is a field not ours
 _EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01: an older time is a clock that was never set
 _LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end that April
 _LONGEST_TIME = len("2026-11-23T09:30:00.123456789Z")
 _BOUND = Decimal(1).scaleb(INTEGER_DIGITS)
+_LOWEST = -_BOUND
 _FINEST = Decimal(1).scaleb(-FRACTION_DIGITS)
-_quantize = EXACT.quantize
+_quantize, _normalize = EXACT.quantize, EXACT.normalize
 _KINDS = {kind.value: kind for kind in ReportKind}
 _SIDES = {side.value: side for side in Side}
 _LIQUIDITIES = {liquidity.value: liquidity for liquidity in Liquidity}
@@ -77,7 +79,6 @@ _DECIMALS = ("last_qty", "last_px", "cum_qty", "leaves_qty", "avg_px", "fee")
 _TEXTS = tuple(name for name in _Report.__struct_fields__ if name not in _DECIMALS)
 _report_decoder = msgspec.json.Decoder(_Report)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_text_decoder = msgspec.json.Decoder(str)
 
 
 def decode_report(venue: str, raw_object: bytes | msgspec.Raw) -> FillReport:
@@ -91,6 +92,8 @@ def decode_report(venue: str, raw_object: bytes | msgspec.Raw) -> FillReport:
         if not raw.isascii():
             raw.decode()  # msgspec does not look into the strings of fields that it skips
         fields = _report_decoder.decode(raw)
+        if may_be_odd(raw):
+            check_spelling(raw, _DECIMALS)
         return _checked(venue, fields)
     except DefectError as found:
         raise storable(found) from None
@@ -189,9 +192,10 @@ def _claimed(field: str, value: Decimal | None) -> Decimal | None:
 def _number(field: str, value: Decimal) -> Decimal:
     """``parse_decimal`` at a quarter of its cost for what it accepts; what it refuses is left to it."""
     try:
-        if value and -_BOUND < value < _BOUND:
+        if value and _LOWEST < value < _BOUND:
             _quantize(value, _FINEST)  # traps Inexact: more than 18 places
-            return canonical(value)
+            number = _normalize(value)
+            return canonical(number) if "E+" in str(number) else number
     except ArithmeticError:
         pass
     return parse_decimal(field, value)
@@ -246,7 +250,7 @@ def _require_text(field: str, value: msgspec.Raw | None) -> None:
     if raw[:1] != b'"' and raw != b"null":
         raise wrong_type(field, raw, "a string")
     if raw != b"null":
-        _text_of(field, raw)
+        text_of(field, raw)
 
 
 def _require_decimal(field: str, value: msgspec.Raw | None) -> None:
@@ -254,7 +258,7 @@ def _require_decimal(field: str, value: msgspec.Raw | None) -> None:
     if raw == b"null":
         return
     if raw[:1] == b'"':
-        value_text = _text_of(field, raw)
+        value_text = text_of(field, raw)
     elif raw[:1] in b"-0123456789":
         value_text = raw.decode("ascii", "replace")
     else:
@@ -264,10 +268,3 @@ def _require_decimal(field: str, value: msgspec.Raw | None) -> None:
     except ArithmeticError:  # beyond the exponents that the context has: 1e-9999999
         rule = f"at most {FRACTION_DIGITS} digits after the point are kept"
         raise defect_error("out_of_range", field, value_text, rule, RESEND) from None
-
-
-def _text_of(field: str, raw: bytes) -> str:
-    try:
-        return _text_decoder.decode(raw)
-    except UNREADABLE as error:  # a lone surrogate
-        raise unreadable(raw, field, error) from None

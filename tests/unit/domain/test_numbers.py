@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -45,6 +46,11 @@ def test_whatever_comes_is_a_number_or_a_defect(value: object) -> None:
         ("9" * 19, "out_of_range"),
         ("1" * 100_000, "out_of_range"),
         ("12,5", "not_a_number"),
+        ("1_000", "not_a_number"),
+        (" 12", "not_a_number"),
+        ("12\n", "not_a_number"),
+        ("\uff11\uff12", "not_a_number"),
+        ("\u0663", "not_a_number"),
         ("", "not_a_number"),
         (True, "not_a_number"),
         (1.5, "not_a_number"),
@@ -55,6 +61,24 @@ def test_what_is_no_number_says_why(value: object, reason: str) -> None:
         parse_decimal("LastPx(31)", value)
     assert caught.value.defect.reason == reason
     assert caught.value.defect.field == "LastPx(31)"
+
+
+@pytest.mark.parametrize("value", ["12.", ".5", "+5", "1e3", "1.25E-2", "-0.5"])
+def test_plain_and_exponent_notation_is_read(value: str) -> None:
+    assert parse_decimal("px", value) == Decimal(value)
+
+
+SPELLING = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+@given(st.text(alphabet="0129.+-eE_ \n\x1f\u00a0\uff11\u0663", max_size=8))
+def test_text_is_a_number_only_in_plain_or_exponent_notation(value: str) -> None:
+    try:
+        parse_decimal("px", value)
+    except DefectError as error:
+        assert error.defect.reason == "out_of_range" or not SPELLING.fullmatch(value)  # noqa: PT017
+    else:
+        assert SPELLING.fullmatch(value)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "-0.000000000000000001"])
