@@ -14,6 +14,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from ledger.db.errors import LedgerError
 from streaming.errors import SettingsError, StreamingError
 
 app = typer.Typer(
@@ -98,6 +99,7 @@ def stream() -> None:
     from streaming.logs import configure_logs
     from streaming.process import Process
     from streaming.settings import load_settings
+    from streaming.threads import DetachedExecutor, leave
 
     configure_logs()
     try:
@@ -108,6 +110,7 @@ def stream() -> None:
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(DetachedExecutor())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await Process(settings).run(stop)
@@ -115,8 +118,10 @@ def stream() -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
-    except StreamingError as error:
-        _fail(str(error), _FAILED)
+    except (StreamingError, LedgerError) as error:
+        sys.stderr.write(f"execution-agent: {error}\n")
+        leave(_USAGE if isinstance(error, SettingsError) else _FAILED)
+    leave(0)
 
 
 @app.command(epilog="Example: `execution-agent config --json`")
