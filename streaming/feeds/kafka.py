@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from ledger.domain.decide import MARKET_DATA as MARKET_DATA_FEED
 from ledger.domain.decide import ORDER_INTENTS
@@ -51,6 +51,7 @@ class KafkaFeed:
         self._positions = positions
         self._on_state = on_state
         self._stopping = False
+        self._handed_over: dict[tuple[str, str], Position] = {}
 
     async def run(self) -> None:
         """Read until cancelled; a broker that is away or was rebuilt is tried again."""
@@ -74,10 +75,14 @@ class KafkaFeed:
         for topic, (feed, _) in _FEEDS.items():
             name = self._kafka.topic_prefix + topic
             for partition in await asyncio.to_thread(broker.partitions, topic):
-                position = known.get((feed, f"{name}/{partition}"))
-                same = position is not None and position.incarnation == incarnation
-                start = position.value + 1 if same and position is not None else 0
-                assignment.append(TopicPartition(name, partition, start))
+                stream = (feed, f"{name}/{partition}")
+                # what this feed handed over before is in the inbox, landed or not
+                behind = [
+                    p.value
+                    for p in (known.get(stream), self._handed_over.get(stream))
+                    if p is not None and p.incarnation == incarnation
+                ]
+                assignment.append(TopicPartition(name, partition, max(behind) + 1 if behind else OFFSET_BEGINNING))
         self._stopping = False
         loop = asyncio.get_running_loop()
         reading = asyncio.create_task(asyncio.to_thread(self._read, assignment, incarnation, loop))
@@ -116,7 +121,7 @@ class KafkaFeed:
 
     def _hand_over(self, arrivals: list[Arrival], loop: asyncio.AbstractEventLoop) -> None:
         """Wait for room in the inbox: a partition is not read on meanwhile."""
-        handing = asyncio.run_coroutine_threadsafe(self._inbox.put(arrivals), loop)
+        handing = asyncio.run_coroutine_threadsafe(self._put(arrivals), loop)
         while not self._stopping:
             try:
                 handing.result(timeout=0.2)
@@ -124,6 +129,12 @@ class KafkaFeed:
                 continue
             return
         handing.cancel()
+
+    async def _put(self, arrivals: list[Arrival]) -> None:
+        await self._inbox.put(arrivals)
+        for arrival in arrivals:
+            if arrival.position is not None:
+                self._handed_over[arrival.position.feed, arrival.position.stream] = arrival.position
 
     def _arrival(self, message: Any, incarnation: str, received_ns: int) -> Arrival:
         error = message.error()

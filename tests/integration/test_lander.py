@@ -65,9 +65,9 @@ class World:
     async def connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(self.url, timeout=10)
 
-    def lander(self, *, batch_limit: int = 1000, inbox: Inbox | None = None) -> Lander:
+    def lander(self, *, batch_limit: int = 1000) -> Lander:
         lander = Lander(
-            self.connect, inbox or self.inbox, {VENUE: decode}, self.metrics,
+            self.connect, self.inbox, {VENUE: decode}, self.metrics,
             writer="writer", policy=Policy(), batch_limit=batch_limit,
         )  # fmt: skip
         lander.on_landed.append(self.decisions.append)
