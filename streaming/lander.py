@@ -164,6 +164,7 @@ class Lander:
             landing, reader = Landing(connection), Reader(connection)
             await self._await_lease(landing)
             book = await reader.open_book(time.time_ns())
+            self._metrics.start_open(*await reader.open_counts())
             log.info("landing", writer=self._writer)
             self.ready.set()
             while True:
@@ -272,8 +273,9 @@ class Lander:
         self._metrics.count_duplicates(decision.duplicates)
         for letter in decision.dead_letters:
             self._metrics.count_dead_letter(letter.feed)
-        self._metrics.pending.inc(len(decision.pending) - len(decision.pending_gone))
-        self._metrics.breaks.inc(len(decision.breaks) - len(decision.breaks_ended))
+        self._metrics.move_open(
+            len(decision.pending) - len(decision.pending_gone), len(decision.breaks) - len(decision.breaks_ended)
+        )
         for arrival, outcome in outcomes_of(batch.arrivals, batch.facts, decision):
             assert arrival.done is not None
             arrival.done(outcome)

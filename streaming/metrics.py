@@ -83,8 +83,9 @@ class Metrics:
         )
         self._published = self._counter("execution_events_published", "Events on Kafka.", "topic")
         self._restarts = self._counter("execution_recoveries", "Times a part of the process started over.", "part")
-        self.pending = Gauge("execution_pending", "Reports that wait.", registry=self.registry)
-        self.breaks = Gauge("execution_breaks_open", "Open breaks.", registry=self.registry)
+        self._pending = Gauge("execution_pending", "Reports that wait.", registry=self.registry)
+        self._breaks = Gauge("execution_breaks_open", "Open breaks.", registry=self.registry)
+        self._open = (0, 0)
         self.backlog = Gauge("execution_backlog", "Arrivals not yet landed.", registry=self.registry)
         self.backlog_age = Gauge(
             "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
@@ -122,6 +123,17 @@ class Metrics:
         """Count a dead letter."""
         self.dead_letters[feed] += 1
         self._dead.labels(feed).inc()
+
+    def start_open(self, pending: int, breaks: int) -> None:
+        """Note how many reports wait and how many breaks are open, as Postgres has it."""
+        self._open = max(0, pending), max(0, breaks)
+        self._pending.set(self._open[0])
+        self._breaks.set(self._open[1])
+
+    def move_open(self, pending: int, breaks: int) -> None:
+        """Note by how much both have changed."""
+        if pending or breaks:
+            self.start_open(self._open[0] + pending, self._open[1] + breaks)
 
     def count_others(self, venue: str, kinds: Mapping[str, int]) -> None:
         """Count valid messages that are no fill."""

@@ -69,6 +69,11 @@ class Reader:
             for r in found
         }
 
+    async def open_counts(self) -> tuple[int, int]:
+        """Give how many reports wait, and how many breaks are open."""
+        (row,) = await self._fetch("open_counts")
+        return row["pending"], row["breaks"]
+
     async def complete(
         self, book: Book, facts: Sequence[Fact], *, suspicious: bool = False
     ) -> tuple[Sequence[Fact], dict[str, int]]:

@@ -333,6 +333,25 @@ async def test_what_streams_brought_is_forgotten_and_what_a_caller_waits_for_is_
     assert [row["exec_id"] for row in kept] == ["E3", "E6"]
 
 
+async def test_the_gauges_begin_with_what_postgres_holds_and_are_never_negative(world: World) -> None:
+    def gauges() -> tuple[float | None, float | None]:
+        value = world.metrics.registry.get_sample_value
+        return value("execution_pending"), value("execution_breaks_open")
+
+    async with world.landing() as lander:
+        wrong = fills(fill_message("E1", account="OTHER"))
+        await world.land(lander, intent(), wrong, fill("E2", "M7"), fill("E3", "M7"))
+        assert gauges() == (2, 1)
+    world.metrics = Metrics()
+    async with world.landing() as lander:
+        await until(lander.ready.is_set)
+        assert gauges() == (2, 1)
+        await world.land(lander, intent("C7", "M7"))
+        assert gauges() == (0, 1)
+    world.metrics.move_open(-1, -5)
+    assert gauges() == (0, 0)
+
+
 async def test_a_standby_waits_for_the_lease_and_goes_on_when_the_writer_ends(world: World) -> None:
     async with connected(world.url) as holder:
         await Landing(holder).take_lease("writer")

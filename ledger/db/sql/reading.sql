@@ -92,5 +92,9 @@ CROSS JOIN LATERAL (
 -- name: recent_snapshots
 SELECT * FROM execution.benchmark_snapshots WHERE at_ns >= $1 AND taken_on >= $2 ORDER BY at_ns
 
+-- name: open_counts
+SELECT (SELECT count(*) FROM execution.fills_pending) AS pending,
+       (SELECT count(*) FROM execution.breaks WHERE ended_at IS NULL) AS breaks
+
 -- name: positions
 SELECT feed, stream, incarnation, position FROM execution.feed_positions
