@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from streaming.errors import SettingsError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 PREFIX = "EXECUTION_AGENT_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
+_VENUE_PREFIX = PREFIX + "VENUES__"
+_NESTED = "__"
+_OTHERS = frozenset(  # of the command line, of Dagster's processes, of the tests
+    {"CONFIG", "STATE", "REQUIRE_SHARED", "FIRST_TRADE_DATE", "SENSOR_SECONDS", "DERIVE_EVERY_SECONDS"}
+)
+_PARTS = frozenset({"kafka", "http", "venues"})
+_IN_FEED = 3  # parts of venues.*.feed
+_NAMED_IN = "docs/operations.md, Settings"
 
 
 class _Part(BaseModel):
@@ -92,6 +106,38 @@ class HttpSettings(_Part):
     timestamp_tolerance_seconds: int = Field(default=300, gt=0)
 
 
+class _Environment(EnvSettingsSource):
+    """Environment variables, with the venues' names as they are written: the base makes them lower case."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Give what is set."""
+        found = super().__call__()
+        venues: dict[str, Any] = found.get("venues", {})
+        for written in _written_venues():
+            nested = venues.pop(written.lower(), None)
+            if nested is not None:
+                venues[written] = _merged(venues.get(written, {}), nested)
+        return found
+
+
+def _merged(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}
+
+
+def _written_venues() -> list[str]:
+    names = (v[len(_VENUE_PREFIX) :].split(_NESTED)[0] for v in os.environ if v.upper().startswith(_VENUE_PREFIX))
+    written = sorted(set(names))
+    for one, other in pairwise(sorted(written, key=lambda name: (name.lower(), name))):
+        if one.lower() == other.lower():
+            raise SettingsError(
+                f"setting venues: the environment has {_VENUE_PREFIX}{one}… and {_VENUE_PREFIX}{other}…: "
+                "write one venue's name in one way"
+            )
+    return written
+
+
 class Settings(BaseSettings):
     """All of it. Unknown names are refused: a misspelt setting is not a default."""
 
@@ -124,11 +170,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the TOML file."""
-        del dotenv_settings, file_secret_settings
+        del env_settings, dotenv_settings, file_secret_settings
+        environment = _Environment(settings_cls)
         path = os.environ.get(CONFIG_VARIABLE)
         if path is None:
-            return (init_settings, env_settings)
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(path)))
+            return (init_settings, environment)
+        return (init_settings, environment, TomlConfigSettingsSource(settings_cls, Path(path)))
 
 
 def load_settings() -> Settings:
@@ -136,15 +183,50 @@ def load_settings() -> Settings:
     path = os.environ.get(CONFIG_VARIABLE)
     if path is not None and not Path(path).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE}={path}: no such file")
+    _refuse_unknown_variables()
     try:
         return Settings()  # type: ignore[call-arg]  # the values come from the sources
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        variable = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"setting {name}: {first['msg']} (set it in the TOML file or as {variable})") from None
+        place = _place(first)
+        name = ".".join(str(part) for part in place) or "settings"
+        raise SettingsError(
+            f"setting {name}: {first['msg']} (set it in the TOML file or as {_variable(place)})"
+        ) from None
+    except SourceError as error:  # a variable that is not the JSON it must be
+        raise SettingsError(f"{error}: {error.__cause__}") from None
     except ValueError as error:
         raise SettingsError(f"{path}: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for variable in sorted(os.environ):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        name = variable[len(PREFIX) :]
+        first, nested, _ = name.lower().partition(_NESTED)
+        field = Settings.model_fields.get(first)
+        if name.upper() in _OTHERS or (field is not None and (not nested or first in _PARTS)):
+            continue  # what is wrong within a part is found when it is read
+        raise SettingsError(f"environment variable {variable}: there is no such setting ({_NAMED_IN})")
+
+
+def _place(error: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a setting is, without the tag that pydantic puts after ``venues.*.feed``."""
+    place = error["loc"]
+    if len(place) < _IN_FEED or (place[0], place[2]) != ("venues", "feed"):
+        return place
+    if error["type"].startswith("union_tag"):
+        return (*place, "kind")
+    return place[:_IN_FEED] + place[_IN_FEED + 1 :]
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """Name the environment variable of a setting: a list is one variable, a venue's name keeps its case."""
+    parts = [str(part) for part in place if not isinstance(part, int)]
+    return PREFIX + _NESTED.join(
+        part if (parts[0], number) == ("venues", 1) else part.upper() for number, part in enumerate(parts)
+    )
 
 
 def masked(settings: Settings) -> dict[str, object]:
