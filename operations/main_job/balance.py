@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _TICK = Fraction(1, 10**12)
 _READ_SECONDS = 60.0
 
+# A feed is named VENUE.KIND, and a venue's name may have dots of its own.
+DUPLICATES = r"""
+SELECT regexp_replace(feed, '\.[^.]*$', ''), sum(duplicates)::bigint FROM execution.feed_counts GROUP BY 1
+"""
 _SLIPPAGES = """
 SELECT m.kind, m.bps, m.benchmark, m.snapshot_id, e.side, e.last_px, b.snapshot_id AS expected_id, b.bid, b.ask
 FROM execution.slippage_metrics m
@@ -57,10 +61,7 @@ def balance(
     lines: list[Line] = []
     landed = _counts(connection, "SELECT venue, count(*) FROM execution.fills GROUP BY venue")
     dead = _counts(connection, "SELECT source, count(*) FROM execution.dead_letters GROUP BY source")
-    duplicates = _counts(
-        connection,
-        "SELECT split_part(feed, '.', 1), sum(duplicates)::bigint FROM execution.feed_counts GROUP BY 1",
-    )
+    duplicates = _counts(connection, DUPLICATES)
     for name, venue in books["venues"].items():
         lines.append(
             Line(

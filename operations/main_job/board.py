@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from operations.main_job.job import Pages
 
 _SUFFIX = {"fix": "fix", "websocket": "ws", "rest": "rest"}
+_CAPTION = "in, p50, p95, p99, fill events: since the streaming process started; the rest: since the data began"
 _GOOD, _BAD, _DIM = "green", "bold red", "dim"
 
 
@@ -23,6 +24,7 @@ def draw(figures: Figures, pages: Pages, elapsed: float, note: str) -> Group:
 
 def _venues(figures: Figures) -> Table:
     table = Table(title="ExecutionAgent", title_justify="left", title_style="bold", expand=False)
+    table.caption, table.caption_justify, table.caption_style = _CAPTION, "left", _DIM
     for name in ("venue", "feed", "state"):
         table.add_column(name)
     for name in ("sent", "in", "landed", "dupl.", "pending", "breaks", "dead", "p50 ms", "p95 ms", "p99 ms"):
@@ -37,8 +39,8 @@ def _venues(figures: Figures) -> Table:
             Text(state, style=_GOOD if state == "live" else _BAD),
             f"{sent['reports_sent']:,}",
             f"{venue.get('received', 0):,}",
-            f"{venue.get('landed', 0):,}",
-            f"{figures.stream.get('duplicates', {}).get(feed, 0):,}",
+            f"{figures.landed.get(name, 0):,}",
+            f"{figures.duplicates.get(name, 0):,}",
             f"{figures.pending.get(name, 0):,}",
             _alarming(figures.breaks.get(name, 0)),
             f"{figures.dead_letters.get(name, 0):,}",

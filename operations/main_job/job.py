@@ -16,7 +16,7 @@ from operations.embedded import EmbeddedError, EmbeddedStack
 from operations.main_job.balance import Line, balance
 from operations.main_job.board import draw
 from operations.main_job.dagster_day import Day, wait_for_days
-from operations.main_job.figures import Figures, ask, look
+from operations.main_job.figures import Figures, Observer, ask
 from operations.main_job.preparing import prepare
 from operations.main_job.programs import (
     LEDGER_DATABASE,
@@ -132,19 +132,20 @@ class MainJob:
     def _watch(self, endpoints: Endpoints, ports: Ports, began: float) -> Report | None:
         pages = self._pages(endpoints, ports)
         with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
+            observer = Observer(ports, connection)
             with self._live() as show:
                 ends = None if self._plan.seconds is None else time.monotonic() + self._plan.seconds
                 note = "Ctrl-C stops everything; a second run goes on with the same data"
-                figures = look(ports, connection)
+                figures = observer.look()
                 while not self._stop.is_set() and (ends is None or time.monotonic() < ends):
                     for program in self._programs:
                         program.keep_alive()
-                    figures = look(ports, connection)
+                    figures = observer.look()
                     show(draw(figures, pages, time.monotonic() - began, note))
                     time.sleep(_LOOK_SECONDS)
                 if ends is None or self._stop.is_set():
                     return None
-                drained = self._drain(ports, connection, lambda f, n: show(draw(f, pages, _since(began), n)))
+                drained = self._drain(ports, observer, lambda f, n: show(draw(f, pages, _since(began), n)))
                 days = []
                 if self._plan.dagster and not self._stop.is_set():
                     assert pages.dagster is not None
@@ -154,21 +155,19 @@ class MainJob:
                         tell=lambda n: show(draw(figures, pages, _since(began), n)),
                         stopped=self._stop.is_set,
                     )
-                figures = look(ports, connection)
+                figures = observer.look()
                 show(draw(figures, pages, _since(began), "balancing the books"))
             if self._stop.is_set():
                 return None
             return self._report(figures, connection, endpoints, days, _since(began), drained=drained)
 
-    def _drain(
-        self, ports: Ports, connection: psycopg.Connection[Any], show: Callable[[Figures, str], None]
-    ) -> bool:
+    def _drain(self, ports: Ports, observer: Observer, show: Callable[[Figures, str], None]) -> bool:
         """Let the venues deliver what is outstanding, and everything land and be published."""
         ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
         deadline = time.monotonic() + _DRAIN_SECONDS
         quiet, last = 0, -1
         while time.monotonic() < deadline and not self._stop.is_set():
-            figures = look(ports, connection)
+            figures = observer.look()
             show(figures, "the day is over: venues deliver what is outstanding")
             published = sum(figures.stream.get("published", {}).values())
             still = figures.simulator.get("state") == "drained" and not figures.stream.get("backlog", 1)
