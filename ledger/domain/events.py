@@ -154,12 +154,16 @@ def withheld_event(report: FillReport, correlation_id: str) -> AuditEvent:
     )
 
 
-def break_event(found: Break, *, ended: bool) -> AuditEvent:
-    """Say that reports and order disagree, or no longer do."""
+def break_event(found: Break, cause: str, *, ended: bool) -> AuditEvent:
+    """Say that reports and order disagree, or no longer do.
+
+    ``cause`` names a fact that this follows from: a break that ends and opens again with the same values is told
+    again, under another id.
+    """
     event = "break_ended" if ended else "break_opened"
     return _decided(
         event,
-        identify(event, found.break_id, found.ours, found.theirs),
+        identify(event, found.break_id, found.ours, found.theirs, cause),
         found.correlation_id,
         found.break_id,
         {"kind": found.kind, "report_id": found.report_id, "ours": found.ours, "theirs": found.theirs},

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 class Settlement:
     """The working copy of an order; ``before`` is the committed one (None when the order is new)."""
 
-    __slots__ = ("_announced", "_fast", "_new", "_restated", "_whole", "before", "order")
+    __slots__ = ("_announced", "_causes", "_fast", "_new", "_restated", "_whole", "before", "order")
 
     def __init__(self, order: OrderState, before: OrderState | None) -> None:
         self.order = order
         self.before = before
+        self._causes: list[str] = []  # the facts of this batch: each is in one landed batch only
         self._fast: list[FillReport] = []
         self._new: dict[str, Captured] = {}
         self._whole = False
@@ -49,6 +50,7 @@ class Settlement:
     def add_intent(self, intent: OrderIntent) -> None:
         """Take up an intent; an order that already has reports is worked out again."""
         self.order.add_intent(intent)
+        self._causes.append(intent.msg_id)
         self._whole = self._whole or bool(self.order.reports)
 
     def add_report(self, captured: Captured) -> None:
@@ -57,6 +59,7 @@ class Settlement:
         known = report.report_id in self.order.reports
         self.order.add_report(report)
         self._new[report.report_id] = captured
+        self._causes.append(report.report_id + report.content)
         if report.kind is not ReportKind.FILL or known or report.exec_id in self.order.referring:
             self._whole = True
         else:
@@ -184,14 +187,17 @@ class Settlement:
 
     def _settle_breaks(self, decision: Decision) -> None:
         old = self.before.breaks if self.before is not None else {}
+        if old == self.order.breaks:
+            return
+        cause = min(self._causes, default="")
         for break_id, found in self.order.breaks.items():
             if break_id not in old:
                 decision.breaks.append(found)
-                decision.events.append(break_event(found, ended=False))
+                decision.events.append(break_event(found, cause, ended=False))
         for break_id, found in old.items():
             if break_id not in self.order.breaks:
                 decision.breaks_ended.append(break_id)
-                decision.events.append(break_event(found, ended=True))
+                decision.events.append(break_event(found, cause, ended=True))
 
     def _announce(self, decision: Decision, executions: Iterable[Execution]) -> None:
         """Publish the reports not yet announced, in the order of their chains; on hold they wait."""
