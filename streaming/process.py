@@ -12,12 +12,13 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 import asyncpg
 import structlog
 from redis.asyncio import Redis
 
+from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
 from ledger.db.urls import plain_url
 from ledger.domain.decide import Policy
@@ -175,8 +176,7 @@ class Process:
                 self._feeds = asyncio.create_task(self._feed_all(), name="feeds of this lease")
                 await asyncio.wait({self._feeds})
                 if self.lander.ready.is_set():
-                    self._feeds.result()
-                    raise StreamingError("the feeds ended by themselves")
+                    _raise_first(self._feeds)
         finally:
             await self._end_feeds()
 
@@ -233,14 +233,13 @@ class Process:
         while True:
             try:
                 connection = await self.connect()
-            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                try:
+                    return await Reader(connection).positions()
+                finally:
+                    connection.terminate()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailableError) as error:
                 log.warning("ledger unavailable", error=str(error))
                 await asyncio.sleep(_OBSERVE_SECONDS)
-                continue
-            try:
-                return await Reader(connection).positions()
-            finally:
-                connection.terminate()
 
     async def _observe(self) -> None:
         while True:
@@ -251,6 +250,16 @@ class Process:
 
 def _position_of(feed: str, positions: Mapping[tuple[str, str], Position]) -> Position | None:
     return next((position for (name, _), position in positions.items() if name == feed), None)
+
+
+def _raise_first(feeds: asyncio.Task[None]) -> NoReturn:
+    """Raise what ended the feeds, as itself and not as a group."""
+    error: BaseException | None = None if feeds.cancelled() else feeds.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError):  # a store that cannot be written, say
+        raise StreamingError(f"a feed cannot go on: {error}") from error
+    raise error or StreamingError("the feeds ended by themselves")
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]], seconds: float) -> None:

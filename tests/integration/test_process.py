@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from ledger.db.errors import LeaseLostError
 from ledger.db.landing import Landing
-from streaming.errors import SettingsError
+from streaming.errors import SettingsError, StreamingError
 from streaming.process import Process
 from streaming.settings import (
     FixFeedSettings,
@@ -159,6 +159,19 @@ async def test_nothing_is_lost_and_no_position_goes_back_while_sessions_end_unde
             ended += await terminate_sessions(stage.watching)
         await stage.reports_are(2400)
     assert ended > 5
+
+
+async def test_a_feed_that_cannot_go_on_ends_the_process_with_its_own_error(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "no", "/store")
+
+    process = Process(stage.settings)
+    monkeypatch.setattr(process, "_feed", fail)
+    with pytest.raises(StreamingError, match="/store"):
+        async with asyncio.timeout(20):
+            await process.run(asyncio.Event())
 
 
 async def test_a_standby_is_connected_to_postgres_alone(stage: Stage, redis_url: str) -> None:
