@@ -30,6 +30,7 @@ _METRIC_ORDER = attrgetter("kind")
 _WINDOW_NS = 120 * 1_000_000_000  # two minutes of snapshots are enough for fills that come in time
 _LANDED_LATELY_SECONDS = 60.0  # what landed before a restart, and a snapshot after it may still restate
 _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS = 20_000, 3_000
+_ORDERS_AT_ONCE = 250
 
 
 class Reader:
@@ -55,10 +56,12 @@ class Reader:
         lately = await self._fetch(
             "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
         )
-        if lately:
-            orders = {order.correlation_id: order for order in await self._orders([row[0] for row in lately])}
-            for row in reversed(lately):  # the newest last: it is forgotten last
-                book.load_order(orders[row["correlation_id"]])
+        names = [row["correlation_id"] for row in reversed(lately)]  # the newest last: it is forgotten last
+        for start in range(0, len(names), _ORDERS_AT_ONCE):  # the event loop gets its turn in between
+            part = names[start : start + _ORDERS_AT_ONCE]
+            orders = {order.correlation_id: order for order in await self._orders(part)}
+            for name in part:
+                book.load_order(orders[name])
         return book
 
     async def positions(self) -> dict[tuple[str, str], Position]:
@@ -187,11 +190,13 @@ class Reader:
 
 def _arrivals(book: Book, facts: Sequence[Fact]) -> set[tuple[str, int]]:
     """List when the known orders of a batch's intents arrived: reports that waited are measured against it."""
-    asked: set[tuple[str, int]] = set()
-    for fact in facts:
-        order = book.orders.get(fact.correlation_id) if isinstance(fact, OrderIntent) else None
-        if order is not None and order.root is not None:
-            asked.add((order.root.symbol, order.root.routed_ns))
+    asked = {
+        (order.root.symbol, order.root.routed_ns)
+        for fact in facts
+        if type(fact) is OrderIntent
+        and (order := book.orders.get(fact.correlation_id)) is not None
+        and order.root is not None
+    }
     return {(symbol, at_ns) for symbol, at_ns in asked if not book.snapshots.covers(symbol, at_ns)}
 
 
