@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.venues import canonical, fix44
+from streaming.venues import binance, canonical, fix44
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streaming.venues.decoded import Decoder
 
-DECODERS: Mapping[str, Decoder] = {"canonical": canonical.decode, "fix44": fix44.decode}
+DECODERS: Mapping[str, Decoder] = {
+    "canonical": canonical.decode,
+    "fix44": fix44.decode,
+    "binance": binance.decode,
+}
