@@ -140,10 +140,10 @@ async def test_a_tiny_inbox_holds_the_feed_back_and_loses_nothing(endpoints: End
     world = World(kafka_settings(endpoints, topic_prefix), Inbox(max_arrivals=5))
     await world.produce(ORDER_INTENT, *numbered(3000))
     async with world.feed():
-        await asyncio.sleep(0.5)
+        await until(lambda: world.inbox.is_full)
         held = len(world.inbox)
-        assert 0 < held < 3000
-        await asyncio.sleep(0.3)
+        assert held < 3000
+        await asyncio.sleep(0.5)
         assert len(world.inbox) == held, "nothing more is read while the inbox is full"
         assert msg_ids(await world.take(3000, limit=7)) == sorted(f"M{n}" for n in range(3000))
         assert await world.is_quiet()
