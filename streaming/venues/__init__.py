@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.venues import binance, canonical, fix44
+from streaming.venues import binance, canonical, fix44, kraken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,4 +15,5 @@ DECODERS: Mapping[str, Decoder] = {
     "canonical": canonical.decode,
     "fix44": fix44.decode,
     "binance": binance.decode,
+    "kraken": kraken.decode,
 }
