@@ -83,7 +83,7 @@ FeedSettings = Annotated[FixFeedSettings | WebSocketFeedSettings | RestFeedSetti
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
-    format: Literal["fix44", "canonical", "binance", "kraken", "coinbase"]
+    format: Literal["fix44", "canonical", "binance", "kraken", "coinbase", "deribit"]
     feed: FeedSettings
 
 

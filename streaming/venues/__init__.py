@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.venues import binance, canonical, coinbase, fix44, kraken
+from streaming.venues import binance, canonical, coinbase, deribit, fix44, kraken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,4 +17,5 @@ DECODERS: Mapping[str, Decoder] = {
     "binance": binance.decode,
     "kraken": kraken.decode,
     "coinbase": coinbase.decode,
+    "deribit": deribit.decode,
 }
