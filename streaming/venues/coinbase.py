@@ -16,6 +16,7 @@ Traps:
   say which trade: a dead letter for a person, never a guess.
 - ``size_in_quote``: ``size`` is an amount of the quote currency. The quantity is size / price where that comes out
   exactly; else it is a dead letter, since a rounded quantity is not what traded.
+- ``trade_id`` is unique among fills of the type ``FILL``, and not among adjusted ones.
 - A fill has no client order id: it is tied by ``order_id``. ``trade_time`` is the trade's, ``sequence_timestamp``
   the record's.
 - The commission is in the quote currency, which only the product id of a spot pair (``BTC-USD``) names; for other

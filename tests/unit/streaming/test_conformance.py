@@ -34,10 +34,10 @@ JSON_FORMATS = sorted(set(DECODERS) - {"fix44"})
 _WORDS = (
     "e event data executionReport ORDER_TRADE_UPDATE TRADE_LITE o x TRADE l t i s S BUY L n N T m c result symbol "
     "id orderId isBuyer isMaker qty price time channel executions type update exec_type trade exec_id order_id "
-    "side buy last_qty last_price timestamp fees asset feed fills fills_snapshot instrument fill_id fill_type maker "
-    "method subscription params user user.trades.x user.changes.x events orders positions trade_type FILL "
-    "product_id size size_in_quote trade_id direction amount label liquidation instrument_name cl_ord_id "
-    "2026-01-02T03:04:05Z"
+    "side buy last_qty last_price timestamp fees asset feed fills fills_snapshot instrument fill_id fill_type "
+    "maker method subscription params user user.trades.x user.changes.x events orders positions trade_type FILL "
+    "product_id size size_in_quote trade_id direction amount label liquidation instrument_name "
+    "cl_ord_id 2026-01-02T03:04:05Z"
 )
 WORDS = _WORDS.split()
 
