@@ -40,6 +40,10 @@ def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
     return (by_message, (intent.venue, "v", intent.venue_order_id))
 
 
+def _weight(order: OrderState) -> int:
+    return len(order.reports) + len(order.intents)
+
+
 class Missing(msgspec.Struct):
     """What must be loaded: orders by id or reference (with the pending reports of each), snapshots by id."""
 
@@ -69,7 +73,7 @@ class Book:
 
     @property
     def report_count(self) -> int:
-        """How many reports the orders in memory hold."""
+        """How many reports and intents the orders in memory hold."""
         return self._reports
 
     def missing(self, facts: Iterable[OrderIntent | Captured | Snapshot | object]) -> Missing:
@@ -111,15 +115,21 @@ class Book:
                 asked.add((order.root.symbol, order.root.routed_ns))
         return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
 
-    def marks_from(self, symbol: str, at_ns: int) -> list[Mark]:
-        """List the executions measured at a time from ``at_ns`` on: a late snapshot may be theirs."""
+    def marks_from(self, symbol: str, at_ns: int, before_ns: int | None = None) -> list[Mark]:
+        """List the executions measured at a time from ``at_ns`` on, before ``before_ns``.
+
+        A late snapshot may be their better benchmark; from the next known snapshot on it cannot be.
+        """
         marks = self._marks.get(symbol)
-        return marks[bisect_left(marks, (at_ns, "", "")) :] if marks else []
+        if not marks:
+            return []
+        end = len(marks) if before_ns is None else bisect_left(marks, (before_ns, "", ""))
+        return marks[bisect_left(marks, (at_ns, "", "")) : end]
 
     def put_order(self, order: OrderState) -> None:
         """Take up an order with all its facts (loaded, or decided and committed)."""
         before = self.orders.pop(order.correlation_id, None)
-        self._reports += len(order.reports) - (len(before.reports) if before is not None else 0)
+        self._reports += _weight(order) - (_weight(before) if before is not None else 0)
         self.orders[order.correlation_id] = order
         self._done.pop(order.correlation_id, None)
         if order.is_done:
@@ -165,10 +175,11 @@ class Book:
         """Drop an order from memory; it is loaded again when something is said of it."""
         order = self.orders.pop(correlation_id)
         self._done.pop(correlation_id, None)
-        self._reports -= len(order.reports)
+        self._reports -= _weight(order)
         for intent in order.intents.values():
             for reference in references_of(intent):
-                self.by_reference.pop(reference, None)
+                if self.by_reference.get(reference) == correlation_id:
+                    del self.by_reference[reference]
 
     def forget_all(self) -> None:
         """Drop every order and pending report: the database knows better."""

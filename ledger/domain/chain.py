@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def follow(fill: FillReport, referring: Callable[[str], Sequence[FillReport]]) -> tuple[FillReport, ...]:
+def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]]) -> tuple[FillReport, ...]:
     """The chain of a fill: itself, its corrects from first to last, then its bust if there is one.
 
-    ``referring`` gives the reports whose ExecRefID is the given ExecID. The order is a function of the set:
-    by distance from the fill, then TransactTime, then ExecID.
+    ``naming`` gives the busts and corrects whose ExecRefID means the given report. The order is a function of
+    the set: by distance from the fill, then TransactTime, then ExecID.
     """
     corrects: list[FillReport] = []
     busts: list[FillReport] = []
     seen = {fill.report_id}
     level: list[FillReport] = [fill]
     while level:
-        found = {r.report_id: r for parent in level for r in referring(parent.exec_id)}
+        found = {r.report_id: r for parent in level for r in naming(parent)}
         level = sorted(
             (r for r in found.values() if r.report_id not in seen),
             key=lambda r: (r.transact_ns, r.exec_id, r.report_id),

@@ -77,7 +77,10 @@ class Batch:
             return
         window.add(snapshot)
         self.decision.snapshots.append(snapshot)
-        for _, correlation_id, execution_id in self.book.marks_from(snapshot.symbol, snapshot.at_ns):
+        later = [at for at in (known.next_after(snapshot), window.next_after(snapshot)) if at is not None]
+        for _, correlation_id, execution_id in self.book.marks_from(
+            snapshot.symbol, snapshot.at_ns, min(later, default=None)
+        ):
             if correlation_id in self.book.orders:
                 self.settlement(correlation_id).restate(execution_id, snapshot, self.policy.slippage)
 
@@ -174,9 +177,9 @@ class Batch:
 def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
     """Decide a batch. ``book`` must hold what ``book.missing(facts)`` asks for; it is not changed."""
     batch = Batch(book, policy)
-    for fact in facts:
-        if isinstance(fact, Snapshot):
-            batch.take_snapshot(fact)
+    # newest first: each late snapshot then looks only at what lies before the next
+    for snapshot in sorted((f for f in facts if isinstance(f, Snapshot)), key=lambda s: -s.at_ns):
+        batch.take_snapshot(snapshot)
     for fact in facts:
         if isinstance(fact, OrderIntent):
             batch.take_intent(fact)

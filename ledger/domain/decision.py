@@ -8,6 +8,7 @@ from ledger.domain.book import Mark, Reference
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     AuditEvent,
+    BenchmarkKind,
     Break,
     Captured,
     DeadLetter,
@@ -39,10 +40,11 @@ class Decision(msgspec.Struct):
     withheld: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     metrics: list[SlippageMetric] = msgspec.field(default_factory=list)
     metrics_changed: list[SlippageMetric] = msgspec.field(default_factory=list)
-    metrics_gone: list[str] = msgspec.field(default_factory=list)
+    metrics_gone: list[tuple[str, BenchmarkKind]] = msgspec.field(default_factory=list)
     pending: list[PendingFill] = msgspec.field(default_factory=list)
     pending_gone: list[str] = msgspec.field(default_factory=list)
     breaks: list[Break] = msgspec.field(default_factory=list)
+    breaks_changed: list[Break] = msgspec.field(default_factory=list)
     breaks_ended: list[str] = msgspec.field(default_factory=list)
     dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
     events: list[AuditEvent] = msgspec.field(default_factory=list)

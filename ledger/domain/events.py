@@ -129,7 +129,7 @@ def pending_event(captured: Captured, reason: PendingReason, correlation_id: str
     report = captured.report
     return _decided(
         "pending",
-        identify("pending", report.report_id, report.content),
+        identify("pending", reason, report.report_id, report.content),
         correlation_id,
         report.report_id,
         {
@@ -154,13 +154,12 @@ def withheld_event(report: FillReport, correlation_id: str) -> AuditEvent:
     )
 
 
-def break_event(found: Break, cause: str, *, ended: bool) -> AuditEvent:
-    """Say that reports and order disagree, or no longer do.
+def break_event(event: str, found: Break, cause: str) -> AuditEvent:
+    """Say that reports and order disagree, by other values than before, or no longer (``event``).
 
     ``cause`` names a fact that this follows from: a break that ends and opens again with the same values is told
     again, under another id.
     """
-    event = "break_ended" if ended else "break_opened"
     return _decided(
         event,
         identify(event, found.break_id, found.ours, found.theirs, cause),

@@ -32,6 +32,7 @@ from ledger.domain.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from ledger.domain.records import SlippageMetric
 
@@ -41,6 +42,9 @@ _NOTHING: tuple[FillReport, ...] = ()
 class OrderState:
     """Facts (``intents``, ``reports``) and what follows from them.
 
+    ``named`` has the fills and corrects by their ExecID, which a venue may use again on another day;
+    ``referring`` the busts and corrects by the ExecID they name.
+
     ``variants`` holds the reports of an identity that came with more than one content; ``withheld`` the
     reports whose events wait for the order's hold to end.
     """
@@ -49,11 +53,11 @@ class OrderState:
         "breaks",
         "correlation_id",
         "cum_qty",
-        "exec_ids",
         "executions",
         "intents",
         "limit",
         "metrics",
+        "named",
         "order_qty",
         "referring",
         "reports",
@@ -71,7 +75,7 @@ class OrderState:
         self.limit: Decimal | None = None
         self.reports: dict[str, FillReport] = {}
         self.variants: dict[str, tuple[FillReport, ...]] = {}
-        self.exec_ids: dict[str, str] = {}
+        self.named: dict[str, tuple[str, ...]] = {}
         self.referring: dict[str, tuple[FillReport, ...]] = {}
         self.executions: dict[str, Execution] = {}
         self.metrics: dict[str, tuple[SlippageMetric, ...]] = {}
@@ -117,8 +121,8 @@ class OrderState:
                 return
             self._forget_reference(known)
         self.reports[report.report_id] = report
-        if report.kind is ReportKind.FILL:
-            self.exec_ids[report.exec_id] = report.report_id
+        if report.kind is not ReportKind.BUST and report.report_id not in self.named.get(report.exec_id, ()):
+            self.named[report.exec_id] = (*self.named.get(report.exec_id, ()), report.report_id)
         if report.exec_ref_id is not None:
             self.referring[report.exec_ref_id] = (*self.referring.get(report.exec_ref_id, ()), report)
 
@@ -136,16 +140,35 @@ class OrderState:
             return True
         return any(v.content == report.content for v in self.variants.get(report.report_id, ()))
 
+    def target(self, report: FillReport) -> FillReport | None:
+        """Find the fill or correct that a bust or correct names.
+
+        Where the ExecID stands for more than one, it is that of the report's own trade date, else of the latest
+        earlier one, else of the earliest later one.
+        """
+        named = [self.reports[i] for i in self.named.get(report.exec_ref_id or "", ()) if i != report.report_id]
+        if len(named) < 2:  # noqa: PLR2004
+            return named[0] if named else None
+        day = report.trade_date
+        earlier = [n for n in named if n.trade_date <= day]
+        if earlier:
+            return max(earlier, key=lambda n: (n.trade_date, n.kind is ReportKind.CORRECT, n.report_id))
+        return min(named, key=lambda n: (n.trade_date, n.kind is ReportKind.CORRECT, n.report_id))
+
     def chain(self, fill: FillReport) -> tuple[FillReport, ...]:
         """The fill with the reports that refer to it."""
-        return follow(fill, lambda exec_id: self.referring.get(exec_id, _NOTHING))
+        return follow(fill, self._naming)
+
+    def _naming(self, report: FillReport) -> tuple[FillReport, ...]:
+        found = self.referring.get(report.exec_id, _NOTHING)
+        return tuple(r for r in found if self.target(r) is report) if found else found
 
 
 _DICTS = (
     "intents",
     "reports",
     "variants",
-    "exec_ids",
+    "named",
     "referring",
     "executions",
     "metrics",
@@ -182,45 +205,52 @@ def settle_whole(order: OrderState) -> None:
     order.breaks = {}
     order.cum_qty = ZERO
     resolved: set[str] = set()
+    counting: set[str] = set()
     for report in order.reports.values():
-        for found in report_breaks(report, root):
-            order.breaks[found.break_id] = found
-        if report.kind is ReportKind.FILL:
-            chain = order.chain(report)
-            resolved.update(r.report_id for r in chain)
-            execution = execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id)
-            order.executions[report.report_id] = execution
-            if execution.status is ExecutionStatus.ACTIVE:
-                order.cum_qty = EXACT.add(order.cum_qty, execution.last_qty)
-                _check_limit(order, execution)
+        if report.kind is not ReportKind.FILL:
+            continue
+        chain = order.chain(report)
+        resolved.update(r.report_id for r in chain)
+        execution = execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id)
+        order.executions[report.report_id] = execution
+        if execution.status is ExecutionStatus.ACTIVE:
+            counting.update(r.report_id for r in chain)
+            order.cum_qty = EXACT.add(order.cum_qty, execution.last_qty)
+            _check_limit(order, execution)
     order.unresolved = frozenset(order.reports.keys() - resolved - _beside_the_point(order))
-    for variants in order.variants.values():
-        found = conflict_break(order.correlation_id, variants)
-        order.breaks[found.break_id] = found
+    _check_reports(order, root, counting | order.unresolved)
     if order.cum_qty > order.order_qty:
         found = overfill_break(order.correlation_id, order.order_qty, order.cum_qty)
         order.breaks[found.break_id] = found
 
 
+def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[str]) -> None:
+    """Compare with the order what counts; a bust is the venue's own remedy and ends the break."""
+    for report_id in counting:
+        for found in report_breaks(order.reports[report_id], root):
+            order.breaks[found.break_id] = found
+        variants = order.variants.get(report_id)
+        if variants is not None:
+            found = conflict_break(order.correlation_id, variants)
+            order.breaks[found.break_id] = found
+
+
 def _beside_the_point(order: OrderState) -> set[str]:
     """Second busts of one fill: known, and without effect (a cancel cannot be canceled)."""
     return {
-        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _target(order, r) is not None
+        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _leads_to_a_fill(order, r)
     }
 
 
-def _target(order: OrderState, report: FillReport) -> str | None:
-    """The fill that a bust or correct leads back to, if all links are known."""
+def _leads_to_a_fill(order: OrderState, report: FillReport) -> bool:
     seen: set[str] = set()
-    reference = report.exec_ref_id
-    corrects = {r.exec_id: r for r in order.reports.values() if r.kind is ReportKind.CORRECT}
-    while reference is not None and reference not in seen:
-        if reference in order.exec_ids:
-            return order.exec_ids[reference]
-        seen.add(reference)
-        parent = corrects.get(reference)
-        reference = parent.exec_ref_id if parent is not None else None
-    return None
+    target = order.target(report)
+    while target is not None and target.report_id not in seen:
+        if target.kind is ReportKind.FILL:
+            return True
+        seen.add(target.report_id)
+        target = order.target(target)
+    return False
 
 
 def _check_limit(order: OrderState, execution: Execution) -> None:

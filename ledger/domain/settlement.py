@@ -30,6 +30,7 @@ from ledger.domain.slippage import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 
 class Settlement:
@@ -60,7 +61,8 @@ class Settlement:
         self.order.add_report(report)
         self._new[report.report_id] = captured
         self._causes.append(report.report_id + report.content)
-        if report.kind is not ReportKind.FILL or known or report.exec_id in self.order.referring:
+        alone = not known and report.exec_id not in self.order.referring
+        if report.kind is not ReportKind.FILL or not alone:
             self._whole = True
         else:
             self._fast.append(report)
@@ -153,7 +155,9 @@ class Settlement:
                 decision.chains[execution.execution_id] = tuple(r.report_id for r in chain[1:])
             touched.append(execution)
         for metric in _latest(self._restated):
-            decision.events.append(restated_event(metric, order.correlation_id))
+            for final in order.metrics.get(metric.execution_id, ()):
+                if final.kind is metric.kind:
+                    decision.events.append(restated_event(final, order.correlation_id))
         self._settle_unresolved(old_unresolved, decision)
         self._settle_breaks(decision)
         self._announce(decision, touched)
@@ -193,33 +197,39 @@ class Settlement:
         for break_id, found in self.order.breaks.items():
             if break_id not in old:
                 decision.breaks.append(found)
-                decision.events.append(break_event(found, cause, ended=False))
+                decision.events.append(break_event("break_opened", found, cause))
+            elif old[break_id] != found:
+                decision.breaks_changed.append(found)
+                decision.events.append(break_event("break_changed", found, cause))
         for break_id, found in old.items():
             if break_id not in self.order.breaks:
                 decision.breaks_ended.append(break_id)
-                decision.events.append(break_event(found, cause, ended=True))
+                decision.events.append(break_event("break_ended", found, cause))
 
     def _announce(self, decision: Decision, executions: Iterable[Execution]) -> None:
         """Publish the reports not yet announced, in the order of their chains; on hold they wait."""
         order = self.order
         held = order.withheld
         announced = self._announced_before() | self._announced
+        busted = self._busts_announced(announced)
         waiting: set[str] = set()
         for execution in executions:
-            chain = order.chain(order.reports[execution.execution_id])
+            execution_id = execution.execution_id
+            chain = order.chain(order.reports[execution_id])
             still: list[str] = []
             for report in chain:
-                if report.report_id in announced:
+                if report.report_id in announced or (report.kind is ReportKind.BUST and execution_id in busted):
                     continue
+                announced.add(report.report_id)
                 if order.breaks:
                     still.append(report.report_id)
                     if report.report_id not in held:
                         decision.events.append(withheld_event(report, order.correlation_id))
                 else:
-                    metrics = order.metrics.get(execution.execution_id, ())
+                    metrics = order.metrics.get(execution_id, ())
                     decision.events.append(fill_event(report, execution, order, metrics))
             if still or any(r.report_id in held for r in chain):
-                decision.withheld[execution.execution_id] = tuple(still)
+                decision.withheld[execution_id] = tuple(still)
             waiting.update(still)
         order.withheld = (held | waiting) if order.breaks else frozenset()
 
@@ -232,6 +242,18 @@ class Settlement:
         for execution_id in known.executions:
             announced.update(r.report_id for r in known.chain(known.reports[execution_id]))
         return announced - known.withheld
+
+    def _busts_announced(self, announced: AbstractSet[str]) -> set[str]:
+        """List the executions whose bust was told: a second bust, even an earlier one, is no second event."""
+        known = self.before
+        if known is None:
+            return set()
+        return {
+            execution_id
+            for execution_id, execution in known.executions.items()
+            if execution.status is ExecutionStatus.BUSTED
+            and known.chain(known.reports[execution_id])[-1].report_id in announced
+        }
 
     @staticmethod
     def _mark(execution: Execution, decision: Decision) -> None:
@@ -266,11 +288,9 @@ def _write_metrics(
     decision: Decision,
 ) -> None:
     old = {m.kind: m for m in old_metrics.get(execution_id, ())}
-    if metrics is None:
-        if old:
-            decision.metrics_gone.append(execution_id)
-        return
-    for metric in metrics:
+    kinds = {metric.kind for metric in metrics or ()}
+    decision.metrics_gone += [(execution_id, kind) for kind in old if kind not in kinds]
+    for metric in metrics or ():
         if metric.kind not in old:
             decision.metrics.append(metric)
         elif old[metric.kind] != metric:

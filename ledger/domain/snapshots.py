@@ -43,6 +43,14 @@ class SnapshotWindow:
         """Whether the window holds this snapshot."""
         return snapshot_id in self._ids
 
+    def next_after(self, snapshot: Snapshot) -> int | None:
+        """Give the time of the window's next later snapshot, None when there is none."""
+        key: Any = (snapshot.at_ns, snapshot.snapshot_id)
+        index = bisect_right(self._entries, key)
+        if index < len(self._entries) and self._entries[index][1] == snapshot.snapshot_id:
+            index += 1  # the snapshot itself: an entry sorts after its own (time, id)
+        return self._entries[index][0] if index < len(self._entries) else None
+
     def at_or_before(self, at_ns: int) -> Snapshot | None:
         """Find the last snapshot of the window at or before a time."""
         after: Any = (at_ns, _AFTER_ANY_ID)  # a shorter tuple compares with entries by time and id

@@ -323,7 +323,8 @@ CREATE TABLE execution.slippage_metrics_default PARTITION OF execution.slippage_
 CREATE TABLE execution.benchmark_snapshots_default PARTITION OF execution.benchmark_snapshots DEFAULT;
 CREATE TABLE execution.audit_events_default PARTITION OF execution.audit_events DEFAULT;
 
--- Makes the partitions of one day. Serialised by an advisory lock; a day that exists is left alone.
+-- Makes the partitions of one day. Serialised by an advisory lock; a day that exists is left alone. So is a day of
+-- which the default partition already holds rows: it goes on there.
 CREATE FUNCTION execution.ensure_partitions(day date) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
@@ -334,9 +335,13 @@ BEGIN
     LOOP
         child := parent || '_' || to_char(day, 'YYYYMMDD');
         IF to_regclass('execution.' || child) IS NULL THEN
-            EXECUTE format(
-                'CREATE TABLE execution.%I PARTITION OF execution.%I FOR VALUES FROM (%L) TO (%L)',
-                child, parent, day, day + 1);
+            BEGIN
+                EXECUTE format(
+                    'CREATE TABLE execution.%I PARTITION OF execution.%I FOR VALUES FROM (%L) TO (%L)',
+                    child, parent, day, day + 1);
+            EXCEPTION WHEN check_violation THEN
+                RAISE WARNING 'execution.% goes on in the default partition, which has rows of that day', child;
+            END;
         END IF;
     END LOOP;
 END
@@ -385,7 +390,8 @@ BEGIN
     END IF;
     IF doc ? 'metrics_gone' THEN
         DELETE FROM execution.slippage_metrics
-        WHERE execution_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'metrics_gone'));
+        WHERE (execution_id, kind) IN (
+            SELECT (value->>0)::uuid, value->>1 FROM jsonb_array_elements(doc->'metrics_gone'));
     END IF;
     IF doc ? 'orders' THEN
         INSERT INTO execution.orders (
@@ -511,7 +517,8 @@ BEGIN
         FROM jsonb_to_recordset(doc->'breaks') AS c(
             break_id uuid, correlation_id text, kind text, report_id uuid, ours text, theirs text)
         ON CONFLICT (break_id) DO UPDATE
-        SET ours = excluded.ours, theirs = excluded.theirs, opened_at = excluded.opened_at, ended_at = NULL;
+        SET ours = excluded.ours, theirs = excluded.theirs, ended_at = NULL,
+            opened_at = CASE WHEN breaks.ended_at IS NULL THEN breaks.opened_at ELSE excluded.opened_at END;
     END IF;
     IF doc ? 'breaks_ended' THEN
         UPDATE execution.breaks SET ended_at = clock_timestamp()

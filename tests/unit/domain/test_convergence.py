@@ -48,7 +48,7 @@ class Ledger:
             assert (metric.execution_id, metric.kind) in self.metrics
             self.metrics[metric.execution_id, metric.kind] = metric
         for gone in decision.metrics_gone:
-            self.metrics = {k: v for k, v in self.metrics.items() if k[0] != gone}
+            del self.metrics[gone]
         self.pending -= set(decision.pending_gone)
         self.pending |= {p.captured.report.report_id for p in decision.pending}
         self.breaks |= {b.break_id for b in decision.breaks}
@@ -91,6 +91,7 @@ def worlds(draw: st.DrawFn) -> list[Fact]:
                     orig=f"M{order}",
                     side=side,
                     qty=str(draw(st.integers(3, 30))),
+                    decision=draw(st.sampled_from([None, "100.5"])),
                     at=T0 + 6 * SECOND,
                 )
             )
@@ -126,6 +127,14 @@ def worlds(draw: st.DrawFn) -> list[Fact]:
                         side=side,
                         at=at + 2 * SECOND,
                     )
+                )
+            if draw(st.integers(0, 4)) == 0:  # the same ExecID on another day, as venues number
+                facts.append(
+                    report(exec_id, cl_ord_id=message, qty=qty, px=px, side=side, at=at + 86_400 * SECOND)
+                )
+            if draw(st.booleans()) and draw(st.booleans()):  # a second bust
+                facts.append(
+                    report(f"{exec_id}x", kind=ReportKind.BUST, ref=exec_id, cl_ord_id=message, side=side, at=at)
                 )
             if draw(st.integers(0, 9)) == 0:  # a conflicting duplicate
                 facts.append(report(exec_id, cl_ord_id=message, qty=qty, px="97", side=side, at=at))
@@ -222,3 +231,64 @@ def test_deciding_leaves_the_book_as_it_was() -> None:
     assert decide(book, facts, Policy()).events == first.events
     assert list(order.reports) == [report("E1").report.report_id]
     assert book.orders["C1"] is order
+
+
+def test_a_bust_takes_back_the_fill_of_its_own_day_when_the_exec_id_was_used_before() -> None:
+    ledger = Ledger()
+    day = 86_400 * SECOND
+    first, second = report("1"), report("1", at=T0 + day)
+    ledger.land([intent(), first, second, report("B", kind=ReportKind.BUST, ref="1", at=T0 + day + SECOND)])
+    busted = {e.execution_id for e in ledger.executions.values() if e.status == "busted"}  # type: ignore[attr-defined]
+    assert busted == {second.report.report_id}
+
+
+def test_a_bust_of_the_fill_that_broke_ends_the_hold() -> None:
+    ledger = Ledger()
+    ledger.land([intent(), report("E1", side=Side.SELL)])
+    assert len(ledger.breaks) == 1
+    ledger.land([report("E2")])
+    assert not ledger.events
+    ledger.land([report("B", kind=ReportKind.BUST, ref="E1", side=Side.SELL)])
+    assert not ledger.breaks
+    assert sorted(kind for kind, _ in ledger.events) == ["bust", "fill", "fill"]
+
+
+def test_a_second_bust_of_one_fill_is_no_second_event_even_when_it_is_the_earlier() -> None:
+    ledger = Ledger()
+    ledger.land([intent(), report("E1"), report("B2", kind=ReportKind.BUST, ref="E1", at=T0 + 5 * SECOND)])
+    ledger.land([report("B1", kind=ReportKind.BUST, ref="E1", at=T0 + 4 * SECOND)])
+    assert [kind for kind, _ in ledger.events] == ["fill", "bust"]
+
+
+def test_a_decision_price_that_the_root_does_not_have_leaves_no_slippage_behind() -> None:
+    ledger = Ledger()
+    replace = intent(msg_id="R1", action=Action.REPLACE, orig="M1", decision="100", at=T0 + SECOND)
+    ledger.land([replace])
+    ledger.land([report("E1", cl_ord_id="R1")])
+    assert {kind for _, kind in ledger.metrics} == {"arrival_mid", "decision_price", "fill_mid"}
+    ledger.land([intent()])
+    assert {kind for _, kind in ledger.metrics} == {"arrival_mid", "fill_mid"}
+
+
+def test_a_late_snapshot_looks_no_further_than_the_next_known_one() -> None:
+    book = Book()
+    fills = [report(f"E{n}", at=T0 + n * SECOND) for n in range(10)]
+    book.apply(decide(book, [intent(qty="100"), snapshot("S5", "99", "101", T0 + 5 * SECOND), *fills], Policy()))
+    decision = decide(book, [snapshot("S2", "98", "101", T0 + 2 * SECOND)], Policy())
+    restated = {m.execution_id for m in decision.metrics_changed}
+    assert restated == {fill.report.report_id for fill in fills[2:5]}
+
+
+def test_an_order_without_fills_counts_towards_what_the_book_remembers() -> None:
+    book = Book(report_limit=10)
+    for n in range(50):
+        book.apply(decide(book, [intent(f"C{n}", f"M{n}")], Policy()))
+    assert len(book.orders) == 10
+
+
+def test_forgetting_an_order_leaves_a_venue_order_id_to_the_order_that_has_it_now() -> None:
+    book = Book()
+    for n in (1, 2):
+        book.apply(decide(book, [intent(f"C{n}", f"M{n}", venue_order_id="V")], Policy()))
+    book.forget("C1")
+    assert book.by_reference["ALPHA", "v", "V"] == "C2"
