@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ledger.domain.decision import Decision
     from ledger.domain.order import OrderState
 
+_NEVER = 1 << 63
 Reference = tuple[str, str, str]  # venue, "c" (ClOrdID) or "v" (venue order id), the id
 Mark = tuple[int, str, str]  # wanted time (ns), correlation id, execution id
 
@@ -38,6 +39,12 @@ def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
     if intent.venue_order_id is None:
         return (by_message,)
     return (by_message, (intent.venue, "v", intent.venue_order_id))
+
+
+def first_claim(order: OrderState, reference: Reference) -> tuple[int, str]:
+    """When an order first named a reference: two orders with one venue order id are told apart by it."""
+    claims = [(i.routed_ns, i.msg_id) for i in order.intents.values() if reference in references_of(i)]
+    return min(claims, default=(_NEVER, ""))
 
 
 def _weight(order: OrderState) -> int:
@@ -113,6 +120,13 @@ class Book:
             order = self.orders.get(self.by_reference.get(reference, ""))
             if order is not None and order.root is not None:
                 asked.add((order.root.symbol, order.root.routed_ns))
+                if len(order.metrics) < len(order.executions):
+                    # a bust of a repeated ExecID may turn out to mean another fill: this one counts again
+                    asked.update(
+                        (e.symbol, e.transact_ns)
+                        for e in order.executions.values()
+                        if e.execution_id not in order.metrics
+                    )
         return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
 
     def marks_from(self, symbol: str, at_ns: int, before_ns: int | None = None) -> list[Mark]:
@@ -136,7 +150,9 @@ class Book:
             self._done[order.correlation_id] = None
         for intent in order.intents.values():
             for reference in references_of(intent):
-                self.by_reference[reference] = order.correlation_id
+                owner = self.orders.get(self.by_reference.get(reference, ""))
+                if owner is None or first_claim(order, reference) <= first_claim(owner, reference):
+                    self.by_reference[reference] = order.correlation_id
 
     def load_order(self, order: OrderState) -> None:
         """Take up an order from the database, with its marks: a snapshot that comes late restates it, too."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ledger.domain.book import Book, Reference, reference_of, references_of
+from ledger.domain.book import Book, Reference, first_claim, reference_of, references_of
 from ledger.domain.decision import Decision, PendingFill
 from ledger.domain.errors import Defect
 from ledger.domain.events import dead_letter_event, pending_event
@@ -102,6 +102,11 @@ class Batch:
         settlement.add_intent(intent)
         self.decision.intents.append(intent)
         for reference in references:
+            rival = self._owner(reference)
+            if rival is not None and rival != intent.correlation_id:
+                theirs = first_claim(self.settlement(rival).order, reference)
+                if theirs < first_claim(settlement.order, reference):
+                    continue  # the venue's order id is the first order's; this one's own ClOrdIDs are not shared
             self._references[reference] = intent.correlation_id
             for held in self._pending(reference).values():
                 self.decision.pending_gone.append(held.report.report_id)

@@ -286,9 +286,12 @@ def test_an_order_without_fills_counts_towards_what_the_book_remembers() -> None
     assert len(book.orders) == 10
 
 
-def test_forgetting_an_order_leaves_a_venue_order_id_to_the_order_that_has_it_now() -> None:
+def test_a_venue_order_id_that_two_orders_share_is_the_first_ones_until_that_is_forgotten() -> None:
     book = Book()
     for n in (1, 2):
         book.apply(decide(book, [intent(f"C{n}", f"M{n}", venue_order_id="V")], Policy()))
+    assert book.by_reference["ALPHA", "v", "V"] == "C1"
+    book.forget("C2")
+    assert book.by_reference["ALPHA", "v", "V"] == "C1"
     book.forget("C1")
-    assert book.by_reference["ALPHA", "v", "V"] == "C2"
+    assert ("ALPHA", "v", "V") not in book.by_reference
