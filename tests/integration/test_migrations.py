@@ -131,6 +131,21 @@ def test_two_sessions_make_the_same_day_one_after_the_other(ledger_url: str) -> 
         second.execute("SELECT execution.ensure_partitions(%s)", [DAY])
 
 
+def test_a_day_that_began_in_the_default_partition_goes_on_there(ledger_url: str) -> None:
+    insert = "INSERT INTO execution.benchmark_snapshots (snapshot_id, taken_on, symbol, bid, ask, at_ns) VALUES "
+    before = partitions(ledger_url)
+    with psycopg.connect(ledger_url) as connection:
+        connection.execute(f"{insert} ('S1', %s, 'X', 1, 2, 3)", [DAY])
+        for _ in range(2):
+            connection.execute("SELECT execution.ensure_partitions(%s)", [DAY])
+        connection.execute(f"{insert} ('S2', %s, 'X', 1, 2, 3)", [DAY])
+        found = connection.execute("SELECT DISTINCT tableoid::regclass::text FROM execution.benchmark_snapshots")
+        assert found.fetchall() == [("execution.benchmark_snapshots_default",)]
+    assert {name for name, number in partitions(ledger_url).items() if number == before[name]} == {
+        "execution.benchmark_snapshots"
+    }
+
+
 def test_every_instant_of_a_day_belongs_to_its_partition(ledger_url: str) -> None:
     with psycopg.connect(ledger_url) as connection:
         connection.execute("SELECT execution.ensure_partitions(%s)", [DAY])
