@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from streaming.venues.decoded import Decoder
 
 _REFUSED = "ledger_refused"
-_CONFLICT_TRIES = 5  # one reload is enough with one writer; more would mean there are two
+_CONFLICT_TRIES = 3  # one reload is enough; what still conflicts after two does so whatever the book knows
+_LANDED_OTHERWISE = "this identity is already landed for another order or under another reference"
 _DECODE_SLICE = 32
 _LEASE_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.25
@@ -218,26 +219,29 @@ class Lander:
         Give the book to go on with: a conflict shows that the one at hand is behind.
         """
         batch = self._unlanded[-1]
-        try:
-            decision, book = await self._commit(batch, book, landing, reader)
-        except LedgerRefusedError as error:
-            self._unlanded[-1:] = self._refuse(batch, error) if len(batch.arrivals) == 1 else _halves(batch)
+        decision, book = await self._commit(batch, book, landing, reader)
+        if isinstance(decision, LedgerRefusedError):
+            self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else _halves(batch)
             return book
         self._unlanded.pop()
         self._tell(batch, decision)
         return book
 
-    async def _commit(self, batch: Batch, book: Book, landing: Landing, reader: Reader) -> tuple[Decision, Book]:
+    async def _commit(
+        self, batch: Batch, book: Book, landing: Landing, reader: Reader
+    ) -> tuple[Decision | LedgerRefusedError, Book]:
         facts: Sequence[Fact] = [fact for facts in batch.facts for fact in facts]
         positions = [a.position for a in batch.arrivals if a.position is not None]
         for attempt in range(_CONFLICT_TRIES):
-            wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
-            decision = decide(book, wanted, self._policy)
-            for feed, number in duplicates.items():
-                decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
-            await reader.drop_known(decision)
             try:
+                wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
+                decision = decide(book, wanted, self._policy)
+                for feed, number in duplicates.items():
+                    decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
+                await reader.drop_known(decision)
                 await landing.land(decision, positions)
+            except LedgerRefusedError as error:
+                return error, book
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
@@ -245,7 +249,7 @@ class Lander:
                 continue
             book.apply(decision)
             return decision, book
-        raise LeaseLostError(f"a batch still conflicts after {_CONFLICT_TRIES} reloads: is there a second writer?")
+        return LedgerRefusedError(_LANDED_OTHERWISE), book
 
     def _refuse(self, batch: Batch, error: LedgerRefusedError) -> list[Batch]:
         """Make the arrival a dead letter; one that is refused as such is a bug of ours."""

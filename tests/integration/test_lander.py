@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -197,6 +198,56 @@ async def test_a_snapshot_id_that_is_used_again_later_the_same_day_stops_nothing
     assert (await row_counts(world.watching))["benchmark_snapshots"] == 1
 
 
+class Shifted(datetime):
+    """The process's clock, as the landing reads it."""
+
+    days = 0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(days=cls.days)
+
+
+@pytest.mark.parametrize("days", [[-1, 0], [0, 1], [-3, -1, 0], [-9, 0, 5]])
+async def test_no_midnight_stops_the_landing(
+    world: World, monkeypatch: pytest.MonkeyPatch, days: list[int]
+) -> None:
+    """Events are dated by the server's clock: of the process's clock before midnight, and long after it."""
+    monkeypatch.setattr("ledger.db.landing.datetime", Shifted)
+    ahead = [time.time_ns() + number * 86_400 * SECOND for number in (1, 4, 9)]
+    for number, day in enumerate(days):
+        monkeypatch.setattr(Shifted, "days", day)
+        async with world.landing() as lander:
+            await world.land(lander, intent(), fill(f"E{number}"))
+            await world.land(lander, *(snapshot(f"S{number} {at}", at) for at in ahead))
+    assert len(await world.exec_ids()) == len(days)
+    assert (await row_counts(world.watching))["benchmark_snapshots"] == 3 * len(days)
+
+
+async def test_the_next_days_have_their_partitions_long_before_they_begin(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.db.landing.datetime", Shifted)
+    today = datetime.now(UTC).date()
+
+    async def ahead() -> set[int]:
+        names = await world.watching.fetch(
+            "SELECT right(relname, 8) FROM pg_class WHERE relname ~ '^audit_events_[0-9]{8}$' AND relkind = 'r'"
+        )
+        made = {datetime.strptime(name[0], "%Y%m%d").date() for name in names}  # noqa: DTZ007  a day has no zone
+        return {(day - today).days for day in made if day >= today}
+
+    async with world.landing() as lander:
+        await world.land(lander, intent())
+        assert await ahead() == {0, 1, 2, 3}
+        monkeypatch.setattr(Shifted, "days", 2)
+        await world.land(lander, fill("E1"))
+        assert await ahead() == {0, 1, 2, 3}
+        monkeypatch.setattr(Shifted, "days", 3)
+        await world.land(lander, fill("E2"))
+        assert await ahead() == {0, 1, 2, 3, 4, 5, 6}
+
+
 async def test_a_conflicting_intent_that_is_sent_again_stops_nothing(world: World) -> None:
     async with world.landing() as lander:
         await world.land(lander, intent())
@@ -225,6 +276,54 @@ async def test_a_value_that_postgres_refuses_is_a_dead_letter_and_its_neighbours
     assert {letter["raw"] for letter in letters} == {batch[n + 1].raw for n in (0, 17, 39)}
     (position,) = (await Reader(world.watching).positions()).values()
     assert position.value == 39
+
+
+@pytest.mark.parametrize("batch_limit", [1, 1000])
+async def test_an_identity_of_two_orders_is_a_dead_letter_and_its_neighbours_land(
+    world: World, batch_limit: int
+) -> None:
+    answers = Answers()
+
+    def told(exec_id: str, msg_id: str, position: int) -> Arrival:
+        return fill(exec_id, msg_id, position=position, done=answers.to(f"{exec_id} of {msg_id}"))
+
+    by_venue = fill_message("E3", venue_order_id="V9")
+    waiting = {**by_venue, "cl_ord_id": None}
+    async with world.landing(batch_limit=batch_limit) as lander:
+        await world.land(lander, intent("C1", "M1"), intent("C2", "M2"), fill("E1"), fills(waiting))
+        for start in (0, 6):  # and as a venue sends them again
+            answers.told.clear()
+            await world.land(
+                lander, told("E0", "M1", start), told("E1", "M2", start + 1), told("E2", "M2", start + 2),
+                told("E2", "M1", start + 3), fills(by_venue, position=start + 4), told("E4", "M1", start + 5),
+            )  # fmt: skip
+    assert answers.counts("E1 of M2") == answers.counts("E2 of M1") == (0, 0, 0, 1)
+    assert answers.counts("E0 of M1") == answers.counts("E2 of M2") == answers.counts("E4 of M1") == (0, 1, 0, 0)
+    assert await world.exec_ids() == ["E0", "E1", "E2", "E4"]
+    letters = await world.watching.fetch("SELECT reason, rule FROM execution.dead_letters")
+    assert [letter["reason"] for letter in letters] == ["ledger_refused"] * 3
+    assert all("landed for another order or under another reference" in letter["rule"] for letter in letters)
+    (position,) = (await Reader(world.watching).positions()).values()
+    assert position.value == 11
+
+
+async def test_a_snapshot_id_of_two_symbols_stops_nothing(world: World) -> None:
+    now = time.time_ns()
+    async with world.landing() as lander:
+        await world.land(lander, intent(), snapshot("S1", now), snapshot("S1", now, symbol="ETHUSDT"), fill("E1"))
+    assert await world.exec_ids() == ["E1"]
+    assert (await row_counts(world.watching))["benchmark_snapshots"] == 1
+
+
+async def test_after_a_conflict_and_a_refusal_the_book_at_hand_is_the_fresh_one(world: World) -> None:
+    async with world.landing() as lander:
+        await world.land(lander, intent(), intent("C2", "M2"), fill("E1"))
+        await world.elsewhere(fill("E2"))
+        await world.land(lander, fill("E2"), fill("E1", "M2"))
+    assert await world.exec_ids() == ["E1", "E2"]
+    reloads = world.metrics.registry.get_sample_value("execution_recoveries_total", {"part": "conflict"})
+    assert reloads == 3 + 3, "of the batch and of the one that conflicts, none of the other"
+    assert (await row_counts(world.watching))["dead_letters"] == 1
 
 
 async def test_nobody_is_answered_twice_when_the_connection_goes_between_the_halves(world: World) -> None:
