@@ -1,7 +1,8 @@
 -- What the book asks for. No trade date is known: an order may span days.
 
 -- name: owners
--- LATERAL with LIMIT: one index probe a reference, whatever the planner thinks of tables not yet analysed
+-- LATERAL with LIMIT: one index probe a reference, whatever the planner thinks of tables not yet analysed. A
+-- reference that two orders share is the first one's, as in derivation.sql.
 SELECT DISTINCT o.correlation_id
 FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
 JOIN LATERAL (
@@ -9,7 +10,8 @@ JOIN LATERAL (
      WHERE r.kind = 'c' AND venue = r.venue AND msg_id = r.reference LIMIT 1)
     UNION ALL
     (SELECT correlation_id FROM execution.orders
-     WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference LIMIT 1)
+     WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference
+     ORDER BY routed_ns, msg_id LIMIT 1)
 ) o ON true
 
 -- name: orders
