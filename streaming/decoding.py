@@ -12,7 +12,7 @@ from ledger.domain.errors import Defect, DefectError, defect_error
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
 from ledger.domain.records import Action, Captured, DeadLetter, OrderIntent, Side, Snapshot
-from ledger.domain.times import parse_utc
+from ledger.domain.times import NANOS, parse_utc
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.venues.canonical_defects import storable
 from streaming.venues.spelling import check_spelling, may_be_odd
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from streaming.venues.decoded import Decoder
 
 _TEXT_LIMIT = 256
+_EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01, as for the venues' times
+_LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end that April
 _Number = Decimal | None
 
 
@@ -117,7 +119,7 @@ def decode_intent(raw: bytes) -> OrderIntent:
         None if m.limit_price is None else parse_positive("limit_price", m.limit_price),
         None if m.decision_price is None else parse_positive("decision_price", m.decision_price),
         m.currency,
-        parse_utc("routed_at", m.routed_at),
+        _time("routed_at", m.routed_at),
         m.venue_order_id,
     )
 
@@ -142,7 +144,7 @@ def decode_snapshot(raw: bytes) -> Snapshot:
         ask,
         _size("bid_size", m.bid_size),
         _size("ask_size", m.ask_size),
-        parse_utc("at", m.at),
+        _time("at", m.at),
     )
 
 
@@ -153,6 +155,14 @@ def _size(field: str, value: _Number) -> Decimal | None:
     if number < ZERO:
         raise defect_error("negative", field, str(number), "a size is not negative", "Send it again.")
     return number
+
+
+def _time(field: str, value: str) -> int:
+    nanos = parse_utc(field, value)
+    if not _EARLIEST_NS <= nanos < _LATEST_NS:
+        rule = "a time from 2000 to 2261 is required"
+        raise defect_error("not_a_time", field, value, rule, "Check the sender's clock.")
+    return nanos
 
 
 def _check_text(field: str, value: str) -> None:

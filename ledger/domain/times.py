@@ -36,7 +36,7 @@ def parse_utc(field: str, value: object) -> int:
     return (
         start
         + clock_nanos(field, value, hour, minute, second, fraction)
-        - _offset(sign, offset_hour, offset_minute)
+        - _offset(field, value, sign, offset_hour, offset_minute)
     )
 
 
@@ -51,9 +51,11 @@ def clock_nanos(field: str, value: object, hour: str, minute: str, second: str, 
     return ((hours * 60 + minutes) * 60 + seconds) * NANOS + nanos
 
 
-def _offset(sign: str | None, hour: str | None, minute: str | None) -> int:
+def _offset(field: str, value: object, sign: str | None, hour: str | None, minute: str | None) -> int:
     if sign is None or hour is None or minute is None:
         return 0
+    if hour > "23" or minute > "59":
+        raise _not_a_time(field, value)
     nanos = (int(hour) * 60 + int(minute)) * 60 * NANOS
     return nanos if sign == "+" else -nanos
 

@@ -64,6 +64,13 @@ def test_a_snapshot_keeps_digits_that_a_float_would_lose() -> None:
         ({"action": "replace"}, "missing_field"),
         ({"routed_at": "yesterday"}, "not_a_time"),
         ({"routed_at": "2026-02-30T00:00:00Z"}, "not_a_time"),
+        ({"routed_at": "2026-02-20T00:00:00+24:00"}, "not_a_time"),
+        ({"routed_at": "2026-02-20T00:00:00-00:60"}, "not_a_time"),
+        ({"routed_at": "1999-12-31T23:59:59.999999999Z"}, "not_a_time"),
+        ({"routed_at": "2000-01-01T00:00:00+00:01"}, "not_a_time"),
+        ({"routed_at": "2262-01-01T00:00:00Z"}, "not_a_time"),
+        ({"routed_at": "0001-01-01T00:00:00+23:59"}, "not_a_time"),
+        ({"routed_at": "9999-12-31T23:59:59-23:59"}, "not_a_time"),
         ({"msg_id": None}, "malformed"),
     ],
 )
@@ -73,6 +80,20 @@ def test_a_bad_intent_is_a_dead_letter_that_says_why(change: dict[str, Any], rea
     assert isinstance(letter, DeadLetter)
     assert letter.defect.reason == reason
     assert letter.raw == raw
+
+
+@pytest.mark.parametrize("at", ["1999-12-31T23:59:59Z", "2262-01-01T00:00:00Z", "2026-11-23T09:30:00+99:99"])
+def test_a_snapshot_of_another_age_is_a_dead_letter(at: str) -> None:
+    letter = decode(ArrivalKind.SNAPSHOT, json.dumps({**SNAPSHOT, "at": at}).encode())
+    assert isinstance(letter, DeadLetter)
+    assert letter.defect.reason == "not_a_time"
+
+
+@pytest.mark.parametrize(
+    "at", ["2000-01-01T00:00:00Z", "2261-12-31T23:59:59.999999999Z", "2026-11-23T00:00:00-23:59"]
+)
+def test_a_snapshot_of_this_age_is_read(at: str) -> None:
+    assert isinstance(decode(ArrivalKind.SNAPSHOT, json.dumps({**SNAPSHOT, "at": at}).encode()), Snapshot)
 
 
 @pytest.mark.parametrize("value", ["1e-9999999", "0." + "1" * 200, "1e999999999"])
