@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from streaming.settings import KafkaSettings
 
 _TRANSACTION_SECONDS = 10.0
+# Brokers refuse a message over 1,000,000 bytes by default, and one that is refused would hold up all behind it:
+# of a larger dead letter the event goes out, and the bytes stay where they are whole, in Postgres.
+_RAW_LIMIT = 900_000
 _TAIL_SECONDS = 30.0
 
 
@@ -75,7 +78,10 @@ class TopicWriter:
         ]
         if topic == DEAD_LETTERS and event.raw is not None:
             headers.append(("ce_reason", event.body))
-            value, content_type = event.raw, b"application/octet-stream"
+            if len(event.raw) > _RAW_LIMIT:
+                headers.append(("ce_omitted", str(len(event.raw)).encode()))
+            else:
+                value, content_type = event.raw, b"application/octet-stream"
         headers.append(("content-type", content_type))
         self._producer.produce(
             self._prefix + topic,
