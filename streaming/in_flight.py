@@ -98,7 +98,8 @@ class InFlight:
                 self._changed.clear()
                 await asyncio.sleep(_CHECK_SECONDS)
             try:
-                await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
+                async with asyncio.timeout(_CHECK_SECONDS):  # wait_for loses a cancellation in 3.11
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(_PACE_SECONDS)  # an order's fills of this time are one write

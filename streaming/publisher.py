@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
 _PAGE = 1_000
 _SWEEP_SECONDS = 1.0
+_END_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
 _TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -118,7 +122,7 @@ class Publisher:
             incarnation = await asyncio.to_thread(broker.incarnation)
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
             writer = TopicWriter(self._kafka, self._source)
-            await asyncio.to_thread(writer.open)  # fences a publisher that is still out there
+            await _in_thread(writer.open)  # fences a publisher that is still out there
             cursor = await self._where_it_stands(outbox, incarnation)
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             writer.tails.update(cursor.tails)
@@ -152,7 +156,8 @@ class Publisher:
                 self._wake.clear()
                 rest = _SWEEP_SECONDS - (time.monotonic() - swept)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, rest))
+                    async with asyncio.timeout(max(0.0, rest)):  # wait_for loses a cancellation in 3.11
+                        await self._wake.wait()
             if time.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
                 if await asyncio.to_thread(broker.incarnation) != incarnation:
                     raise PublishError("the broker is another incarnation: its topics are filled again")
@@ -215,7 +220,7 @@ class _Session:
 
     async def _publish(self, events: list[OutboxEvent]) -> None:
         if events:
-            topics = await asyncio.to_thread(self._writer.write, events, self._found)
+            topics = await _in_thread(self._writer.write, events, self._found)
             self._metrics.count_published(topics)
 
     async def sweep(self) -> None:
@@ -250,3 +255,17 @@ class _Session:
             await self._outbox.save(self._cursor)
         else:
             self._cursor = Cursor(self._cursor.incarnation, *at, self._cursor.tails)
+
+
+async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run what writes to the broker in a thread; a stop waits a little for it.
+
+    A transaction cut off is open until the broker's timeout, and hides what is behind it from those who read
+    committed; a producer that is opened when its successor is already there fences it.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running], timeout=_END_SECONDS)
+        raise
