@@ -232,14 +232,20 @@ class Process:
         """Read every feed's position; a ledger that is away is waited for."""
         while True:
             try:
-                connection = await self.connect()
-                try:
-                    return await Reader(connection).positions()
-                finally:
-                    connection.terminate()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailableError) as error:
+                return await self._positions_once()
+            except LedgerUnavailableError as error:
                 log.warning("ledger unavailable", error=str(error))
                 await asyncio.sleep(_OBSERVE_SECONDS)
+
+    async def _positions_once(self) -> dict[tuple[str, str], Position]:
+        try:
+            connection = await self.connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        try:
+            return await Reader(connection).positions()
+        finally:
+            connection.terminate()
 
     async def _observe(self) -> None:
         while True:

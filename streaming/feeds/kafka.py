@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.decide import MARKET_DATA as MARKET_DATA_FEED
 from ledger.domain.decide import ORDER_INTENTS
 from ledger.domain.errors import Defect
@@ -32,6 +33,7 @@ _POLL_SECONDS = 0.05
 _POLL_MESSAGES = 500
 _CHECK_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
+_ANSWER_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -54,13 +56,13 @@ class KafkaFeed:
         self._handed_over: dict[tuple[str, str], Position] = {}
 
     async def run(self) -> None:
-        """Read until cancelled; a broker that is away or was rebuilt is tried again."""
+        """Read until cancelled; a broker or ledger that is away is tried again, and a broker that was rebuilt."""
         try:
             while True:
                 self._on_state("connecting")
                 try:
                     await self._session()
-                except (KafkaException, FeedError, OSError) as error:
+                except (KafkaException, FeedError, LedgerUnavailableError, OSError) as error:
                     self._on_state("down")
                     log.warning("kafka feed starts over", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -89,12 +91,26 @@ class KafkaFeed:
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=_CHECK_SECONDS)
-                if not reading.done() and await asyncio.to_thread(broker.incarnation) != incarnation:
+                if reading.done():
+                    break
+                if await asyncio.to_thread(broker.incarnation) != incarnation:
                     raise FeedError("the broker is another incarnation: its offsets start over")
+                if added := await self._added(broker, assignment):
+                    log.info("partitions were added", partitions=added)
+                    return
             await reading
         finally:
             self._stopping = True
             await asyncio.shield(asyncio.wait([reading]))
+
+    async def _added(self, broker: Broker, assignment: list[TopicPartition]) -> list[str]:
+        read = {(place.topic, place.partition) for place in assignment}
+        return [
+            f"{self._kafka.topic_prefix + topic}/{partition}"
+            for topic in _FEEDS
+            for partition in await asyncio.to_thread(broker.partitions, topic)
+            if (self._kafka.topic_prefix + topic, partition) not in read
+        ]
 
     def _read(self, assignment: list[TopicPartition], incarnation: str, loop: asyncio.AbstractEventLoop) -> None:
         consumer = Consumer(
@@ -109,6 +125,8 @@ class KafkaFeed:
             }
         )
         try:
+            for place in assignment:
+                _skip_what_is_gone(consumer, place)
             consumer.assign(assignment)
             loop.call_soon_threadsafe(self._on_state, "live")
             while not self._stopping:
@@ -158,3 +176,18 @@ class KafkaFeed:
             )
             return Arrival(feed, None, kind, raw, received_ns, position, defect)
         return Arrival(feed, None, kind, raw, received_ns, position)
+
+
+def _skip_what_is_gone(consumer: Consumer, place: TopicPartition) -> None:
+    """Begin at the earliest offset that is there: what retention deleted unread cannot be had, the rest can."""
+    if place.offset == OFFSET_BEGINNING:
+        return
+    earliest, _ = consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
+    if place.offset < earliest:
+        log.error(
+            "messages are gone by retention before they were read: the topic's retention is too short",
+            partition=f"{place.topic}/{place.partition}",
+            first_gone=place.offset,
+            last_gone=earliest - 1,
+        )
+        place.offset = earliest

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from structlog.testing import capture_logs
 
+from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.records import Position
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.decoding import decode_arrival
@@ -74,6 +78,18 @@ class World:
 @pytest.fixture
 def world(endpoints: Endpoints, topic_prefix: str) -> World:
     return World(kafka_settings(endpoints, topic_prefix))
+
+
+class AfterRetention(Consumer):
+    """Its broker has deleted what is before offset 4; the embedded one cannot."""
+
+    def get_watermark_offsets(self, partition: TopicPartition, **options: Any) -> tuple[int, int]:  # type: ignore[override]
+        _, end = super().get_watermark_offsets(partition, **options)
+        return 4, end
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        assert all(place.offset == OFFSET_BEGINNING or place.offset >= 4 for place in partitions)
+        super().assign(partitions)
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
@@ -166,3 +182,50 @@ async def test_a_feed_that_starts_over_with_a_backlog_hands_nothing_over_twice(
         arrivals = await world.take(40)
         assert await world.is_quiet()
     assert msg_ids(arrivals) == sorted(f"M{n}" for n in range(40))
+
+
+async def test_a_ledger_that_is_away_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = 2
+
+    async def positions() -> Mapping[tuple[str, str], Position]:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise LedgerUnavailableError("no")
+        return world.stored
+
+    monkeypatch.setattr(world, "positions", positions)
+    async with world.feed():
+        assert world.states == ["connecting", "down"] * 2 + ["connecting", "live"]
+
+
+async def test_what_retention_deleted_is_skipped_loudly_and_the_rest_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.feed():
+        await world.produce(ORDER_INTENT, *numbered(60))
+        await world.take(60)
+    last = {stream: position.value for (_, stream), position in world.stored.items()}
+    world.stored = {key: msgspec.structs.replace(p, value=1) for key, p in world.stored.items()}
+    monkeypatch.setattr("streaming.feeds.kafka.Consumer", AfterRetention)
+    with capture_logs() as logs:
+        async with world.feed():
+            await world.take(sum(value - 3 for value in last.values()))
+            assert await world.is_quiet()
+    gone = [entry for entry in logs if "retention" in entry["event"]]
+    assert {entry["partition"] for entry in gone} == set(last)
+    assert {(entry["log_level"], entry["first_gone"], entry["last_gone"]) for entry in gone} == {("error", 2, 3)}
+
+
+async def test_partitions_that_are_added_are_read_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = Broker.partitions
+    await world.produce(ORDER_INTENT, *numbered(30))
+    monkeypatch.setattr(Broker, "partitions", lambda *of: genuine(*of)[:1])
+    async with world.feed():
+        await until(lambda: len(world.inbox) > 0)
+        await asyncio.sleep(0.5)
+        assert len(world.inbox) < 30
+        monkeypatch.setattr(Broker, "partitions", genuine)
+        assert msg_ids(await world.take(30)) == sorted(f"M{n}" for n in range(30))
+        assert await world.is_quiet()
+        assert "down" not in world.states

@@ -9,12 +9,15 @@ import urllib.request
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from ledger.db.errors import LeaseLostError
+from ledger.db.errors import LeaseLostError, LedgerUnavailableError
+from ledger.db.failures import explained
 from ledger.db.landing import Landing
+from ledger.db.reading import Reader
 from streaming.errors import SettingsError, StreamingError
 from streaming.process import Process
 from streaming.settings import (
@@ -32,8 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import asyncpg
-
+    from ledger.domain.records import Position
     from operations.embedded import Endpoints
 
 WRITER = "execution-agent"
@@ -172,6 +174,30 @@ async def test_a_feed_that_cannot_go_on_ends_the_process_with_its_own_error(
     with pytest.raises(StreamingError, match="/store"):
         async with asyncio.timeout(20):
             await process.run(asyncio.Event())
+
+
+async def test_a_ledger_that_is_away_when_the_feeds_start_is_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[Exception] = [
+        LedgerUnavailableError("no"),
+        asyncpg.InternalClientError("no"),
+        asyncpg.ConnectionDoesNotExistError("no"),
+        TimeoutError(),
+        ConnectionResetError(),
+    ]
+    genuine = Reader.positions
+
+    async def positions(reader: Reader) -> dict[tuple[str, str], Position]:
+        if failures:
+            with explained("reading"):
+                raise failures.pop()
+        return await genuine(reader)
+
+    monkeypatch.setattr(Reader, "positions", positions)
+    async with stage.running() as process:
+        await until(lambda: is_live(process), 60)
+    assert not failures
 
 
 async def test_a_standby_is_connected_to_postgres_alone(stage: Stage, redis_url: str) -> None:
