@@ -85,6 +85,10 @@ DAYS = {
         [intent(limit="99"), report(px="100"), report("E2", px="98")],
         [intent(msg_id="M2", action=REPLACE, orig="M1", limit="105", at=T0 + SECOND)],
     ],
+    "an overfill that grows": [
+        [intent(qty="1"), report("E1"), report("E2")],
+        [report("E3", at=T0 + 3 * SECOND)],
+    ],
     "an overfill that a bust ends": [
         [intent(qty="1"), report("E1"), report("E2")],
         [report("E3", kind=BUST, ref="E2")],
