@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
 _PAGE = 1_000
+_PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
 _END_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
@@ -152,6 +153,7 @@ class Publisher:
             if self._offered:
                 batch = [self._offered.popleft() for _ in range(min(len(self._offered), _PAGE))]
                 await session.publish_offered(batch)
+                await asyncio.sleep(_PACE_SECONDS)  # what lands meanwhile shares the next transaction
             else:
                 self._wake.clear()
                 rest = _SWEEP_SECONDS - (time.monotonic() - swept)
