@@ -43,6 +43,12 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would go to the runner's standard error, which is closed when later tests of this process log."""
+    monkeypatch.setattr("streaming.logs.configure_logs", lambda: None)
+
+
 def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
