@@ -89,8 +89,14 @@ class MainJob:
 
     def run(self) -> Report | None:
         """Run; give the report of a bounded run, None when it was stopped before its end."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.stop)
+        handlers = {number: signal.signal(number, self.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return self._run()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> Report | None:
         began = time.monotonic()
         endpoints = self._stack.start(self._tell)
         try:

@@ -116,7 +116,8 @@ class Initiator:
 
 
 async def test_quickfix_gets_every_report_through_gaps_garbling_and_lost_connections(tmp_path: Path) -> None:
-    often = FaultRates(dropped=0.02)  # some in every run, however few reports a slow machine makes
+    # of each some in every run, however few reports a slow machine makes
+    often = FaultRates(dropped=0.02, garbled=0.02, stale=0.02, lost=0.02, malformed=0.02, swapped=0.03, late=0.03)
     async with running(config(tmp_path, VenueConfig("ALPHA", "fix"), faults=often)) as simulation:
         initiator = await Initiator.start(tmp_path, simulation.venues[0].address)
         page = await drained(simulation)
