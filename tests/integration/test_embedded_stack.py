@@ -181,6 +181,7 @@ def test_a_port_taken_by_someone_else_is_replaced(state: Path) -> None:
     ports = json.loads((state / "ports.json").read_text())
     assert ports == {"valkey": port}
     with closing(socket.socket()) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of ours may be in TIME_WAIT
         other.bind(("127.0.0.1", port))
         other.listen()
         with EmbeddedStack(state, [ServerName.VALKEY]) as stack:
