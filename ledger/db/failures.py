@@ -24,8 +24,8 @@ _REFUSED = (
 _AWAY = (
     OSError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the driver's own confusion when a session ends in the middle of a COPY
-    asyncpg.InternalClientError,  # a statement on a connection whose end the driver has not taken in yet
+    # the driver's own confusion when a session ends: in the middle of a COPY, or before it has taken the end in
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

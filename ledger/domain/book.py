@@ -78,11 +78,6 @@ class Book:
         self._report_limit = report_limit
         self._mark_limit = mark_limit
 
-    @property
-    def report_count(self) -> int:
-        """How many reports and intents the orders in memory hold."""
-        return self._reports
-
     def missing(self, facts: Iterable[OrderIntent | Captured | Snapshot | object]) -> Missing:
         """Say what a batch needs that is not in memory."""
         wanted = Missing()
