@@ -11,7 +11,16 @@ from ledger.domain.decide import Fact
 from ledger.domain.errors import Defect, DefectError, defect_error
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
-from ledger.domain.records import Action, Captured, DeadLetter, OrderIntent, Side, Snapshot
+from ledger.domain.records import (
+    Action,
+    Captured,
+    CapturedOrder,
+    DeadLetter,
+    FillReport,
+    OrderIntent,
+    Side,
+    Snapshot,
+)
 from ledger.domain.times import NANOS, parse_utc
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.venues.canonical_defects import storable
@@ -74,7 +83,10 @@ def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decodin
         assert arrival.venue is not None, "a report comes from a venue"
         decoded = decoders[arrival.venue](arrival.venue, arrival.raw)
         facts: list[Fact] = [
-            Captured(report, arrival.feed, raw, arrival.received_ns) for report, raw in decoded.reports
+            Captured(report, arrival.feed, raw, arrival.received_ns)
+            if isinstance(report, FillReport)
+            else CapturedOrder(report, arrival.feed, raw, arrival.received_ns)
+            for report, raw in decoded.reports
         ]
         facts += [_dead(arrival, defect, raw) for defect, raw in decoded.defects]
         return Decoding(facts, decoded.others)

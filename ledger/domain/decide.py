@@ -16,7 +16,16 @@ from ledger.domain.errors import Defect
 from ledger.domain.events import dead_letter_event, pending_event
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.order import OrderState
-from ledger.domain.records import Captured, DeadLetter, OrderIntent, PendingReason, Snapshot
+from ledger.domain.records import (
+    Captured,
+    CapturedOrder,
+    DeadLetter,
+    OrderIntent,
+    Overdue,
+    PendingReason,
+    Resolution,
+    Snapshot,
+)
 from ledger.domain.settlement import Settlement
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.snapshots import SnapshotWindow
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 
-Fact = OrderIntent | Captured | Snapshot | DeadLetter
+Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue
 
 
 class Policy(msgspec.Struct, frozen=True):

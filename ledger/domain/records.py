@@ -46,6 +46,50 @@ class Liquidity(StrEnum):
     TAKER = "taker"
 
 
+class ExecType(StrEnum):
+    """ExecType(150) of a report that moves no quantity, by its FIX 5.0SP2 name without blanks.
+
+    ``CANCEL_REJECT`` stands for the message OrderCancelReject (35=9), which has no ExecType.
+    """
+
+    NEW = "New"
+    DONE_FOR_DAY = "DoneForDay"
+    CANCELED = "Canceled"
+    REPLACED = "Replaced"
+    PENDING_CANCEL = "PendingCancel"
+    STOPPED = "Stopped"
+    REJECTED = "Rejected"
+    SUSPENDED = "Suspended"
+    PENDING_NEW = "PendingNew"
+    CALCULATED = "Calculated"
+    EXPIRED = "Expired"
+    RESTATED = "Restated"
+    PENDING_REPLACE = "PendingReplace"
+    ORDER_STATUS = "OrderStatus"
+    TRIGGERED = "Triggered"
+    CANCEL_REJECT = "CancelReject"
+
+
+class OrdStatus(StrEnum):
+    """OrdStatus(39) by its FIX name without blanks."""
+
+    NEW = "New"
+    PARTIALLY_FILLED = "PartiallyFilled"
+    FILLED = "Filled"
+    DONE_FOR_DAY = "DoneForDay"
+    CANCELED = "Canceled"
+    REPLACED = "Replaced"
+    PENDING_CANCEL = "PendingCancel"
+    STOPPED = "Stopped"
+    REJECTED = "Rejected"
+    SUSPENDED = "Suspended"
+    PENDING_NEW = "PendingNew"
+    CALCULATED = "Calculated"
+    EXPIRED = "Expired"
+    ACCEPTED_FOR_BIDDING = "AcceptedForBidding"
+    PENDING_REPLACE = "PendingReplace"
+
+
 class OrderIntent(msgspec.Struct, frozen=True):
     """An acknowledged routed order message (``order.intent.route.v1``). ``routed_ns`` is the arrival time."""
 
@@ -70,6 +114,8 @@ class FillReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cum_qty``, ``leaves_qty`` and ``avg_px`` are the venue's claims: compared, never believed. The
     ``last_qty`` of a bust is what the venue wrote there and moves nothing: a bust takes back its execution.
+    ``account`` is "" where the venue does not say. ``part_of`` is the ExecID of the report that this is a part of,
+    where a venue reports one execution whole and split (FIX 5.0SP2, FillsGrp).
     """
 
     report_id: str
@@ -95,6 +141,41 @@ class FillReport(msgspec.Struct, frozen=True, kw_only=True):
     fee_currency: str | None
     liquidity: Liquidity | None
     transact_ns: int
+    part_of: str | None = None
+
+
+class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue said of an order that moves no quantity: accepted, canceled, replaced, restated, its status.
+
+    ``report_id`` is the digest of all it says, so the same words again are the same report and two contents of one
+    identity cannot be. ``orig_cl_ord_id`` is OrigClOrdID(41). ``order_qty`` and ``limit_price`` are the order's as
+    of this report, ``reason`` the venue's text or code for it. ``account`` and ``symbol`` are "" and ``side`` is
+    None where the message does not say (an OrderCancelReject has none of them).
+    """
+
+    report_id: str
+    venue: str
+    account: str
+    symbol: str
+    trade_date: date
+    exec_id: str | None
+    exec_type: ExecType
+    ord_status: OrdStatus | None
+    cl_ord_id: str | None
+    orig_cl_ord_id: str | None
+    venue_order_id: str | None
+    correlation_id: str | None
+    side: Side | None
+    order_qty: Decimal | None
+    limit_price: Decimal | None
+    cum_qty: Decimal | None
+    leaves_qty: Decimal | None
+    avg_px: Decimal | None
+    reason: str | None
+    transact_ns: int
+
+
+Report = FillReport | OrderReport
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -123,9 +204,18 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Captured(msgspec.Struct, frozen=True):
-    """A report with how it came: its feed, its raw bytes, when its first byte was ours."""
+    """A report of a trade with how it came: its feed, its raw bytes, when its first byte was ours."""
 
     report: FillReport
+    feed: str
+    raw: bytes
+    received_ns: int
+
+
+class CapturedOrder(msgspec.Struct, frozen=True):
+    """A report of an order's state with how it came."""
+
+    report: OrderReport
     feed: str
     raw: bytes
     received_ns: int
@@ -143,17 +233,25 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class ExecutionStatus(StrEnum):
-    """Whether the execution counts."""
+    """Whether the execution counts; only an active one does.
+
+    ``BUSTED``: the venue took it back. ``VOIDED``: two persons did (``breaks reject``). ``SUPERSEDED``: the venue
+    reported it once more in parts, which count instead.
+    """
 
     ACTIVE = "active"
     BUSTED = "busted"
+    VOIDED = "voided"
+    SUPERSEDED = "superseded"
 
 
 class Execution(msgspec.Struct, frozen=True):
     """A fill tied to its order, as it stands after every bust and correct that refers to it.
 
     ``execution_id`` is the report id of the fill; ``exec_id`` the venue's ExecID of it; ``last_exec_id`` the
-    ExecID of the last report of its chain.
+    ExecID of the last report of its chain. ``match_rule`` names how it was matched where it is not one fill, one
+    execution: ``one_to_many`` on each part of a split report, ``many_to_one`` on the whole that parts supersede.
+    ``fee_bps`` is the fee over the notional, positive = cost, where both are in one currency.
     """
 
     execution_id: str
@@ -174,6 +272,8 @@ class Execution(msgspec.Struct, frozen=True):
     fee_currency: str | None
     liquidity: Liquidity | None
     transact_ns: int
+    match_rule: str | None = None
+    fee_bps: Decimal | None = None
 
 
 class BenchmarkKind(StrEnum):
@@ -210,6 +310,7 @@ class PendingReason(StrEnum):
 
     INTENT = "awaiting_intent"
     REFERENCE = "awaiting_reference"
+    GAP = "awaiting_gap"
 
 
 class BreakKind(StrEnum):
@@ -223,6 +324,10 @@ class BreakKind(StrEnum):
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     OVERFILL = "overfill"
     PRICE_BEYOND_LIMIT = "price_beyond_limit"
+    CUM_QTY_DIFFERS = "cum_qty_differs"
+    AVG_PX_DIFFERS = "avg_px_differs"
+    SPLIT_DIFFERS = "split_differs"
+    UNKNOWN_ORDER = "unknown_order"
 
 
 class Break(msgspec.Struct, frozen=True):
@@ -234,6 +339,48 @@ class Break(msgspec.Struct, frozen=True):
     report_id: str | None
     ours: str
     theirs: str
+
+
+class Verdict(StrEnum):
+    """What two persons decide of a break."""
+
+    RELEASE = "release"
+    REJECT = "reject"
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """Two persons' verdict on a break as it stood (``ours``, ``theirs``): with other values it is open again.
+
+    ``voids`` names what a rejection takes out, as (report id, content); the rules fill it in when they take the
+    resolution up, so that it stays what it was whatever comes later.
+    """
+
+    resolution_id: str
+    break_id: str
+    correlation_id: str
+    verdict: Verdict
+    ours: str
+    theirs: str
+    requested_by: str
+    approved_by: str
+    reason: str
+    at_ns: int
+    voids: tuple[tuple[str, str], ...] = ()
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A pending report whose grace time is over. ``correlation_id`` is None while its order is not known."""
+
+    captured: Captured
+    reason: PendingReason
+    correlation_id: str | None
+
+
+class Overdue(msgspec.Struct, frozen=True):
+    """The clock as a fact: at ``now_ns`` these reports have waited longer than their grace time."""
+
+    now_ns: int
+    waiting: tuple[Waiting, ...]
 
 
 class AuditEvent(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from ledger.domain.records import Liquidity, Side
 from streaming.venues.canonical_defects import RESEND, missing, unknown_value
 from streaming.venues.json_fields import (
     Fields,
+    Of,
     count,
     decode_with,
     each,
@@ -97,24 +98,24 @@ _ORDER_EVENTS = ("executionReport", "ORDER_TRADE_UPDATE", "TRADE_LITE")
 _UNITS: tuple[Any, ...] = ("ms", "us")
 
 
-def decode(venue: str, raw: bytes) -> Decoded:
+def decode(venue: str, raw: bytes, account: str = "") -> Decoded:
     """Read one message or one look-back answer. Never raises."""
-    return decode_with(partial(_message, venue), raw)
+    return decode_with(partial(_message, Of(venue, account)), raw)
 
 
-def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
     if is_list(raw):
-        each(decoded, raw, raw, "trades", partial(_look_back, venue))
+        each(decoded, raw, raw, "trades", partial(_look_back, of))
         return
     top = members(raw)
     for wrapper in ("event", "data"):
         if "e" not in top and wrapper in top:
-            _event(venue, bytes(top[wrapper]), raw, decoded)
+            _event(of, bytes(top[wrapper]), raw, decoded)
             return
     if "e" in top:
-        _event(venue, raw, raw, decoded)
+        _event(of, raw, raw, decoded)
     elif "result" in top and is_list(bytes(top["result"])):
-        each(decoded, raw, bytes(top["result"]), "result", partial(_look_back, venue))
+        each(decoded, raw, bytes(top["result"]), "result", partial(_look_back, of))
     elif "code" in top or "error" in top:
         count(decoded, "error")
     elif "result" in top:
@@ -123,7 +124,7 @@ def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
         raise missing("e")
 
 
-def _event(venue: str, raw: bytes, message: bytes, decoded: Decoded) -> None:
+def _event(of: Of, raw: bytes, message: bytes, decoded: Decoded) -> None:
     event = fields_of(raw, "event")
     name = word(event, "e")
     if name is None:
@@ -146,7 +147,7 @@ def _event(venue: str, raw: bytes, message: bytes, decoded: Decoded) -> None:
         order["x"] in _FILLS and (execution == "trade" or (number(order, "l") or ZERO) > ZERO)
     )
     if moved:
-        decoded.reports.append((_fill(venue, order, forced=forced is not None), message))
+        decoded.reports.append((_fill(of, order, forced=forced is not None), message))
     elif forced is None:
         count(decoded, execution)
 
@@ -159,11 +160,11 @@ def _forced(client_order_id: str | None) -> str | None:
     return None
 
 
-def _fill(venue: str, order: Fields, *, forced: bool) -> FillReport:
+def _fill(of: Of, order: Fields, *, forced: bool) -> FillReport:
     fee_currency = text(order, "N")
     fee = number(order, "n")
     return fill(
-        venue,
+        of,
         symbol=required(order, "s"),
         exec_id=_trade_id(order, "t"),
         order_id=required(order, "i"),
@@ -180,11 +181,11 @@ def _fill(venue: str, order: Fields, *, forced: bool) -> FillReport:
     )
 
 
-def _look_back(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _look_back(of: Of, raw: bytes, decoded: Decoded) -> None:
     trade = fields_of(raw, "trade")
     buyer, maker = ("isBuyer", "isMaker") if "isBuyer" in trade else ("buyer", "maker")
     report = fill(
-        venue,
+        of,
         symbol=required(trade, "symbol"),
         exec_id=_trade_id(trade, "id"),
         order_id=required(trade, "orderId"),

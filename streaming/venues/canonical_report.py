@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from ledger.domain.errors import DefectError, defect_error
-from ledger.domain.identity import content_digest, identify
+from ledger.domain.identity import make_fill
 from ledger.domain.numbers import (
     EXACT,
     FRACTION_DIGITS,
@@ -127,9 +127,7 @@ def _checked(venue: str, fields: _Report) -> FillReport:
             raise unknown_value("liquidity", fields.liquidity, _LIQUIDITIES)
     transact_ns = _transact_ns(fields.transact_time)
     trade_date = utc_date(transact_ns)
-    return FillReport(
-        report_id=identify(venue, account, symbol, trade_date.isoformat(), exec_id, kind),
-        content=content_digest(kind, exec_ref_id, symbol, side, last_qty, last_px),
+    return make_fill(
         venue=venue,
         account=account,
         symbol=symbol,

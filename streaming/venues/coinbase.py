@@ -37,6 +37,7 @@ from ledger.domain.records import Liquidity, Side
 from streaming.venues.canonical_defects import RESEND, missing, unknown_value
 from streaming.venues.json_fields import (
     Fields,
+    Of,
     count,
     decode_with,
     each,
@@ -69,15 +70,15 @@ _CHANNELS = {
 _PAIR = 2  # BASE-QUOTE
 
 
-def decode(venue: str, raw: bytes) -> Decoded:
+def decode(venue: str, raw: bytes, account: str = "") -> Decoded:
     """Read one message or one page of fills. Never raises."""
-    return decode_with(partial(_message, venue), raw)
+    return decode_with(partial(_message, Of(venue, account)), raw)
 
 
-def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
     top = members(raw)
     if "fills" in top:
-        each(decoded, raw, bytes(top["fills"]), "fills", partial(_fill, venue))
+        each(decoded, raw, bytes(top["fills"]), "fills", partial(_fill, of))
     elif "channel" in top:
         channel = word(top, "channel")
         if channel == "user":
@@ -109,7 +110,7 @@ def _user(raw: bytes, decoded: Decoded) -> None:
         count(decoded, "positions")
 
 
-def _fill(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _fill(of: Of, raw: bytes, decoded: Decoded) -> None:
     row = fields_of(raw, "fill")
     one_of(row, "trade_type", _TRADE_TYPES)
     product = required(row, "product_id")
@@ -118,11 +119,11 @@ def _fill(venue: str, raw: bytes, decoded: Decoded) -> None:
     px = positive(row, "price")
     fee = number(row, "commission")
     report = fill(
-        venue,
+        of,
         symbol=product,
         exec_id=required(row, "trade_id"),
         order_id=required(row, "order_id"),
-        account=text(row, "retail_portfolio_id") or "",
+        account=text(row, "retail_portfolio_id") or None,
         side=one_of(row, "side", _SIDES),
         qty=_quantity(row, px),
         px=px,

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.records import Liquidity, Side
 from streaming.venues.canonical_defects import missing, unknown_value
 from streaming.venues.json_fields import (
+    Of,
     count,
     decode_with,
     each,
@@ -67,12 +68,12 @@ _CHANNELS = {
 }
 
 
-def decode(venue: str, raw: bytes) -> Decoded:
+def decode(venue: str, raw: bytes, account: str = "") -> Decoded:
     """Read one notification or one answer. Never raises."""
-    return decode_with(partial(_message, venue), raw)
+    return decode_with(partial(_message, Of(venue, account)), raw)
 
 
-def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
     top = members(raw)
     method = word(top, "method")
     if method == "heartbeat":
@@ -80,18 +81,18 @@ def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
     elif method is not None and method != "subscription":
         raise unknown_value("method", method, ("subscription", "heartbeat"))
     elif "params" in top:
-        _notification(venue, bytes(top["params"]), raw, decoded)
+        _notification(of, bytes(top["params"]), raw, decoded)
     elif "data" in top:
-        _trades(venue, bytes(top["data"]), raw, decoded)
+        _trades(of, bytes(top["data"]), raw, decoded)
     elif "error" in top:
         count(decoded, "error")
     elif "result" in top:
-        _answer(venue, bytes(top["result"]), raw, decoded)
+        _answer(of, bytes(top["result"]), raw, decoded)
     else:
         raise missing("params, data or result")
 
 
-def _notification(venue: str, raw: bytes, message: bytes, decoded: Decoded) -> None:
+def _notification(of: Of, raw: bytes, message: bytes, decoded: Decoded) -> None:
     params = members(raw, "params")
     channel = word(params, "channel")
     if channel is None:
@@ -104,41 +105,41 @@ def _notification(venue: str, raw: bytes, message: bytes, decoded: Decoded) -> N
         raise missing("data")
     data = bytes(params["data"])
     if channel.startswith("user.trades."):
-        _trades(venue, data, message, decoded)
+        _trades(of, data, message, decoded)
     elif channel.startswith("user.changes."):
         changes = members(data, "data")
         if "trades" in changes:
-            _trades(venue, bytes(changes["trades"]), message, decoded)
+            _trades(of, bytes(changes["trades"]), message, decoded)
         if "orders" in changes:
             count(decoded, "order_update")
     else:
         raise unknown_value("channel", channel, ("user.trades.", "user.changes.", *_CHANNELS))
 
 
-def _answer(venue: str, raw: bytes, message: bytes, decoded: Decoded) -> None:
+def _answer(of: Of, raw: bytes, message: bytes, decoded: Decoded) -> None:
     if raw[:1] == b"{":
         result = members(raw, "result")
         if "trades" in result:
-            _trades(venue, bytes(result["trades"]), message, decoded)
+            _trades(of, bytes(result["trades"]), message, decoded)
             return
     elif is_list(raw) and raw[1:].lstrip()[:1] == b"{":  # the answer to a subscription is a list of channels
-        _trades(venue, raw, message, decoded)
+        _trades(of, raw, message, decoded)
         return
     count(decoded, "response")
 
 
-def _trades(venue: str, found: bytes, message: bytes, decoded: Decoded) -> None:
-    each(decoded, message, found if is_list(found) else b"[" + found + b"]", "data", partial(_trade, venue))
+def _trades(of: Of, found: bytes, message: bytes, decoded: Decoded) -> None:
+    each(decoded, message, found if is_list(found) else b"[" + found + b"]", "data", partial(_trade, of))
 
 
-def _trade(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _trade(of: Of, raw: bytes, decoded: Decoded) -> None:
     trade = fields_of(raw, "trade")
     liquidated = trade.get("liquidation") not in (None, "", "none")
     if liquidated:
         one_of(trade, "liquidation", _LIQUIDATED)
     fee = number(trade, "fee")
     report = fill(
-        venue,
+        of,
         symbol=required(trade, "instrument_name"),
         exec_id=required(trade, "trade_id"),
         order_id=required(trade, "order_id"),

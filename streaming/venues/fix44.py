@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ledger.domain.errors import DefectError, defect_error
-from ledger.domain.identity import content_digest, identify
+from ledger.domain.identity import make_fill
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from ledger.domain.times import clock_nanos, day_start, utc_date
@@ -84,14 +84,14 @@ _DATE = re.compile(r"\d{8}\Z", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?\Z", re.ASCII)
 
 
-def decode(venue: str, raw: bytes) -> Decoded:
+def decode(venue: str, raw: bytes, account: str = "") -> Decoded:
     """Read one FIX 4.4 message. Never raises: what is wrong is in ``defects``."""
     decoded = Decoded()
     try:
         fields = split(raw)
         kind = _kind(fields)
         if isinstance(kind, ReportKind):
-            decoded.reports.append((_report(venue, fields, kind), raw))
+            decoded.reports.append((_report(venue, fields, kind, account), raw))
         else:
             decoded.others[kind] = 1
     except DefectError as error:
@@ -113,7 +113,7 @@ def _kind(fields: Fields) -> ReportKind | str:
     return kind
 
 
-def _report(venue: str, fields: Fields, kind: ReportKind) -> FillReport:
+def _report(venue: str, fields: Fields, kind: ReportKind, default_account: str) -> FillReport:
     exec_id = _id(fields, "17")
     if exec_id is None:
         raise _missing("17", fields, "an execution is known by its ExecID")
@@ -129,16 +129,14 @@ def _report(venue: str, fields: Fields, kind: ReportKind) -> FillReport:
     symbol = _text(fields, "55")
     if symbol is None:
         raise _missing("55", fields, "an execution is of an instrument")
-    account = _text(fields, "1") or ""
+    account = _text(fields, "1") or default_account
     last_qty = _traded(fields, "32", kind)
     last_px = _traded(fields, "31", kind)
     transact_ns = _transact_time(fields)
     trade_date = _trade_date(fields["75"]) if fields.get("75") else utc_date(transact_ns)
     currency = _text(fields, "15")
     fee = _fee(fields)
-    return FillReport(
-        report_id=identify(venue, account, symbol, trade_date.isoformat(), exec_id, kind),
-        content=content_digest(kind, exec_ref_id, symbol, side, last_qty, last_px),
+    return make_fill(
         venue=venue,
         account=account,
         symbol=symbol,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from ledger.domain.errors import DefectError, defect_error
-from ledger.domain.identity import content_digest, identify
+from ledger.domain.identity import make_fill
 from ledger.domain.numbers import parse_decimal, parse_positive
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from ledger.domain.times import NANOS, parse_utc, utc_date
@@ -221,8 +221,15 @@ def _in_range(name: str, nanos: int, value: object) -> int:
     return nanos
 
 
+class Of(msgspec.Struct, frozen=True):
+    """Whose message is read: the venue, and the account where the message does not say."""
+
+    venue: str
+    account: str
+
+
 def fill(
-    venue: str,
+    of: Of,
     *,
     symbol: str,
     exec_id: str,
@@ -231,7 +238,7 @@ def fill(
     qty: Decimal,
     px: Decimal,
     transact_ns: int,
-    account: str = "",
+    account: str | None = None,
     cl_ord_id: str | None = None,
     cum_qty: Decimal | None = None,
     avg_px: Decimal | None = None,
@@ -244,30 +251,24 @@ def fill(
 
     An account that trades with itself has one trade id on both of its orders, and both are fills.
     """
-    trade_date = utc_date(transact_ns)
-    kind = ReportKind.FILL
-    return FillReport(
-        report_id=identify(venue, account, symbol, trade_date.isoformat(), exec_id, kind, order_id),
-        content=content_digest(kind, None, symbol, side, qty, px),
-        venue=venue,
-        account=account,
+    return make_fill(
+        venue=of.venue,
+        account=account or of.account,
         symbol=symbol,
-        trade_date=trade_date,
+        trade_date=utc_date(transact_ns),
         exec_id=exec_id,
-        kind=kind,
-        exec_ref_id=None,
+        kind=ReportKind.FILL,
         cl_ord_id=cl_ord_id,
         venue_order_id=order_id,
-        correlation_id=None,
         side=side,
         last_qty=qty,
         last_px=px,
         cum_qty=cum_qty,
-        leaves_qty=None,
         avg_px=avg_px,
         currency=currency,
         fee=fee,
         fee_currency=fee_currency,
         liquidity=liquidity,
         transact_ns=transact_ns,
+        within_order=True,
     )

@@ -36,6 +36,7 @@ from streaming.venues.canonical_defects import RESEND, missing, unknown_value
 from streaming.venues.json_fields import (
     Fields,
     Members,
+    Of,
     count,
     decode_with,
     each,
@@ -117,25 +118,25 @@ _EVENTS = {
 }
 
 
-def decode(venue: str, raw: bytes) -> Decoded:
+def decode(venue: str, raw: bytes, account: str = "") -> Decoded:
     """Read one message or one look-back answer. Never raises."""
-    return decode_with(partial(_message, venue), raw)
+    return decode_with(partial(_message, Of(venue, account)), raw)
 
 
-def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
     top = members(raw)
     if "channel" in top:
-        _spot(venue, top, raw, decoded)
+        _spot(of, top, raw, decoded)
     elif "event" in top:
         count(decoded, _known("event", word(top, "event"), _EVENTS))
     elif "feed" in top:
         feed = word(top, "feed")
         if feed in {"fills", "fills_snapshot"}:
-            _list(top, "fills", raw, decoded, partial(_future, venue))
+            _list(top, "fills", raw, decoded, partial(_future, of))
         else:
             count(decoded, _known("feed", feed, _FEEDS))
     elif "fills" in top:
-        _list(top, "fills", raw, decoded, partial(_future_look_back, venue))
+        _list(top, "fills", raw, decoded, partial(_future_look_back, of))
     elif "error" in top:
         count(decoded, "error")
     elif "method" in top:
@@ -144,10 +145,10 @@ def _message(venue: str, raw: bytes, decoded: Decoded) -> None:
         raise missing("channel, feed or fills")
 
 
-def _spot(venue: str, top: Members, raw: bytes, decoded: Decoded) -> None:
+def _spot(of: Of, top: Members, raw: bytes, decoded: Decoded) -> None:
     channel = word(top, "channel")
     if channel == "executions":
-        _list(top, "data", raw, decoded, partial(_execution, venue))
+        _list(top, "data", raw, decoded, partial(_execution, of))
     else:
         count(decoded, _known("channel", channel, _CHANNELS))
 
@@ -166,7 +167,7 @@ def _known(field: str, value: str | None, known: dict[str, str]) -> str:
     return known[value]
 
 
-def _execution(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _execution(of: Of, raw: bytes, decoded: Decoded) -> None:
     event = fields_of(raw, "execution")
     exec_type = str(one_of(event, "exec_type", _EXECUTIONS))
     if exec_type != "trade":
@@ -175,7 +176,7 @@ def _execution(venue: str, raw: bytes, decoded: Decoded) -> None:
     symbol = required(event, "symbol")
     fee, fee_currency = _fee(event)
     report = fill(
-        venue,
+        of,
         symbol=symbol,
         exec_id=required(event, "exec_id"),
         order_id=required(event, "order_id"),
@@ -209,11 +210,11 @@ def _fee(event: Fields) -> tuple[Decimal | None, str | None]:
     return parse_decimal("fees", total), assets.pop()
 
 
-def _future(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _future(of: Of, raw: bytes, decoded: Decoded) -> None:
     event = fields_of(raw, "fill")
     liquidity, forced = one_of(event, "fill_type", _FILL_TYPES)
     report = fill(
-        venue,
+        of,
         symbol=required(event, "instrument").upper(),
         exec_id=required(event, "fill_id"),
         order_id=required(event, "order_id"),
@@ -229,11 +230,11 @@ def _future(venue: str, raw: bytes, decoded: Decoded) -> None:
     _keep(decoded, report, raw, forced)
 
 
-def _future_look_back(venue: str, raw: bytes, decoded: Decoded) -> None:
+def _future_look_back(of: Of, raw: bytes, decoded: Decoded) -> None:
     event = fields_of(raw, "fill")
     liquidity, forced = one_of(event, "fillType", _FILL_TYPES)
     report = fill(
-        venue,
+        of,
         symbol=required(event, "symbol").upper(),
         exec_id=required(event, "fill_id"),
         order_id=required(event, "order_id"),

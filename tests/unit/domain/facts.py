@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ledger.domain.identity import content_digest, identify
+from ledger.domain.identity import make_fill
 from ledger.domain.records import (
     Action,
     Captured,
-    FillReport,
     OrderIntent,
     ReportKind,
     Side,
@@ -65,31 +64,28 @@ def report(
     symbol: str = "BTCUSDT",
     feed: str = "ALPHA.fix",
     venue_order_id: str | None = None,
+    cum: str | None = None,
+    avg: str | None = None,
+    fee: str | None = None,
+    part_of: str | None = None,
 ) -> Captured:
-    day = utc_date(at)
-    fill = FillReport(
-        report_id=identify("ALPHA", "ACC", symbol, day.isoformat(), exec_id, kind),
-        content=content_digest(kind, ref, symbol, side, Decimal(qty), Decimal(px)),
+    fill = make_fill(
         venue="ALPHA",
         account="ACC",
         symbol=symbol,
-        trade_date=day,
+        trade_date=utc_date(at),
         exec_id=exec_id,
         kind=kind,
         exec_ref_id=ref,
         cl_ord_id=cl_ord_id,
         venue_order_id=venue_order_id,
-        correlation_id=None,
         side=side,
         last_qty=Decimal(qty),
         last_px=Decimal(px),
-        cum_qty=None,
-        leaves_qty=None,
-        avg_px=None,
-        currency=None,
-        fee=None,
-        fee_currency=None,
-        liquidity=None,
+        cum_qty=None if cum is None else Decimal(cum),
+        avg_px=None if avg is None else Decimal(avg),
+        fee=None if fee is None else Decimal(fee),
+        part_of=part_of,
         transact_ns=at,
     )
     return Captured(fill, feed, b"raw", at)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain.errors import DefectError
-from ledger.domain.identity import content_digest, identify
+from ledger.domain.identity import identify, make_fill
+from ledger.domain.numbers import canonical
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from ledger.domain.times import format_utc, utc_date
 from streaming.venues.canonical import MAX_DEFECTS, decode, decode_body, decode_frame, decode_report
@@ -46,9 +47,8 @@ def defect_of(raw: bytes) -> tuple[str, str]:
 
 def test_a_fill_says_what_it_says() -> None:
     fill = decode_report("ALPHA", report())
-    assert fill == FillReport(
-        report_id=identify("ALPHA", "DC-1", "BTC-USD", "2026-11-23", "E-20261123-000017", "fill"),
-        content=content_digest(ReportKind.FILL, None, "BTC-USD", Side.BUY, Decimal("0.25"), Decimal("64012.55")),
+    assert fill.report_id == identify("ALPHA", "DC-1", "BTC-USD", "2026-11-23", "E-20261123-000017", "fill")
+    assert fill == make_fill(
         venue="ALPHA",
         account="DC-1",
         symbol="BTC-USD",
@@ -379,13 +379,10 @@ def reports(draw: st.DrawFn) -> FillReport:
         "transact_ns": draw(_times),
     }
     day = utc_date(fields["transact_ns"])
-    last_qty, last_px = fields["last_qty"].normalize(), fields["last_px"].normalize()
-    return FillReport(
-        **fields,
-        trade_date=day,
-        report_id=identify("ALPHA", fields["account"], fields["symbol"], day.isoformat(), fields["exec_id"], kind),
-        content=content_digest(kind, fields["exec_ref_id"], fields["symbol"], fields["side"], last_qty, last_px),
-    )
+    for name in ("last_qty", "last_px", "cum_qty", "leaves_qty", "avg_px", "fee"):
+        if fields[name] is not None:
+            fields[name] = canonical(fields[name])
+    return make_fill(**fields, trade_date=day)
 
 
 @given(reports(), st.booleans())
