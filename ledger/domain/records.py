@@ -277,10 +277,11 @@ class Execution(msgspec.Struct, frozen=True):
 
 
 class BenchmarkKind(StrEnum):
-    """What a slippage is measured against."""
+    """What a slippage is measured against; ``FEE``: the rate that a fee in a third currency is measured at."""
 
     ARRIVAL_MID = "arrival_mid"
     DECISION_PRICE = "decision_price"
+    FEE = "fee"
     FILL_MID = "fill_mid"
 
 
@@ -292,7 +293,10 @@ class Quality(StrEnum):
 
 
 class SlippageMetric(msgspec.Struct, frozen=True):
-    """One slippage of one execution in bps, positive = cost; ``bps`` is None when there is no benchmark."""
+    """One slippage of one execution in bps, positive = cost; ``bps`` is None when there is no benchmark.
+
+    Of kind ``FEE`` it is the fee over the notional, and the benchmark is the mid of the pair that is the rate.
+    """
 
     execution_id: str
     trade_date: date

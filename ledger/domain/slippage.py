@@ -1,16 +1,33 @@
 """Slippage in bps against a stored benchmark: Side x (price - benchmark) / benchmark x 10,000.
 
-Positive is a cost on either side (CFA Institute's convention; tcapy's is the opposite). The benchmark of a
-time is the last snapshot at or before it; of two at one time, the one with the greater id.
+Signs: Side is +1 for a buy and -1 for a sell, so positive is a cost on either side (CFA Institute, "Trade Strategy
+and Execution": arrival cost = Side x (Ep - Rp) / Rp x 10^4). tcapy's MetricSlippage has the opposite sign
+(negative is a cost) and is a fraction, not bps.
+
+Units: bps of the benchmark's notional, rounded once, half to even, to 12 places.
+
+Benchmarks: the mid when the order arrived at the venue, the price at which it was decided (the paper price of
+Perold, "The Implementation Shortfall", 1988), the mid when it filled (half the effective spread, in bps). The
+benchmark of a time is the last snapshot at or before it; of two at one time, the one with the greater id.
+
+Inverse contracts settle in base: N contracts bought at p instead of b bring N/p coins instead of N/b. The cost
+N(1/b - 1/p) over the benchmark's notional N/b is (p - b) / p: there the price divides, not the benchmark. Contract
+sizes cancel in either case. Fees are beside slippage, never in it (``ledger.domain.fees``).
+
+Quality: ``exact``, or ``best_effort`` with the reason, the gravest where there are several: ``no_snapshot`` (no
+figure), ``stale_snapshot`` (older than the policy allows), ``no_sizes``, ``too_fine`` (the mid instead of the
+microprice); of a fee ``no_instrument`` and ``no_rate`` (no figure), too.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from ledger.domain.fees import fee_bps_at, needs_rate, rate_pair
+from ledger.domain.instruments import InstrumentKind, Instruments
 from ledger.domain.numbers import EXACT, TEN_THOUSAND, exact_ratio
 from ledger.domain.records import (
     BenchmarkKind,
@@ -22,16 +39,18 @@ from ledger.domain.records import (
     Snapshot,
 )
 
-if TYPE_CHECKING:
-    from datetime import date
-
 _HALF = Decimal("0.5")
 
 
 class SlippagePolicy(msgspec.Struct, frozen=True):
-    """How old a snapshot may be (ns) and still be the price at a time."""
+    """How old a snapshot may be (ns) and still be the price at a time, which price of it, and reference data."""
 
     stale_after_ns: int = 5_000_000_000
+    price: Literal["mid", "microprice"] = "mid"
+    instruments: Instruments = Instruments()
+
+
+_DEFAULT_POLICY = SlippagePolicy()
 
 
 class SnapshotLookup(Protocol):
@@ -47,10 +66,23 @@ def mid(snapshot: Snapshot) -> Decimal:
     return EXACT.multiply(EXACT.add(snapshot.bid, snapshot.ask), _HALF)
 
 
-def slippage_bps(side: Side, price: Decimal, benchmark: Decimal) -> Decimal:
-    """Cost in bps, rounded once, half to even, to 12 places. ``benchmark`` must be positive."""
+def microprice(snapshot: Snapshot) -> Decimal | None:
+    """Give the mid weighted by the sizes on the other side, rounded once, half to even, to 12 places.
+
+    (bid x ask size + ask x bid size) / (sum of both sizes): the weighted mid of Stoikov, "The micro-price" (2018):
+    a large bid pulls it towards the ask. None without sizes, or where both are zero.
+    """
+    bid_size, ask_size = snapshot.bid_size, snapshot.ask_size
+    if bid_size is None or ask_size is None or not (bid_size or ask_size):
+        return None
+    weighted = EXACT.add(EXACT.multiply(snapshot.bid, ask_size), EXACT.multiply(snapshot.ask, bid_size))
+    return exact_ratio(weighted, EXACT.add(bid_size, ask_size))
+
+
+def slippage_bps(side: Side, price: Decimal, benchmark: Decimal, *, inverse: bool = False) -> Decimal:
+    """Cost in bps, rounded once, half to even, to 12 places. ``price`` and ``benchmark`` must be positive."""
     difference = EXACT.subtract(price, benchmark) if side is Side.BUY else EXACT.subtract(benchmark, price)
-    return exact_ratio(EXACT.multiply(difference, TEN_THOUSAND), benchmark)
+    return exact_ratio(EXACT.multiply(difference, TEN_THOUSAND), price if inverse else benchmark)
 
 
 def measure(
@@ -60,8 +92,9 @@ def measure(
     policy: SlippagePolicy,
     arrival_snapshot: Snapshot | None = None,
 ) -> tuple[SlippageMetric, ...]:
-    """Measure an execution against arrival mid, fill-time mid and, where there is one, the decision price.
+    """Measure an execution against arrival mid, decision price (where there is one) and fill-time mid.
 
+    An execution with a fee in a third currency has the fee's figure, too. In the order of the kinds' names.
     ``arrival_snapshot`` spares the look-up where the caller already knows it.
     """
     arrival = against_snapshot(
@@ -78,18 +111,54 @@ def measure(
         snapshots.at_or_before(execution.symbol, execution.transact_ns),
         policy,
     )
-    if root.decision_price is None:
-        return (arrival, at_fill)
-    return (arrival, against_decision(execution, root, root.decision_price), at_fill)
+    found = [arrival]
+    if root.decision_price is not None:
+        found.append(against_decision(execution, root, root.decision_price, policy))
+    fee = measure_fee(execution, snapshots, policy)
+    if fee is not None:
+        found.append(fee)
+    found.append(at_fill)
+    return tuple(found)
 
 
-def against_decision(execution: Execution, root: OrderIntent, decision_price: Decimal) -> SlippageMetric:
+def measure_fee(execution: Execution, snapshots: SnapshotLookup, policy: SlippagePolicy) -> SlippageMetric | None:
+    """Measure a fee in a third currency at the rate of the fill time; None where the fee needs no rate."""
+    if not needs_rate(execution, policy.instruments):
+        return None
+    if policy.instruments.find(execution.venue, execution.symbol) is None:
+        return _unmeasured(execution, BenchmarkKind.FEE, "no_instrument")
+    pair = rate_pair(execution, policy.instruments)
+    if pair is None:
+        return _unmeasured(execution, BenchmarkKind.FEE, "no_rate")
+    at_ns = execution.transact_ns
+    return against_snapshot(
+        execution, BenchmarkKind.FEE, at_ns, snapshots.at_or_before(pair.symbol, at_ns), policy
+    )
+
+
+def question(
+    kind: BenchmarkKind, execution: Execution, root: OrderIntent, policy: SlippagePolicy
+) -> tuple[str, int] | None:
+    """Give the (symbol, time) whose last snapshot is the benchmark of a kind; None where none can be."""
+    if kind is BenchmarkKind.ARRIVAL_MID:
+        return execution.symbol, root.routed_ns
+    if kind is BenchmarkKind.FILL_MID:
+        return execution.symbol, execution.transact_ns
+    if kind is BenchmarkKind.FEE:
+        pair = rate_pair(execution, policy.instruments)
+        return None if pair is None else (pair.symbol, execution.transact_ns)
+    return None
+
+
+def against_decision(
+    execution: Execution, root: OrderIntent, decision_price: Decimal, policy: SlippagePolicy
+) -> SlippageMetric:
     """Measure against the price at which the decision to trade was taken (Perold 1988's paper price)."""
     return SlippageMetric(
         execution.execution_id,
         execution.trade_date,
         BenchmarkKind.DECISION_PRICE,
-        slippage_bps(execution.side, execution.last_px, decision_price),
+        slippage_bps(execution.side, execution.last_px, decision_price, inverse=_is_inverse(execution, policy)),
         decision_price,
         root.routed_ns,
         None,
@@ -105,36 +174,62 @@ def against_snapshot(
     snapshot: Snapshot | None,
     policy: SlippagePolicy,
 ) -> SlippageMetric:
-    """Measure against the mid of ``snapshot``, the last one at or before ``wanted_ns``."""
+    """Measure against ``snapshot``, the last one at or before ``wanted_ns`` of the symbol that the kind asks for.
+
+    The benchmark is its mid, or microprice if the policy says so; of a fee it is always the mid, and
+    the figure is the fee in bps of the notional at that rate.
+    """
     if snapshot is None:
-        return _unmeasured(execution.execution_id, execution.trade_date, kind)
-    stale = wanted_ns - snapshot.at_ns > policy.stale_after_ns
-    benchmark = mid(snapshot)
+        return _unmeasured(execution, kind, "no_snapshot")
+    benchmark, reason = (mid(snapshot), None) if kind is BenchmarkKind.FEE else _price(snapshot, policy)
+    if wanted_ns - snapshot.at_ns > policy.stale_after_ns:
+        reason = "stale_snapshot"
     return SlippageMetric(
         execution.execution_id,
         execution.trade_date,
         kind,
-        slippage_bps(execution.side, execution.last_px, benchmark),
+        _bps(kind, execution, benchmark, policy),
         benchmark,
         snapshot.at_ns,
         snapshot.snapshot_id,
-        Quality.BEST_EFFORT if stale else Quality.EXACT,
-        "stale_snapshot" if stale else None,
+        Quality.EXACT if reason is None else Quality.BEST_EFFORT,
+        reason,
     )
 
 
-def _unmeasured(execution_id: str, trade_date: date, kind: BenchmarkKind) -> SlippageMetric:
-    return SlippageMetric(
-        execution_id, trade_date, kind, None, None, None, None, Quality.BEST_EFFORT, "no_snapshot"
-    )
-
-
-def reprice(metric: SlippageMetric, execution: Execution) -> SlippageMetric:
-    """Measure the corrected price against the same benchmark."""
+def reprice(
+    metric: SlippageMetric, execution: Execution, policy: SlippagePolicy = _DEFAULT_POLICY
+) -> SlippageMetric:
+    """Measure the corrected price, quantity and fee against the same benchmark."""
     if metric.benchmark is None:
         return metric
-    bps = slippage_bps(execution.side, execution.last_px, metric.benchmark)
-    return msgspec.structs.replace(metric, bps=bps)
+    return msgspec.structs.replace(metric, bps=_bps(metric.kind, execution, metric.benchmark, policy))
+
+
+def remeasure(
+    known: tuple[SlippageMetric, ...],
+    execution: Execution,
+    root: OrderIntent,
+    snapshots: SnapshotLookup,
+    policy: SlippagePolicy,
+    *,
+    same_root: bool,
+) -> tuple[SlippageMetric, ...]:
+    """Measure a corrected execution again: benchmarks that were found stay, unless the order's root changed.
+
+    The fee is measured afresh: a correct may bring it in another currency, or away.
+    """
+    kept: dict[BenchmarkKind, SlippageMetric] = {
+        metric.kind: reprice(metric, execution, policy)
+        for metric in known
+        if metric.kind is BenchmarkKind.FILL_MID or (same_root and metric.kind is not BenchmarkKind.FEE)
+    }
+    if not same_root:
+        return tuple(kept.get(metric.kind, metric) for metric in measure(execution, root, snapshots, policy))
+    fee = measure_fee(execution, snapshots, policy)
+    if fee is not None:
+        kept[BenchmarkKind.FEE] = fee
+    return tuple(kept[kind] for kind in sorted(kept))
 
 
 def supersedes(snapshot: Snapshot, metric: SlippageMetric, wanted_ns: int) -> bool:
@@ -144,3 +239,45 @@ def supersedes(snapshot: Snapshot, metric: SlippageMetric, wanted_ns: int) -> bo
     if metric.benchmark_ns is None or metric.snapshot_id is None:
         return True
     return (snapshot.at_ns, snapshot.snapshot_id) > (metric.benchmark_ns, metric.snapshot_id)
+
+
+def _price(snapshot: Snapshot, policy: SlippagePolicy) -> tuple[Decimal, str | None]:
+    """Give the price of a snapshot, and why it is not the one that was asked for."""
+    if policy.price == "mid":
+        return mid(snapshot), None
+    found = microprice(snapshot)
+    if found is None:
+        return mid(snapshot), "no_sizes"
+    if not snapshot.bid <= found <= snapshot.ask:  # 12 places are too few for such small prices
+        return mid(snapshot), "too_fine"
+    return found, None
+
+
+def _is_inverse(execution: Execution, policy: SlippagePolicy) -> bool:
+    instrument = policy.instruments.find(execution.venue, execution.symbol)
+    return instrument is not None and instrument.kind is InstrumentKind.INVERSE
+
+
+def _bps(kind: BenchmarkKind, execution: Execution, benchmark: Decimal, policy: SlippagePolicy) -> Decimal | None:
+    if kind is not BenchmarkKind.FEE:
+        inverse = _is_inverse(execution, policy)
+        return slippage_bps(execution.side, execution.last_px, benchmark, inverse=inverse)
+    instrument = policy.instruments.find(execution.venue, execution.symbol)
+    pair = rate_pair(execution, policy.instruments)
+    if instrument is None or pair is None or execution.fee is None:
+        return None
+    return fee_bps_at(execution, instrument, pair, benchmark)
+
+
+def _unmeasured(execution: Execution, kind: BenchmarkKind, reason: str) -> SlippageMetric:
+    return SlippageMetric(
+        execution.execution_id,
+        execution.trade_date,
+        kind,
+        None,
+        None,
+        None,
+        None,
+        Quality.BEST_EFFORT,
+        reason,
+    )
