@@ -83,8 +83,19 @@ FeedSettings = Annotated[FixFeedSettings | WebSocketFeedSettings | RestFeedSetti
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
-    format: Literal["fix44", "canonical", "binance", "kraken", "coinbase", "deribit"]
+    format: Literal[
+        "fix44",
+        "canonical",
+        "binance",
+        "binance_spot",
+        "binance_usdm",
+        "kraken",
+        "kraken_futures",
+        "coinbase",
+        "deribit",
+    ]
     feed: FeedSettings
+    account: str = Field(default="", description="whose the reports are where the venue does not say")
 
 
 class KafkaSettings(_Part):

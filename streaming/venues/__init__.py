@@ -1,4 +1,4 @@
-"""Wire formats of venues: raw bytes -> ``FillReport``, pure functions, one module a format."""
+"""Wire formats of venues: raw bytes -> reports, pure functions, one module a format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DECODERS: Mapping[str, Decoder] = {
     "canonical": canonical.decode,
     "fix44": fix44.decode,
     "binance": binance.decode,
+    "binance_spot": binance.decode,
+    "binance_usdm": binance.decode,
     "kraken": kraken.decode,
+    "kraken_futures": kraken.decode,
     "coinbase": coinbase.decode,
     "deribit": deribit.decode,
 }

@@ -1,4 +1,4 @@
-"""How defects of canonical messages are worded, and what of a value a person and Postgres are shown. Pure."""
+"""How defects of JSON messages are worded, their limits, and what of a value is shown to a person. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.domain.errors import DefectError, defect_error
+from ledger.domain.times import NANOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_TEXT = 256
+MAX_DEFECTS = 1000  # a body of `1,1,1,…` would make half a million dead letters: the rest becomes one
+_EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01: an older time is a clock that was never set
+_LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end that April
 RESEND = "Ask the venue to send it again as docs/formats.md says."
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -29,6 +33,14 @@ def unknown_value(field: str, value: str, known: Iterable[str]) -> DefectError:
 def wrong_type(field: str, raw: bytes, wanted: str) -> DefectError:
     """Another JSON type than the contract's."""
     return defect_error("wrong_type", field, shown(raw), f"{wanted} is required", RESEND)
+
+
+def in_age(field: str, nanos: int, value: object) -> int:
+    """Give a time back that a clock in order gives. Raises ``DefectError``."""
+    if not _EARLIEST_NS <= nanos < _LATEST_NS:
+        rule = "a time from 2000 to 2261 is required"
+        raise defect_error("not_a_time", field, value, rule, "Check the venue's clock.")
+    return nanos
 
 
 def unreadable(raw: bytes, field: str, error: Exception) -> DefectError:
