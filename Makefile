@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly lint types format lock bench clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,12 @@ format: setup ## Let ruff mend what it can
 
 bench: setup ## Landing rate and latency, against yardsticks of the same run
 	@$(BIN)/python -m bench $(ARGS)
+
+oracle: setup ## Slippage and fees of a million random fills against fractions (ORACLE_FILLS=…)
+	@$(BIN)/python -m bench.oracle
+
+live-final: setup ## Live against final slippage on captured markets (FILES="…"; default ../shared/data/*.gz)
+	@$(BIN)/python -m bench.live_final $(FILES)
 
 nightly: setup ## Convergence with 10,000 examples
 	@CONVERGENCE_EXAMPLES=10000 $(BIN)/pytest -q tests/unit/domain
