@@ -200,7 +200,7 @@ def _state(of: Of, order: Fields, exec_type: ExecType, *, forced: str | None) ->
         orig_cl_ord_id=read.text(order, "C"),
         venue_order_id=read.required(order, "i"),
         side=read.maybe(order, "S", _SIDES),
-        order_qty=None if goes_on else read.nonzero(order, "q"),
+        order_qty=None if goes_on else read.quantity(order, "q"),
         limit_price=read.nonzero(order, "p"),
         cum_qty=read.number(order, "z"),
         avg_px=_average(order),

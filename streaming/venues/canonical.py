@@ -18,21 +18,23 @@ from streaming.venues.json_messages import count, read_all, refused
 EXECUTIONS = "executions"
 MAX_NAME = 32
 
+_ABSENT = msgspec.Raw(b"")
 
-class _Message(msgspec.Struct):
+
+class _Message(msgspec.Struct, gc=False):
     """What carries reports; a list of ``Raw`` keeps the bytes of each."""
 
     channel: str | None = None
     data: list[msgspec.Raw] | None = None
     fills: list[msgspec.Raw] | None = None
-    type: msgspec.Raw | None = None
-    transact_time: msgspec.Raw | None = None
+    type: msgspec.Raw = _ABSENT
+    transact_time: msgspec.Raw = _ABSENT
 
     def is_report(self) -> bool:
         """Whether it is one report, as a dead letter keeps it, and carries none."""
         if self.fills is not None or self.data is not None:
             return False
-        return self.transact_time is not None or (self.type is not None and self.channel is None)
+        return self.transact_time is not _ABSENT or (self.type is not _ABSENT and self.channel is None)
 
 
 _message_decoder = msgspec.json.Decoder(_Message)

@@ -47,7 +47,7 @@ _SIDES = {side.value: side for side in Side}
 _LIQUIDITIES = {liquidity.value: liquidity for liquidity in Liquidity}
 
 
-class _Report(msgspec.Struct):
+class _Report(msgspec.Struct, gc=False):
     """The JSON as it comes: everything may be missing, so that what is wrong is named by our own rules."""
 
     type: str | None = None
@@ -149,7 +149,7 @@ def _fill(venue: str, kind: ReportKind, fields: _Report) -> FillReport:
         fee_currency=optional("fee_currency", fields.fee_currency),
         liquidity=liquidity,
         transact_ns=transact_ns,
-        part_of=optional("part_of", fields.part_of) if kind is ReportKind.FILL else None,
+        part_of=optional("part_of", fields.part_of) if fields.part_of and kind is ReportKind.FILL else None,
     )
 
 

@@ -187,7 +187,7 @@ def _order(of: Of, raw: bytes, decoded: Decoded) -> None:
         cl_ord_id=read.text(order, "label"),
         venue_order_id=read.required(order, "order_id"),
         side=read.maybe(order, "direction", _SIDES),
-        order_qty=read.nonzero(order, "amount"),
+        order_qty=read.quantity(order, "amount"),
         limit_price=None if order.get("price") == _MARKET else read.nonzero(order, "price"),
         cum_qty=filled,
         avg_px=read.nonzero(order, "average_price"),

@@ -106,6 +106,12 @@ def positive(fields: Fields, name: str) -> Decimal:
     return parse_positive(name, value)
 
 
+def quantity(fields: Fields, name: str) -> Decimal | None:
+    """Read what an order asks for; 0 is none, and less than that no quantity."""
+    value = nonzero(fields, name)
+    return value if value is None else parse_positive(name, value)
+
+
 def one_of(fields: Fields, name: str, words: Mapping[str, Any]) -> Any:
     """Look a word up; one that is not known is a defect, since it may change what the message means."""
     value = required(fields, name)

@@ -164,7 +164,7 @@ def _state(of: Of, event: Fields, exec_type: ExecType, raw: bytes, decoded: Deco
         cl_ord_id=read.text(event, "cl_ord_id"),
         venue_order_id=read.required(event, "order_id"),
         side=read.maybe(event, "side", _SIDES),
-        order_qty=read.nonzero(event, "order_qty"),
+        order_qty=read.quantity(event, "order_qty"),
         limit_price=read.nonzero(event, "limit_price"),
         cum_qty=read.number(event, "cum_qty"),
         avg_px=read.nonzero(event, "avg_price"),

@@ -220,7 +220,7 @@ def _order(
         cl_ord_id=read.text(order, "cli_ord_id"),
         venue_order_id=read.required(order, "order_id"),
         side=read.maybe(order, "direction", _DIRECTIONS),
-        order_qty=None if filled else read.nonzero(order, "qty"),
+        order_qty=None if filled else read.quantity(order, "qty"),
         limit_price=read.nonzero(order, "limit_price"),
         cum_qty=filled,
         reason=reason,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ledger.domain.records import FillReport, Liquidity, Side
+from ledger.domain.records import ExecType, FillReport, Liquidity, OrderReport, OrdStatus, Side
 from streaming.venues.kraken import decode
 from tests.shared import needs_shared, shared
+from tests.unit.streaming.agreement import assert_one_report
 
 TRADE: dict[str, Any] = {
     "order_id": "O-1", "order_userref": 3, "exec_id": "T-1", "exec_type": "trade", "trade_id": 62887576,
@@ -26,6 +27,16 @@ FUTURE: dict[str, Any] = {
 REST: dict[str, Any] = {
     "fill_id": "f-1", "symbol": "pf_xrpusd", "side": "buy", "order_id": "o-1", "size": 1, "price": 2.24061,
     "fillTime": "2020-07-22T13:37:27.077Z", "fillType": "taker",
+}  # fmt: skip
+ORDER: dict[str, Any] = {
+    "order_id": "O-1", "order_userref": 3, "cl_ord_id": "m-1", "symbol": "BTC/USD", "side": "sell",
+    "order_qty": 0.005, "limit_price": 26500.0, "exec_type": "new", "order_status": "new", "cum_qty": 0,
+    "avg_price": 0.0, "timestamp": "2023-09-22T10:33:05.709982Z",
+}  # fmt: skip
+OPEN: dict[str, Any] = {
+    "instrument": "pf_xbtusd", "time": 1612275024153, "last_update_time": 1612275025153, "qty": 1000.0,
+    "filled": 0.0, "limit_price": 34900.5, "stop_price": 0.0, "type": "limit", "order_id": "o-1",
+    "cli_ord_id": "m-2", "direction": 1, "reduce_only": False,
 }  # fmt: skip
 
 
@@ -44,7 +55,21 @@ def one(value: Any) -> FillReport:
     decoded = decode("K", json.dumps(value).encode())
     assert not decoded.defects
     ((report, _),) = decoded.reports
+    assert isinstance(report, FillReport)
     return report
+
+
+def state(value: Any, others: dict[str, int] | None = None) -> OrderReport:
+    decoded = decode("K", json.dumps(value).encode())
+    assert not decoded.defects
+    assert decoded.others == (others or {})
+    ((report, _),) = decoded.reports
+    assert isinstance(report, OrderReport)
+    return report
+
+
+def change(reason: str, *, leaves: bool, feed: str = "open_orders", **changes: Any) -> dict[str, Any]:
+    return {"feed": feed, "order": OPEN | changes, "is_cancel": leaves, "reason": reason}
 
 
 def defect(value: Any) -> tuple[str, str]:
@@ -62,11 +87,76 @@ def test_a_trade_is_a_fill_to_the_last_digit() -> None:
     assert (report.liquidity, report.transact_ns) == (Liquidity.TAKER, 1_695_378_785_709_993_000)
 
 
-def test_filled_repeats_what_traded_and_is_counted() -> None:
+def test_filled_repeats_what_traded_and_is_an_order_status() -> None:
     filled = TRADE | {"exec_type": "filled", "order_status": "filled"}
     decoded = decode("K", json.dumps(message(TRADE, filled)).encode())
+    (fill, _), (status, _) = decoded.reports
+    assert isinstance(fill, FillReport)
+    assert isinstance(status, OrderReport)
+    assert (status.exec_type, status.ord_status) == (ExecType.ORDER_STATUS, OrdStatus.FILLED)
+    assert (status.cum_qty, status.avg_px) == (Decimal("0.005"), Decimal("26599.9"))
+
+
+def test_a_state_says_what_its_order_asks() -> None:
+    report = state(message(ORDER))
+    assert (report.exec_type, report.ord_status) == (ExecType.NEW, OrdStatus.NEW)
+    assert (report.cl_ord_id, report.venue_order_id) == ("m-1", "O-1")
+    assert (report.symbol, report.side) == ("BTC/USD", Side.SELL)
+    assert (report.order_qty, report.limit_price) == (Decimal("0.005"), Decimal(26500))
+    assert (report.cum_qty, report.avg_px, report.transact_ns) == (Decimal(0), None, 1_695_378_785_709_982_000)
+
+
+@pytest.mark.parametrize(
+    ("exec_type", "order_status", "expected", "status"),
+    [
+        ("pending_new", "pending_new", ExecType.PENDING_NEW, OrdStatus.PENDING_NEW),
+        ("canceled", "canceled", ExecType.CANCELED, OrdStatus.CANCELED),
+        ("expired", "expired", ExecType.EXPIRED, OrdStatus.EXPIRED),
+        ("amended", "new", ExecType.REPLACED, OrdStatus.NEW),
+        ("restated", "partially_filled", ExecType.RESTATED, OrdStatus.PARTIALLY_FILLED),
+        ("status", "triggered", ExecType.ORDER_STATUS, OrdStatus.NEW),
+    ],
+)
+def test_what_does_not_trade_is_an_order_state(
+    exec_type: str, order_status: str, expected: ExecType, status: OrdStatus
+) -> None:
+    report = state(message(ORDER | {"exec_type": exec_type, "order_status": order_status, "reason": "why"}))
+    assert (report.exec_type, report.ord_status, report.reason) == (expected, status, "why")
+
+
+def test_an_iceberg_refill_is_counted() -> None:
+    assert others(message(ORDER | {"exec_type": "iceberg_refill"})) == {"iceberg_refill": 1}
+
+
+def test_a_liquidated_execution_fills_and_is_counted() -> None:
+    decoded = decode("K", json.dumps(message(TRADE | {"liquidated": True})).encode())
     assert len(decoded.reports) == 1
-    assert decoded.others == {"filled": 1}
+    assert decoded.others == {"liquidation": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [(ORDER | {"order_status": "gone"}, "order_status"), (ORDER | {"side": "both"}, "side")],
+)
+def test_an_unknown_word_of_a_state_is_a_defect(raw: dict[str, Any], field: str) -> None:
+    assert defect(message(raw)) == ("unknown_value", field)
+
+
+@pytest.mark.parametrize("item", [TRADE, ORDER, FUTURE, REST, OPEN])
+def test_an_item_alone_is_what_it_is_in_its_list(item: dict[str, Any]) -> None:
+    listed = {"fills": {"feed": "fills", "fills": [FUTURE]}, "rest": {"result": "success", "fills": [REST]},
+              "open": {"feed": "open_orders_snapshot", "orders": [OPEN]}}  # fmt: skip
+    name = {id(FUTURE): "fills", id(REST): "rest", id(OPEN): "open"}.get(id(item))
+    whole = message(item) if name is None else listed[name]
+    alone = decode("K", json.dumps(item).encode())
+    assert alone == decode("K", json.dumps(whole).encode())
+    assert len(alone.reports) == 1
+
+
+def test_the_account_of_the_settings_is_whose_they_are() -> None:
+    for value in (message(TRADE), message(ORDER), {"feed": "fills_snapshot", "account": "x", "fills": [FUTURE]}):
+        ((report, _),) = decode("K", json.dumps(value).encode(), "A-1").reports
+        assert report.account == "A-1"
 
 
 def test_a_snapshot_repeats_the_same_identity() -> None:
@@ -113,7 +203,7 @@ def test_a_futures_fill_is_one_on_the_feed_in_its_snapshot_and_over_rest() -> No
     snapshot = one({"feed": "fills_snapshot", "account": "a-b-c", "fills": [FUTURE]})
     rest = one({"result": "success", "fills": [REST], "serverTime": "2020-07-22T13:44:24.311Z"})
     assert update == snapshot
-    assert (update.report_id, update.content) == (rest.report_id, rest.content)
+    assert_one_report(update, rest)
     assert (update.fee, update.fee_currency, update.cl_ord_id) == (Decimal("0.001120305"), "USD", "m-2")
     assert (rest.fee, rest.cl_ord_id, rest.venue_order_id) == (None, None, "o-1")
     assert (rest.account, rest.symbol, rest.liquidity) == ("", "PF_XRPUSD", Liquidity.TAKER)
@@ -127,12 +217,69 @@ def test_forced_fills_move_quantity_and_are_counted(kind: str, name: str) -> Non
     assert defect({"feed": "fills", "fills": [FUTURE | {"fill_type": "gift"}]}) == ("unknown_value", "fill_type")
 
 
+def test_an_open_futures_order_is_a_state() -> None:
+    report = state(change("new_placed_order_by_user", leaves=False))
+    assert (report.exec_type, report.ord_status) == (ExecType.NEW, OrdStatus.NEW)
+    assert (report.cl_ord_id, report.venue_order_id, report.symbol) == ("m-2", "o-1", "PF_XBTUSD")
+    assert (report.side, report.order_qty, report.limit_price) == (Side.SELL, Decimal(1000), Decimal("34900.5"))
+    assert (report.cum_qty, report.reason) == (Decimal(0), "new_placed_order_by_user")
+    assert report.transact_ns == 1_612_275_025_153_000_000
+    verbose = change("new_placed_order_by_user", leaves=False, feed="open_orders_verbose")
+    assert state(verbose) == report
+    snapshot = state({"feed": "open_orders_snapshot", "account": "x", "orders": [OPEN]})
+    assert (snapshot.exec_type, snapshot.ord_status) == (ExecType.ORDER_STATUS, OrdStatus.NEW)
+
+
+@pytest.mark.parametrize(
+    ("reason", "leaves", "expected", "status"),
+    [
+        ("partial_fill", False, ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED),
+        ("partial_fill", True, ExecType.CANCELED, OrdStatus.CANCELED),
+        ("full_fill", True, ExecType.ORDER_STATUS, OrdStatus.FILLED),
+        ("cancelled_by_user", True, ExecType.CANCELED, OrdStatus.CANCELED),
+        ("not_enough_margin", True, ExecType.CANCELED, OrdStatus.CANCELED),
+        ("a_reason_of_next_year", True, ExecType.CANCELED, OrdStatus.CANCELED),
+        ("contract_expired", True, ExecType.EXPIRED, OrdStatus.EXPIRED),
+        ("post_order_failed_because_it_would_filled", True, ExecType.REJECTED, OrdStatus.REJECTED),
+        ("stop_order_triggered", True, ExecType.TRIGGERED, None),
+        ("edited_by_user", False, ExecType.REPLACED, OrdStatus.PARTIALLY_FILLED),
+    ],
+)
+def test_the_reason_tells_what_became_of_a_futures_order(
+    reason: str, leaves: bool, expected: ExecType, status: OrdStatus | None
+) -> None:
+    report = state(change(reason, leaves=leaves, filled=250.0))
+    assert (report.exec_type, report.ord_status, report.reason) == (expected, status, reason)
+    assert (report.cum_qty, report.order_qty) == (Decimal(250), None)  # qty may be what is left
+
+
+def test_a_futures_order_in_liquidation_is_counted_beside_its_state() -> None:
+    assert state(change("liquidation", leaves=True), {"liquidation_order": 1}).exec_type is ExecType.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("cancelled_by_user", "removed_cancel"),
+        ("full_fill", "removed_fill"),
+        ("stop_order_triggered", "removed_trigger"),
+    ],
+)
+def test_an_order_that_is_gone_at_no_time_is_counted(reason: str, name: str) -> None:
+    gone = {"feed": "open_orders", "order_id": "o-1", "cli_ord_id": "m-2", "is_cancel": True, "reason": reason}
+    assert others(gone) == {name: 1}
+    assert defect(gone | {"is_cancel": False}) == ("missing_field", "last_update_time")
+    assert defect(gone | {"order_id": None}) == ("missing_field", "order_id")
+
+
 def test_other_messages_are_counted_or_refused() -> None:
     assert others({"channel": "heartbeat"}) == {"heartbeat": 1}
     assert others({"method": "subscribe", "success": True, "result": {}}) == {"response": 1}
     assert others({"event": "info", "version": 1}) == {"info": 1}
     assert others({"event": "subscribed", "feed": "fills"}) == {"response": 1}
-    assert others({"feed": "open_orders"}) == {"open_orders": 1}
+    assert others({"feed": "open_positions"}) == {"open_positions": 1}
+    assert defect({"feed": "open_orders_snapshot"}) == ("missing_field", "orders")
+    assert defect({"feed": "open_orders", "order": 1}) == ("wrong_type", "order")
     assert others({"result": "error", "error": "apiLimitExceeded"}) == {"error": 1}
     assert defect({"channel": "busts", "data": []}) == ("unknown_value", "channel")
     assert defect({"feed": "busts"}) == ("unknown_value", "feed")
@@ -153,5 +300,9 @@ def test_real_messages() -> None:
         Decimal("0.005"),
     )
     assert (report.last_px, report.fee, report.cl_ord_id) == (Decimal("26599.9"), Decimal("0.3458"), None)
-    assert read("seq8_pending_new").others == {"pending_new": 1}
-    assert read("seq9_new").others == {"new": 1}
+    (pending, _), (new, _) = (read(name).reports[0] for name in ("seq8_pending_new", "seq9_new"))
+    assert (pending.exec_type, new.exec_type) == (ExecType.PENDING_NEW, ExecType.NEW)
+    assert (pending.symbol, pending.side) == ("BTC/USD", Side.SELL)
+    assert (pending.order_qty, pending.limit_price) == (Decimal("0.005"), Decimal(26500))
+    assert (new.symbol, new.side, new.order_qty) == ("", None, None)  # an update gives what changed
+    assert pending.venue_order_id == new.venue_order_id == report.venue_order_id == "OK4GJX-KSTLS-7DZZO5"
