@@ -1,9 +1,9 @@
 """``make live-final``: how far live slippage is from final slippage on captured markets.
 
 Each file is played in the order in which it was received: quotes are the snapshots (at the exchange's time where
-the stream has it, else when they came), trades are fills of orders made for them, in three kinds of instrument with
-fees in quote, base and a third currency. ``decide`` takes them in small batches, as the process does under load, so
-a quote that came after a trade of a later time is late. Then everything is measured with all quotes known.
+the stream has it, else when they came), trades are fills of orders made for them, in three kinds of instrument
+with fees in quote, base and a third currency. ``decide`` takes them in small batches, as the process does under
+load, so a quote that came after a trade of a later time is late. Then all is measured with all quotes known.
 
 Exit 1 where a live figure is more than 2 bps from the final one once late quotes were taken in.
 Example: ``python -m bench.live_final ../shared/data/*.gz``

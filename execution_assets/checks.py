@@ -110,10 +110,11 @@ def execution_suite(expect: Any) -> Sequence[Any]:
 
 
 def slippage_frame(connection: "Connection", day: date) -> "pd.DataFrame":
-    """Give the day's slippages with how far the live figure was from the final one.
+    """Give the day's figures of every live kind with how far the live one was from the final one.
 
     ``apart_bps`` is null where the benchmark is best effort (nothing is promised of it) and infinite where
-    the live figure was missing.
+    the live figure was missing. ``fee_apart_bps`` is the same of the execution's own ``fee_bps``, which needs no
+    benchmark; a fee in a third currency is a figure of the kind ``fee``.
     """
     derivation = next(rows_of(connection, "derivation", {"day": day}), None)
     found: dict[tuple[str, str | None], float] = {}
@@ -126,19 +127,22 @@ def slippage_frame(connection: "Connection", day: date) -> "pd.DataFrame":
             "apart_bps": found.get((row["execution_id"], row["kind"]), 0.0)
             if row["quality"] == Quality.EXACT
             else None,
+            "fee_apart_bps": found.get((row["execution_id"], None), 0.0),
         }
         for row in rows_of(connection, "metric_columns", {"day": day, "kinds": LIVE_KINDS})
     )
 
 
 def apart(differences: Differences) -> dict[tuple[str, str | None], float]:
-    """Give the bps between live and final figure of each slippage whose live row differed.
+    """Give the bps between live and final figure of each row that differed.
 
+    The key is execution and kind; without a kind it is the execution, and the figure its ``fee_bps``.
     The subtraction is exact; the float that GX compares is only of its result.
     """
     distances: dict[tuple[str, str | None], float] = {}
     for found in differences.sample:
-        live, final = found.fields.get("bps", ("0", "0"))
+        figure = "fee_bps" if found.kind is None else "bps"
+        live, final = found.fields.get(figure, ("0", "0"))
         distances[found.execution_id, found.kind] = (
             inf if live is None or final is None else float(abs(EXACT.subtract(Decimal(live), Decimal(final))))
         )
@@ -148,7 +152,10 @@ def apart(differences: Differences) -> dict[tuple[str, str | None], float]:
 def slippage_suite(expect: Any) -> Sequence[Any]:
     """Say how close live and final figures must be."""
     return [
-        expect.ExpectColumnValuesToBeBetween(column="apart_bps", min_value=0, max_value=TOLERANCE_BPS),
+        *(
+            expect.ExpectColumnValuesToBeBetween(column=column, min_value=0, max_value=TOLERANCE_BPS)
+            for column in ("apart_bps", "fee_apart_bps")
+        ),
         expect.ExpectColumnValuesToBeInSet(column="unmeasured", value_set=[False]),
     ]
 
@@ -184,13 +191,14 @@ slippage_is_final = expectations_check(
     suite=slippage_suite,
     identity="execution_id",
     description=(
-        "The slippage that was published live is within 2 bps of the day's final figure, "
+        "Every slippage and fee that was published live is within 2 bps of the day's final figure, "
         "and there is one wherever there is a benchmark."
     ),
     remedy=(
-        "The sampled executions were published with a slippage that has changed by more than 2 bps since. Compare "
-        "benchmark and snapshot_id under differences on the page of executions: a snapshot that came late or was "
-        "changed is the usual cause. The live rows are corrected already; a second run passes."
+        "The sampled executions were published with a slippage or fee that has changed by more than 2 bps since. "
+        "Compare benchmark and snapshot_id under differences on the page of executions: a snapshot that came late "
+        "or was changed is the usual cause, and of a fee_bps a row of execution.instruments. The live rows are "
+        "corrected already; a second run passes."
     ),
 )
 

@@ -61,22 +61,28 @@ def test_a_thousand_failures_are_counted_and_sampled() -> None:
     assert len(outcome.sample()) == SAMPLE
 
 
-def test_slippage_within_two_bps_passes_and_best_effort_is_not_judged() -> None:
+def test_figures_within_two_bps_pass_and_best_effort_is_not_judged() -> None:
     frame = pd.DataFrame(
-        {"execution_id": ["a", "b", "c"], "apart_bps": [0.0, 2.0, None], "unmeasured": [False, False, False]}
+        {
+            "execution_id": ["a", "b", "c"],
+            "apart_bps": [0.0, 2.0, None],
+            "fee_apart_bps": [2.0, 0.0, 0.0],
+            "unmeasured": [False, False, False],
+        }
     )
     assert evaluate(frame, slippage_suite, "execution_id").success
 
 
-def test_slippage_beyond_two_bps_missing_or_unmeasured_fails() -> None:
+def test_a_slippage_or_fee_beyond_two_bps_missing_or_unmeasured_fails() -> None:
     frame = pd.DataFrame(
         {
-            "execution_id": ["a", "b", "c", "d"],
-            "apart_bps": [0.0, 2.000000000001, float("inf"), 0.0],
-            "unmeasured": [False, False, False, True],
+            "execution_id": ["a", "b", "c", "d", "e", "f"],
+            "apart_bps": [0.0, 2.000000000001, float("inf"), 0.0, 0.0, None],
+            "fee_apart_bps": [0.0, 0.0, 0.0, 0.0, 2.000000000001, float("inf")],
+            "unmeasured": [False, False, False, True, False, False],
         }
     )
-    assert evaluate(frame, slippage_suite, "execution_id").sample() == ["b", "c", "d"]
+    assert sorted(evaluate(frame, slippage_suite, "execution_id").sample()) == ["b", "c", "d", "e", "f"]
 
 
 def test_the_distance_of_live_and_final_is_taken_exactly() -> None:
@@ -84,11 +90,17 @@ def test_the_distance_of_live_and_final_is_taken_exactly() -> None:
         Difference("a", "fill_mid", Found.DIFFERS, {"bps": ("1.000000000001", "-1")}),
         Difference("b", "fill_mid", Found.MISSING, {"bps": (None, "1")}),
         Difference("c", "fill_mid", Found.DIFFERS, {"snapshot_id": ("S1", "S2")}),
+        Difference("d", "fee", Found.DIFFERS, {"bps": ("7.5", "7")}),
+        Difference("d", None, Found.DIFFERS, {"fee_bps": (None, "3"), "last_px": ("1", "2")}),
+        Difference("e", None, Found.DIFFERS, {"last_px": ("1", "2")}),
     ]
-    assert apart(Differences(0, 3, Decimal(2), found)) == {
+    assert apart(Differences(2, 4, Decimal(2), found)) == {
         ("a", "fill_mid"): 2.000000000001,
         ("b", "fill_mid"): float("inf"),
         ("c", "fill_mid"): 0.0,
+        ("d", "fee"): 0.5,
+        ("d", None): float("inf"),
+        ("e", None): 0.0,
     }
 
 
