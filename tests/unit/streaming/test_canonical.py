@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain.errors import DefectError
-from ledger.domain.identity import identify, make_fill
+from ledger.domain.identity import identify, make_fill, make_order_report
 from ledger.domain.numbers import canonical
-from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
+from ledger.domain.records import ExecType, FillReport, Liquidity, OrderReport, OrdStatus, ReportKind, Side
 from ledger.domain.times import format_utc, utc_date
-from streaming.venues.canonical import MAX_DEFECTS, decode, decode_body, decode_frame, decode_report
+from streaming.venues.canonical import decode
+from streaming.venues.canonical_defects import MAX_DEFECTS
+from streaming.venues.canonical_report import decode_report
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[3] / "docs/events/canonical.report.schema.json").read_text()
@@ -27,12 +30,26 @@ SCHEMA: dict[str, Any] = json.loads(
 FILL: dict[str, Any] = SCHEMA["examples"][0]
 BUST: dict[str, Any] = SCHEMA["examples"][1]
 CORRECT: dict[str, Any] = SCHEMA["examples"][2]
+STATE: dict[str, Any] = SCHEMA["examples"][3]
+STATES = sorted(set(SCHEMA["properties"]["type"]["enum"]) - {"fill", "bust", "correct"})
 DROP = object()
 
 
 def report(base: dict[str, Any] = FILL, **changes: Any) -> bytes:
     fields = {name: value for name, value in (base | changes).items() if value is not DROP}
     return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def fill_of(raw: bytes) -> FillReport:
+    found = decode_report("ALPHA", raw)
+    assert isinstance(found, FillReport)
+    return found
+
+
+def state_of(raw: bytes) -> OrderReport:
+    found = decode_report("ALPHA", raw)
+    assert isinstance(found, OrderReport)
+    return found
 
 
 def defect_of(raw: bytes) -> tuple[str, str]:
@@ -46,7 +63,7 @@ def defect_of(raw: bytes) -> tuple[str, str]:
 
 
 def test_a_fill_says_what_it_says() -> None:
-    fill = decode_report("ALPHA", report())
+    fill = fill_of(report())
     assert fill.report_id == identify("ALPHA", "DC-1", "BTC-USD", "2026-11-23", "E-20261123-000017", "fill")
     assert fill == make_fill(
         venue="ALPHA",
@@ -81,24 +98,24 @@ def test_a_msgspec_raw_is_read_like_bytes() -> None:
 @pytest.mark.parametrize("written", ["0.1", '"0.1"', "1e-1", '"0.10"', "0.100"])
 def test_json_numbers_and_strings_are_the_same_exact_decimal(written: str) -> None:
     raw = report(last_px="PX").replace(b'"PX"', written.encode())
-    fill = decode_report("ALPHA", raw)
+    fill = fill_of(raw)
     assert str(fill.last_px) == "0.1"
-    assert fill.content == decode_report("ALPHA", report(last_px="0.1")).content
+    assert fill.content == fill_of(report(last_px="0.1")).content
 
 
 def test_a_number_beyond_a_float_keeps_every_digit() -> None:
     raw = report(last_px="PX").replace(b'"PX"', b"123456789012345678.123456789012345678")
-    assert decode_report("ALPHA", raw).last_px == Decimal("123456789012345678.123456789012345678")
+    assert fill_of(raw).last_px == Decimal("123456789012345678.123456789012345678")
 
 
 @pytest.mark.parametrize("quantity", [DROP, None, "0", 0])
 def test_a_bust_may_leave_quantity_and_price_out(quantity: Any) -> None:
-    bust = decode_report("ALPHA", report(BUST, last_qty=quantity, last_px=quantity))
+    bust = fill_of(report(BUST, last_qty=quantity, last_px=quantity))
     assert (bust.kind, bust.last_qty, bust.last_px) == (ReportKind.BUST, Decimal(0), Decimal(0))
 
 
 def test_an_empty_optional_text_is_none_as_in_bybits_fast_fills() -> None:
-    fill = decode_report("ALPHA", report(cl_ord_id="", currency="", liquidity=""))
+    fill = fill_of(report(cl_ord_id="", currency="", liquidity=""))
     assert (fill.cl_ord_id, fill.currency, fill.liquidity) == (None, None, None)
 
 
@@ -270,7 +287,99 @@ def test_malformed(raw: bytes) -> None:
 
 
 def test_an_array_is_no_report() -> None:
-    assert defect_of(b"[]") == ("malformed", "report")
+    assert defect_of(b"[]") == ("wrong_type", "report")
+
+
+def test_an_order_state_says_what_it_says() -> None:
+    state = state_of(report(STATE, exec_id="X-1", correlation_id="C-4471"))
+    assert (state.exec_type, state.ord_status) == (ExecType.CANCELED, OrdStatus.CANCELED)
+    assert (state.cl_ord_id, state.orig_cl_ord_id, state.venue_order_id) == ("M-81f9", "M-81f3", "V-55120")
+    assert (state.account, state.symbol, state.side, state.exec_id) == ("DC-1", "BTC-USD", Side.BUY, "X-1")
+    assert (state.order_qty, state.limit_price) == (Decimal(2), Decimal("64012.55"))
+    assert (state.cum_qty, state.leaves_qty, state.avg_px) == (Decimal("0.75"), Decimal(0), Decimal("64010.1"))
+    assert (state.reason, state.correlation_id) == ("canceled by request", "C-4471")
+    assert (state.venue, state.trade_date) == ("ALPHA", date(2026, 11, 23))
+
+
+def test_every_order_state_of_the_domain_has_its_type_and_no_other() -> None:
+    found = {state_of(report(STATE, type=name)).exec_type for name in STATES}
+    assert found == set(ExecType)
+    assert len(found) == len(STATES)
+    statuses = {state_of(report(STATE, ord_status=status.value)).ord_status for status in OrdStatus}
+    assert statuses == set(OrdStatus) == set(SCHEMA["properties"]["ord_status"]["enum"]) - {"", None}
+
+
+def test_an_order_state_need_only_name_its_order_and_its_time() -> None:
+    least = {"type": "cancel_reject", "cl_ord_id": "M-1", "transact_time": "2026-11-23T09:45:00Z"}
+    jsonschema.validate(least, SCHEMA)
+    state = state_of(json.dumps(least).encode())
+    assert (state.account, state.symbol, state.side, state.exec_id) == ("", "", None, None)
+    assert (state.ord_status, state.order_qty, state.cum_qty) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cl_ord_id": None, "venue_order_id": ""}, ("missing_field", "cl_ord_id or venue_order_id")),
+        ({"transact_time": DROP}, ("missing_field", "transact_time")),
+        ({"ord_status": "filled"}, ("unknown_value", "ord_status")),
+        ({"side": "short"}, ("unknown_value", "side")),
+        ({"order_qty": "-1"}, ("not_positive", "order_qty")),
+        ({"limit_price": "1_0"}, ("not_a_number", "limit_price")),
+        ({"reason": "a\x00"}, ("control_character", "reason")),
+        ({"last_qty": "0.25"}, ("out_of_range", "last_qty")),
+        ({"trade_date": "23.11.2026"}, ("not_a_time", "trade_date")),
+    ],
+)
+def test_a_wrong_field_of_an_order_state_is_named(
+    name: str, changes: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    assert defect_of(report(STATE, type=name, **changes)) == expected
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(report(STATE, type=name, **changes)), SCHEMA)
+
+
+@pytest.mark.parametrize("nothing", [None, "", "0", 0, "0.00"])
+def test_an_order_state_in_which_nothing_traded_may_say_so(nothing: Any) -> None:
+    if nothing == "":
+        assert defect_of(report(STATE, last_qty=nothing)) == ("not_a_number", "last_qty")
+    else:
+        assert state_of(report(STATE, last_qty=nothing)) == state_of(report(STATE))
+        jsonschema.validate(STATE | {"last_qty": nothing}, SCHEMA)
+
+
+def test_the_trade_date_is_the_venues_where_it_gives_one() -> None:
+    late = report(transact_time="2026-11-23T23:59:59Z", trade_date="2026-11-24")
+    assert fill_of(late).trade_date == date(2026, 11, 24)
+    assert fill_of(late).report_id != fill_of(report(transact_time="2026-11-23T23:59:59Z")).report_id
+    assert fill_of(report(trade_date="")).trade_date == date(2026, 11, 23)
+    assert state_of(report(STATE, trade_date="2026-11-24")).trade_date == date(2026, 11, 24)
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-02-30", "1999-12-31", "2262-01-01", "20261123", "2026-11-23T00:00:00Z", " "]
+)
+def test_no_trade_date(value: str) -> None:
+    assert defect_of(report(trade_date=value)) == ("not_a_time", "trade_date")
+
+
+def test_a_part_names_the_report_of_the_whole() -> None:
+    assert fill_of(report(part_of="E-9")).part_of == "E-9"
+    assert fill_of(report()).part_of is None
+    assert fill_of(report(CORRECT, part_of="E-9")).part_of is None  # a correct names its fill
+
+
+def test_one_report_alone_is_read_as_a_dead_letter_keeps_it() -> None:
+    for base in SCHEMA["examples"]:
+        raw = report(base)
+        assert decode("ALPHA", raw).reports == [(decode_report("ALPHA", raw), raw)]
+    ((defect, kept),) = decode("ALPHA", report(last_qty="NaN", channel="executions")).defects
+    assert (defect.reason, defect.field, kept) == (
+        "not_a_number",
+        "last_qty",
+        report(last_qty="NaN", channel="executions"),
+    )
 
 
 def test_a_frame_keeps_the_bytes_of_each_report() -> None:
@@ -278,18 +387,17 @@ def test_a_frame_keeps_the_bytes_of_each_report() -> None:
     raw = b'{"channel": "executions", "sequence": 17, "data": [ ' + first + b" ,\n" + second + b"]}"
     decoded = decode("ALPHA", raw)
     assert [kept for _, kept in decoded.reports] == [first, second]
-    assert decoded == decode_frame("ALPHA", raw)
     assert not decoded.defects
 
 
 def test_the_good_reports_beside_a_bad_one_are_returned() -> None:
     bad = (report(last_qty="NaN"), report().replace(b"DC-1", b"\xff"), b"7")
     raw = b'{"fills":[' + b",".join([bad[0], report(), bad[1], report(CORRECT), bad[2]]) + b"]}"
-    decoded = decode_body("ALPHA", raw)
-    assert [fill.kind for fill, _ in decoded.reports] == [ReportKind.FILL, ReportKind.CORRECT]
+    decoded = decode("ALPHA", raw)
+    kinds = [found.kind for found, _ in decoded.reports if isinstance(found, FillReport)]
+    assert kinds == [ReportKind.FILL, ReportKind.CORRECT]
     assert [kept for _, kept in decoded.defects] == list(bad)
-    assert [defect.reason for defect, _ in decoded.defects] == ["not_a_number", "malformed", "malformed"]
-    assert decode("ALPHA", raw) == decoded
+    assert [defect.reason for defect, _ in decoded.defects] == ["not_a_number", "malformed", "wrong_type"]
 
 
 def test_heartbeats_are_counted() -> None:
@@ -325,12 +433,6 @@ def test_a_message_that_is_none_is_kept_whole(raw: bytes, reason: str, field: st
     decoded = decode("ALPHA", raw)
     assert not decoded.reports
     assert [(defect.reason, defect.field, kept) for defect, kept in decoded.defects] == [(reason, field, raw)]
-
-
-def test_a_body_where_a_frame_is_due_and_the_other_way_round() -> None:
-    assert decode_frame("ALPHA", b'{"fills": []}').defects[0][0].field == "channel"
-    assert decode_body("ALPHA", b'{"channel": "heartbeat"}').defects[0][0].field == "fills"
-    assert decode_frame("ALPHA", b"{").defects[0][0].reason == "malformed"
 
 
 def test_half_a_million_bad_reports_are_not_half_a_million_dead_letters() -> None:
@@ -377,8 +479,9 @@ def reports(draw: st.DrawFn) -> FillReport:
         "fee_currency": draw(_names | st.none()),
         "liquidity": draw(st.sampled_from(Liquidity) | st.none()),
         "transact_ns": draw(_times),
+        "part_of": draw(_names | st.none()) if kind is ReportKind.FILL else None,
     }
-    day = utc_date(fields["transact_ns"])
+    day = draw(st.none() | st.dates(date(2000, 1, 1), date(2261, 12, 31))) or utc_date(fields["transact_ns"])
     for name in ("last_qty", "last_px", "cum_qty", "leaves_qty", "avg_px", "fee"):
         if fields[name] is not None:
             fields[name] = canonical(fields[name])
@@ -388,7 +491,9 @@ def reports(draw: st.DrawFn) -> FillReport:
 @given(reports(), st.booleans())
 def test_what_is_encoded_is_decoded(fill: FillReport, as_numbers: bool) -> None:
     fields: dict[str, Any] = {name: getattr(fill, name) for name in FILL if hasattr(fill, name)}
-    fields |= {"type": fill.kind, "transact_time": format_utc(fill.transact_ns)}
+    fields |= {"type": fill.kind, "transact_time": format_utc(fill.transact_ns), "part_of": fill.part_of}
+    if fill.trade_date != utc_date(fill.transact_ns):
+        fields["trade_date"] = fill.trade_date.isoformat()
     if fill.exec_ref_id is not None:
         fields["exec_ref_id"] = fill.exec_ref_id
     encoder = msgspec.json.Encoder(decimal_format="number" if as_numbers else "string")
@@ -396,6 +501,40 @@ def test_what_is_encoded_is_decoded(fill: FillReport, as_numbers: bool) -> None:
     assert decode_report("ALPHA", raw) == fill
     if not as_numbers:
         jsonschema.validate(json.loads(raw), SCHEMA)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> OrderReport:
+    numbers = {
+        name: draw(_decimals.map(canonical) | st.none())
+        for name in ("limit_price", "cum_qty", "leaves_qty", "avg_px")
+    }
+    texts = {name: draw(_names | st.none()) for name in ("exec_id", "orig_cl_ord_id", "correlation_id", "reason")}
+    at = draw(_times)
+    return make_order_report(
+        venue="ALPHA",
+        trade_date=utc_date(at),
+        exec_type=draw(st.sampled_from(ExecType)),
+        ord_status=draw(st.sampled_from(OrdStatus) | st.none()),
+        cl_ord_id=draw(_names),
+        venue_order_id=draw(_names | st.none()),
+        account=draw(_names | st.just("")),
+        symbol=draw(_names | st.just("")),
+        side=draw(st.sampled_from(Side) | st.none()),
+        order_qty=draw(_positives.map(canonical) | st.none()),
+        transact_ns=at,
+        **numbers,
+        **texts,
+    )
+
+
+@given(states())
+def test_what_is_encoded_of_an_order_state_is_decoded(state: OrderReport) -> None:
+    fields = {name: getattr(state, name) for name in SCHEMA["properties"] if hasattr(state, name)}
+    fields |= {"type": state.exec_type.name.lower(), "transact_time": format_utc(state.transact_ns)}
+    raw = msgspec.json.encode(fields)
+    assert decode_report("ALPHA", raw) == state
+    jsonschema.validate(json.loads(raw), SCHEMA)
 
 
 _json = st.recursive(
@@ -408,8 +547,6 @@ _json = st.recursive(
 def checked(raw: bytes) -> None:
     """Nothing raised, nothing dropped: reports, defects and others say where every message went."""
     decoded = decode("ALPHA", raw)
-    for read in (decode_frame, decode_body):
-        read("ALPHA", raw)
     for defect, _ in decoded.defects:
         assert "\0" not in defect.value
         str(defect).encode()  # no lone surrogate either: Postgres stores it
@@ -432,9 +569,9 @@ def test_arbitrary_json_never_raises(value: object) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(sorted(FILL)), _json)
-def test_any_value_in_any_field_is_a_report_or_one_defect(field: str, value: Any) -> None:
-    decoded = decode("ALPHA", b'{"fills":[%s]}' % json.dumps(FILL | {field: value}).encode())
+@given(st.sampled_from([FILL, STATE]), st.sampled_from(sorted(SCHEMA["properties"])), _json)
+def test_any_value_in_any_field_is_a_report_or_one_defect(base: dict[str, Any], field: str, value: Any) -> None:
+    decoded = decode("ALPHA", b'{"fills":[%s]}' % json.dumps(base | {field: value}).encode())
     assert len(decoded.reports) + len(decoded.defects) == 1
 
 
@@ -454,11 +591,17 @@ def test_one_wrong_byte_is_a_report_or_a_defect(at: int, byte: int) -> None:
     checked(bytes(raw))
 
 
+def test_schema_and_decoder_have_the_same_fields() -> None:
+    """Every property is read: an odd spelling or type in it is found, or its text is kept."""
+    for name in SCHEMA["properties"]:
+        assert defect_of(report(**{name: {"an": "object"}})) == ("wrong_type", name)
+
+
 def test_the_examples_of_the_schema_validate_and_decode() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     for example in SCHEMA["examples"]:
         jsonschema.validate(example, SCHEMA)
-        assert decode_report("ALPHA", json.dumps(example).encode()).exec_id == example["exec_id"]
+        assert decode_report("ALPHA", json.dumps(example).encode()).exec_id == example.get("exec_id")
 
 
 @pytest.mark.parametrize(
@@ -474,6 +617,10 @@ def test_the_examples_of_the_schema_validate_and_decode() -> None:
         {"type": "bust"},
         {"transact_time": "yesterday"},
         {"account": "a\x00"},
+        {"account": None},
+        {"side": ""},
+        {"part_of": 7},
+        {"trade_date": "today"},
     ],
 )
 def test_schema_and_decoder_refuse_the_same(changes: dict[str, Any]) -> None:
