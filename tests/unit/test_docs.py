@@ -54,7 +54,11 @@ def test_every_setting_is_in_the_reference_with_its_default(name: str, field: Fi
 
 def test_every_setting_of_the_reference_is_there() -> None:
     described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
-    known = {name for name, _ in fields_of(Settings)} | {"venues.*.format", "venues.*.feed.kind"}
+    known = {name for name, _ in fields_of(Settings)} | {
+        "venues.*.format",
+        "venues.*.account",
+        "venues.*.feed.kind",
+    }
     assert set(documented(described)) == known
 
 

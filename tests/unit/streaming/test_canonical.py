@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import date
 from decimal import Decimal
@@ -24,9 +25,8 @@ from streaming.venues.canonical import decode
 from streaming.venues.canonical_defects import MAX_DEFECTS
 from streaming.venues.canonical_report import decode_report
 
-SCHEMA: dict[str, Any] = json.loads(
-    (Path(__file__).parents[3] / "docs/events/canonical.report.schema.json").read_text()
-)
+DOCS = Path(__file__).parents[3] / "docs"
+SCHEMA: dict[str, Any] = json.loads((DOCS / "events/canonical.report.schema.json").read_text())
 FILL: dict[str, Any] = SCHEMA["examples"][0]
 BUST: dict[str, Any] = SCHEMA["examples"][1]
 CORRECT: dict[str, Any] = SCHEMA["examples"][2]
@@ -595,6 +595,27 @@ def test_schema_and_decoder_have_the_same_fields() -> None:
     """Every property is read: an odd spelling or type in it is found, or its text is kept."""
     for name in SCHEMA["properties"]:
         assert defect_of(report(**{name: {"an": "object"}})) == ("wrong_type", name)
+
+
+def test_the_page_of_formats_names_what_the_schema_does_and_no_other() -> None:
+    section = (DOCS / "formats.md").read_text().split("## Canonical report")[1].split("### WebSocket")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[0])} == set(SCHEMA["properties"])
+    types = [row for row in rows if row[0] == "| `type`"]
+    assert {name for row in types for name in re.findall(r"`(\w+)`", "".join(row[1:-1]))} == {
+        *STATES,
+        "fill",
+        "bust",
+        "correct",
+    }
+    (statuses,) = (row[1] for row in rows if row[0] == "| `ord_status`")
+    assert set(re.findall(r"`(\w+)`", statuses)) == {status.value for status in OrdStatus}
+
+
+def test_the_rest_callback_takes_the_same_reports() -> None:
+    openapi = json.loads((DOCS / "openapi.json").read_text())
+    body = openapi["paths"]["/v1/venues/{venue}/fills"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["properties"]["fills"]["items"] == {"$ref": "events/canonical.report.schema.json"}
 
 
 def test_the_examples_of_the_schema_validate_and_decode() -> None:
