@@ -113,7 +113,7 @@ def _derive_orders(
     differences: Differences,
     correction: Correction,
 ) -> tuple[int, int]:
-    decision = decide(book_for(connection, facts), [*facts.intents, *facts.reports], policy)
+    decision = decide(book_for(connection, facts), [*facts.intents, *facts.reports, *facts.resolutions], policy)
     executions = {e.execution_id: e for e in decision.executions}
     metrics: dict[MetricKey, SlippageMetric] = {(m.execution_id, m.kind): m for m in decision.metrics}
     for was, now in differing(_live_executions(connection, day, list(executions)), executions):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from sqlalchemy import text
 
-from ledger.db.rows import read_intent, read_report, read_snapshot
+from ledger.db.rows import read_intent, read_report, read_resolution, read_snapshot
 from ledger.db.sql import load_queries
-from ledger.domain.book import Book, reference_of, references_of
+from ledger.domain.book import Book, Reference, reference_of
 from ledger.domain.order import root_intent
-from ledger.domain.records import Captured, FillReport, OrderIntent, ReportKind
+from ledger.domain.records import Captured, FillReport, OrderIntent, ReportKind, Resolution
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 
@@ -47,6 +47,8 @@ class Facts(msgspec.Struct):
 
     intents: list[OrderIntent]
     reports: list[Captured]
+    resolutions: list[Resolution]
+    owners: dict[Reference, str]  # of the reports' references, the orders
 
 
 def read_facts(connection: Connection, day: date) -> Iterator[Facts]:
@@ -79,10 +81,13 @@ def _reports_by_order(connection: Connection, day: date) -> Iterator[tuple[str, 
 
 
 def _with_intents(connection: Connection, chunk: dict[str, list[FillReport]]) -> Facts:
+    ids = {"ids": list(chunk)}
     return Facts(
-        [read_intent(row) for row in rows_of(connection, "intents", {"ids": list(chunk)})],
+        [read_intent(row) for row in rows_of(connection, "intents", ids)],
         # decide wants to know how a report came; the figures do not depend on it, and raw bytes are heavy
         [Captured(report, "", b"", 0) for reports in chunk.values() for report in reports],
+        [read_resolution(row) for row in rows_of(connection, "resolutions", ids)],
+        {reference_of(report): owner for owner, reports in chunk.items() for report in reports},
     )
 
 
@@ -94,11 +99,12 @@ def book_for(connection: Connection, facts: Facts) -> Book:
     answers.update(_ask(connection, "snapshots_before", unanswered))
     for (symbol, at_ns), snapshot in answers.items():
         snapshots.anchor(symbol, at_ns, snapshot)
-    return Book(snapshots, report_limit=2 * len(facts.reports) + 1)
+    book = Book(snapshots, report_limit=2 * len(facts.reports) + 1)
+    book.by_reference.update(facts.owners)  # an OrderID may have been learned on another day
+    return book
 
 
 def _questions(facts: Facts) -> set[Question]:
-    owners = {reference: i.correlation_id for i in facts.intents for reference in references_of(i)}
     orders: dict[str, list[OrderIntent]] = {}
     for intent in facts.intents:
         orders.setdefault(intent.correlation_id, []).append(intent)
@@ -107,7 +113,7 @@ def _questions(facts: Facts) -> set[Question]:
     for captured in facts.reports:
         report = captured.report
         asked.add((report.symbol, report.transact_ns))
-        asked.add((report.symbol, arrivals[owners[reference_of(report)]]))
+        asked.add((report.symbol, arrivals[facts.owners[reference_of(report)]]))
     return asked
 
 

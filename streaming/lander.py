@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.book import Book
     from ledger.domain.decision import Decision
+    from ledger.domain.records import Overdue
     from streaming.arrivals import Inbox
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
@@ -46,10 +47,10 @@ _REFUSED = "ledger_refused"
 _CONFLICT_TRIES = 3  # one reload is enough; what still conflicts after two does so whatever the book knows
 _LANDED_OTHERWISE = "this identity is already landed for another order or under another reference"
 _DECODE_SLICE = 32
+_ANSWER_SECONDS = 3.0
 _LEASE_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.25
-_IDLE_SECONDS = 2.0  # after so long without a batch the session is asked whether it is there
-_ANSWER_SECONDS = 3.0
+_GRACE_SECONDS = 1.0  # how often it is asked whose grace time is over: a probe of a small index
 
 log = structlog.get_logger()
 
@@ -91,6 +92,7 @@ class Lander:
         self._decoding = False
         self._stir = asyncio.Event()  # a batch is there, or the session has ended
         self._generation = 0
+        self._look_at = 0.0
         self.ready = asyncio.Event()
         self.on_lost: Callable[[], Awaitable[None]] | None = None
         self.on_landed: list[Callable[[Decision], None]] = []
@@ -127,6 +129,7 @@ class Lander:
         self._generation += 1
         self._inbox.discard(_comes_again)
         self._unlanded = [kept for batch in self._unlanded if (kept := _answerable(batch)).arrivals]
+        self._look_at = 0.0
 
     async def _decode_all(self) -> None:
         try:
@@ -162,7 +165,7 @@ class Lander:
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
             connection.add_termination_listener(self._stirred)
-            landing, reader = Landing(connection), Reader(connection)
+            landing, reader = Landing(connection), Reader(connection, self._policy.tolerances)
             await self._await_lease(landing)
             book = await reader.open_book(time.time_ns())
             self._metrics.start_open(*await reader.open_counts())
@@ -170,24 +173,28 @@ class Lander:
             self.ready.set()
             while True:
                 if not self._unlanded:
-                    self._unlanded.append(await self._next(connection))
+                    self._unlanded.append(await self._next(connection, reader))
                 book = await self._land(book, landing, reader)
         finally:
             connection.terminate()
 
-    async def _next(self, connection: asyncpg.Connection[Any]) -> Batch:
-        """Wait for the next batch, and for the end of the session, which is an error."""
+    async def _next(self, connection: asyncpg.Connection[Any], reader: Reader) -> Batch:
+        """Wait for the next batch, for the end of a grace time, and for that of the session, which is an error."""
         while True:
+            overdue = await self._look_overdue(reader)
+            if overdue is not None:
+                return Batch([], [[overdue]], self._generation)
             while self._decoded.empty():
                 if connection.is_closed():
                     raise LedgerUnavailableError("the session has ended")
                 self._stir.clear()
                 try:
-                    async with asyncio.timeout(_IDLE_SECONDS):
+                    async with asyncio.timeout(max(0.0, self._look_at - time.monotonic())):
                         await self._stir.wait()
                 except TimeoutError:
-                    with explained("asking whether the session is there"):
-                        await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
+                    break
+            if self._decoded.empty():
+                continue
             decoded = self._decoded.get_nowait()
             if isinstance(decoded, Exception):
                 raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
@@ -195,6 +202,15 @@ class Lander:
                 decoded = _answerable(decoded)
             if decoded.arrivals:
                 return decoded
+
+    async def _look_overdue(self, reader: Reader) -> Overdue | None:
+        """Ask every second what has waited too long; it also tells whether the session is still there."""
+        if time.monotonic() < self._look_at:
+            return None
+        self._look_at = time.monotonic() + _GRACE_SECONDS
+        with explained("asking whose grace time is over"):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await reader.overdue(time.time_ns(), self._policy.grace)
 
     def _stirred(self, _: object) -> None:
         self._stir.set()
@@ -221,6 +237,8 @@ class Lander:
         batch = self._unlanded[-1]
         decision, book = await self._commit(batch, book, landing, reader)
         if isinstance(decision, LedgerRefusedError):
+            if not batch.arrivals:
+                raise decision
             self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else _halves(batch)
             return book
         self._unlanded.pop()

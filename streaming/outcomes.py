@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.domain.records import Captured, DeadLetter
+from ledger.domain.book import key_of
+from ledger.domain.records import Captured, CapturedOrder, DeadLetter
 from streaming.arrivals import Arrival, DeadLettered, Outcome
 
 if TYPE_CHECKING:
@@ -20,16 +21,16 @@ def outcomes_of(
     """Pair each arrival that wants to know with its outcome. The first copy in a batch is the one landed."""
     if not any(arrival.done is not None for arrival in arrivals):
         return
-    fresh = {(c.report.report_id, c.report.content) for c in decision.fills}
-    waiting = {p.captured.report.report_id for p in decision.pending}
+    fresh = {key_of(c) for c in decision.fills} | {key_of(c) for c in decision.order_reports}
+    waiting = {p.row_id for p in decision.pending}
     for arrival, held in zip(arrivals, facts, strict=True):
         landed = duplicates = pending = 0
         letters: list[DeadLettered] = []
         for fact in held:
             if isinstance(fact, DeadLetter):
                 letters.append(DeadLettered(fact.dead_letter_id, fact.defect))
-            elif isinstance(fact, Captured):
-                key = (fact.report.report_id, fact.report.content)
+            elif isinstance(fact, Captured | CapturedOrder):
+                key = key_of(fact)
                 if key not in fresh:
                     duplicates += 1
                     continue

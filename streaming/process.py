@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 import asyncpg
@@ -21,8 +22,6 @@ from redis.asyncio import Redis
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
 from ledger.db.urls import plain_url
-from ledger.domain.decide import Policy
-from ledger.domain.slippage import SlippagePolicy
 from streaming.arrivals import Inbox
 from streaming.errors import StreamingError
 from streaming.feeds.fix import FixFeed
@@ -32,6 +31,7 @@ from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.metrics import Metrics
+from streaming.policy import policy_of
 from streaming.publisher import Publisher
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
 from streaming.venues import DECODERS
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.records import Position
     from streaming.settings import Settings, VenueSettings
+    from streaming.venues.decoded import Decoder
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
@@ -60,15 +61,16 @@ class Process:
         self._settings = settings
         self.metrics = Metrics()
         self.inbox = Inbox(settings.inbox_limit)
-        policy = Policy(SlippagePolicy(int(settings.stale_snapshot_seconds * 1_000_000_000)))
-        decoders = {name: DECODERS[venue.format] for name, venue in settings.venues.items()}
+        decoders: dict[str, Decoder] = {
+            name: partial(DECODERS[venue.format], account=venue.account) for name, venue in settings.venues.items()
+        }
         self.lander = Lander(
             self.connect,
             self.inbox,
             decoders,
             self.metrics,
             writer=settings.writer,
-            policy=policy,
+            policy=policy_of(settings),
             batch_limit=settings.batch_limit,
         )
         self.publisher = Publisher(

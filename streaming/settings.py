@@ -34,7 +34,7 @@ _NESTED = "__"
 _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the tests
     {"CONFIG", "STATE", "REQUIRE_SHARED", "FIRST_TRADE_DATE", "SENSOR_SECONDS", "DERIVE_EVERY_SECONDS"}
 )
-_PARTS = frozenset({"kafka", "http", "venues"})
+_PARTS = frozenset({"kafka", "http", "venues", "grace"})
 _IN_FEED = 3  # parts of venues.*.feed
 _NAMED_IN = "docs/operations.md, Settings"
 
@@ -51,7 +51,10 @@ class FixFeedSettings(_Part):
     port: int = Field(gt=0, lt=65536)
     sender_comp_id: str
     target_comp_id: str
-    begin_string: Literal["FIX.4.4"] = "FIX.4.4"
+    begin_string: Literal["FIX.4.2", "FIX.4.4", "FIXT.1.1"] = "FIX.4.4"
+    appl_ver_id: Literal["7", "8", "9"] = Field(
+        default="9", description="of FIXT.1.1, DefaultApplVerID(1137): 7 is FIX 5.0, 8 is 5.0SP1, 9 is 5.0SP2"
+    )
     heartbeat_seconds: int = Field(default=10, ge=1, le=3600)
     reconnect_seconds: int = Field(default=1, ge=1, le=3600)
     store: Path = Field(description="folder of the session's message store; keep it between starts")
@@ -80,11 +83,31 @@ class RestFeedSettings(_Part):
 FeedSettings = Annotated[FixFeedSettings | WebSocketFeedSettings | RestFeedSettings, Field(discriminator="kind")]
 
 
+class ToleranceSettings(_Part):
+    """How far one venue's reports may differ from the order before it is a break."""
+
+    cum_qty: Decimal = Field(default=Decimal(0), ge=0, description="CumQty, in units of the instrument")
+    avg_px_bps: Decimal = Field(default=Decimal(1), ge=0, description="AvgPx, which venues round, in bps")
+    overfill_qty: Decimal = Field(default=Decimal(0), ge=0, description="quantity beyond OrderQty")
+    limit_price_bps: Decimal = Field(default=Decimal(0), ge=0, description="price beyond the limit, in bps")
+
+
+class GraceSettings(_Part):
+    """How long a report on its way is waited for before it is said to be missing."""
+
+    gap_seconds: Decimal = Field(default=Decimal(5), gt=0, description="a fill that the venue's CumQty counts")
+    reference_seconds: Decimal = Field(default=Decimal(30), gt=0, description="what a bust or correct refers to")
+    intent_seconds: Decimal = Field(default=Decimal(30), gt=0, description="the intent of a fill")
+
+
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
     format: Literal[
+        "fix",
+        "fix42",
         "fix44",
+        "fix50sp2",
         "canonical",
         "binance",
         "binance_spot",
@@ -95,6 +118,7 @@ class VenueSettings(_Part):
         "deribit",
     ]
     feed: FeedSettings
+    tolerances: ToleranceSettings = ToleranceSettings()
     account: str = Field(default="", description="whose the reports are where the venue does not say")
 
 
@@ -163,6 +187,7 @@ class Settings(BaseSettings):
     venues: dict[str, VenueSettings] = Field(min_length=1)
     writer: str = Field(default="execution-agent", description="name of the lease: one process a name writes")
     source: str = Field(default="spiffe://dynamic.capital/agent/execution", description="ce_source of events")
+    grace: GraceSettings = GraceSettings()
     stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
     batch_limit: int = Field(default=1000, ge=1, le=10_000)
     inbox_limit: int = Field(default=20_000, ge=100)

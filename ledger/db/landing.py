@@ -114,6 +114,7 @@ class Landing:
         today = datetime.now(UTC).date()
         wanted = {c.report.trade_date for c in decision.fills}
         wanted.update(e.trade_date for e in decision.executions)
+        wanted.update(c.report.trade_date for c in decision.order_reports)
         wanted.update(utc_date(s.at_ns) for s in decision.snapshots)
         if not {today, today + timedelta(days=1)} <= self._days:
             wanted.update(today + timedelta(days=ahead) for ahead in range(_DAYS_AHEAD + 1))
@@ -149,6 +150,17 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
     dates = _trade_dates(decision)
     document: dict[str, object] = {
         "fills_pending": rows.as_objects(rows.PENDING_COLUMNS, [rows.pending_row(p) for p in decision.pending]),
+        "order_reports": rows.as_objects(
+            rows.ORDER_REPORT_COLUMNS, [rows.order_report_row(c) for c in decision.order_reports]
+        ),
+        "order_references": decision.learned,
+        "order_standings": decision.standings,
+        "order_totals": decision.totals,
+        "break_resolutions": decision.resolutions,
+        "pending_overdue": decision.pending_overdue,
+        "letters_ended": [
+            {"dead_letter_id": letter_id, "outcome": outcome} for letter_id, outcome in decision.letters_ended
+        ],
         "dead_letters": rows.as_objects(
             rows.DEAD_LETTER_COLUMNS, [rows.dead_letter_row(d) for d in decision.dead_letters]
         ),

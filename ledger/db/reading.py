@@ -9,16 +9,37 @@ from typing import TYPE_CHECKING, Any
 from ledger.db import rows
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
-from ledger.domain.book import Book, Missing, Reference, reference_of, references_of
+from ledger.domain.book import (
+    Book,
+    Missing,
+    Reference,
+    all_references,
+    reference_of,
+    references_of_state,
+)
+from ledger.domain.breaks import unknown_order_break
 from ledger.domain.decide import MARKET_DATA
 from ledger.domain.events import DEAD_LETTER
-from ledger.domain.order import OrderState, settle_whole
-from ledger.domain.records import OrderIntent, Position, ReportKind, SlippageMetric, Snapshot
+from ledger.domain.order import OrderState
+from ledger.domain.records import (
+    Captured,
+    CapturedOrder,
+    OrderIntent,
+    Overdue,
+    PendingReason,
+    Position,
+    ReportKind,
+    SlippageMetric,
+    Snapshot,
+    Waiting,
+)
+from ledger.domain.settling import settle_whole
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
+from ledger.domain.tolerances import Grace, Tolerances, of_venue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import asyncpg
 
@@ -36,8 +57,11 @@ _ORDERS_AT_ONCE = 250
 class Reader:
     """Reads on the connection it is given; one task at a time."""
 
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[Any], tolerances: Mapping[str, Tolerances] | None = None
+    ) -> None:
         self._connection = connection
+        self._tolerances = tolerances or {}
 
     async def open_book(self, now_ns: int) -> Book:
         """Give a book with the last two minutes of snapshots, and the last of each symbol before them.
@@ -123,33 +147,102 @@ class Reader:
             for order in await self._orders(sorted(wanted)):
                 book.load_order(order)
         if references:
-            waiting: dict[Reference, list[Any]] = defaultdict(list)
-            for row in await self._fetch("pending", *columns):
-                captured = rows.read_captured(row)
-                waiting[reference_of(captured.report)].append(captured)
-            for reference, held in waiting.items():
-                book.put_pending(reference, held)
+            await self._load_pending(book, columns)
+
+    async def _load_pending(self, book: Book, columns: Sequence[Sequence[str]]) -> None:
+        """Load what waits for these references, and the breaks of those whose grace time is over."""
+        waiting: dict[Reference, list[Captured | CapturedOrder]] = defaultdict(list)
+        overdue: set[Reference] = set()
+        for row in await self._fetch("pending", *columns):
+            captured = rows.read_captured(row)
+            waiting[reference_of(captured.report)].append(captured)
+            if row["is_overdue"]:
+                overdue.add(reference_of(captured.report))
+        wanted = set(zip(*columns, strict=True))
+        for row in await self._fetch("order_reports_of", *columns):
+            order_report = rows.read_captured_order(row)
+            references = references_of_state(order_report.report)
+            if not any(reference in book.by_reference for reference in references):
+                for reference in wanted.intersection(references):
+                    waiting[reference].append(order_report)
+        for reference, held in waiting.items():
+            if reference in book.by_reference:
+                continue
+            book.put_pending(reference, held)
+            reports = [h.report for h in held if isinstance(h, Captured)]
+            if reference in overdue:
+                first = min(reports, key=lambda report: (report.report_id, report.content))
+                book.unknown[reference] = unknown_order_break(":".join(reference), reference[2], first)
+
+    async def overdue(self, now_ns: int, grace: Grace, limit: int = 500) -> Overdue | None:
+        """Give what has waited longer than its grace time at ``now_ns``; None where nothing has."""
+        limits = (now_ns - grace.intent_ns, now_ns - grace.reference_ns, now_ns - grace.gap_ns)
+        found = await self._fetch("overdue", *limits, limit)
+        if not found:
+            return None
+        return Overdue(
+            now_ns,
+            tuple(
+                Waiting(
+                    row["row_id"].hex,
+                    PendingReason(row["reason"]),
+                    row["order_id"],
+                    rows.read_captured(row) if row["report_id"] is not None else None,
+                )
+                for row in found
+            ),
+        )
 
     async def _orders(self, correlation_ids: Sequence[str]) -> list[OrderState]:
         orders: dict[str, OrderState] = {}
         for row in await self._fetch("orders", correlation_ids):
             intent = rows.read_intent(row)
             orders.setdefault(intent.correlation_id, OrderState(intent.correlation_id)).add_intent(intent)
+        names = list(orders)
         owner: dict[str, OrderState] = {}
         withheld: dict[str, list[str]] = defaultdict(list)
-        for row in await self._fetch("executions", list(orders)):
+        for row in await self._fetch("executions", names):
             for report_id in (row["execution_id"], *(row["chain"] or ())):
                 owner[report_id.hex] = orders[row["correlation_id"]]
             withheld[row["correlation_id"]] += [report_id.hex for report_id in row["withheld"] or ()]
-        for row in await self._fetch("waiting_references", list(orders)):
-            owner[row["report_id"].hex] = orders[row["correlation_id"]]
+        for row in await self._fetch("waiting_references", names):
+            order = owner[row["report_id"].hex] = orders[row["correlation_id"]]
+            if row["is_overdue"]:
+                order.lettered |= {row["report_id"].hex}
+        if orders:
+            await self._add_order_reports(orders)
         if owner:
             await self._add_reports(owner)
             await self._add_busts(orders.values())
+            await self._add_verdicts(orders)
         for order in orders.values():
-            settle_whole(order)
+            settle_whole(order, of_venue(self._tolerances, order.root.venue if order.root is not None else ""))
             order.withheld = frozenset(withheld[order.correlation_id])
         return list(orders.values())
+
+    async def _add_order_reports(self, orders: Mapping[str, OrderState]) -> None:
+        """Add the reports of the orders' states: each is the first one's of its references that has an order."""
+        for row in await self._fetch("learned", list(orders)):
+            reference = (row["venue"], row["kind"], row["reference"])
+            orders[row["correlation_id"]].learned[reference] = (row["routed_ns"], row["msg_id"])
+        owner = {reference: order for order in orders.values() for reference in all_references(order)}
+        columns = [list(column) for column in zip(*sorted(owner), strict=True)]
+        for row in await self._fetch("order_reports_of", *columns):
+            report = rows.read_order_report(row)
+            tied = next((owner[r] for r in references_of_state(report) if r in owner), None)
+            if tied is not None:
+                tied.order_reports[report.report_id] = report
+        for order in orders.values():
+            if order.order_reports:
+                order.restand()
+
+    async def _add_verdicts(self, orders: Mapping[str, OrderState]) -> None:
+        """Add what two persons decided, and what waits for a fill that the venue counts."""
+        for row in await self._fetch("resolutions", list(orders)):
+            orders[row["correlation_id"]].void(rows.read_resolution(row))
+        for row in await self._fetch("gaps", list(orders)):
+            order = orders[row["correlation_id"]]
+            order.waits_since, order.is_overdue = row["since_ns"], row["is_overdue"]
 
     async def _add_reports(self, owner: dict[str, OrderState]) -> None:
         for row in await self._fetch("reports", list(owner)):
@@ -169,7 +262,7 @@ class Reader:
         wanted = sorted({(report.venue, report.exec_id) for order in busted for report in order.reports.values()})
         if not wanted:
             return
-        owner = {ref: order for order in busted for i in order.intents.values() for ref in references_of(i)}
+        owner = {reference: order for order in busted for reference in all_references(order)}
         for row in await self._fetch("busts_of", *map(list, zip(*wanted, strict=True))):
             report = rows.read_report(row)
             order = owner.get(reference_of(report))

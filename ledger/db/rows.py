@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ledger.domain.book import reference_of
+import msgspec
+
 from ledger.domain.records import (
     Action,
     AuditEvent,
     BenchmarkKind,
     Captured,
+    CapturedOrder,
     DeadLetter,
+    ExecType,
     Execution,
     ExecutionStatus,
     FillReport,
     Liquidity,
     OrderIntent,
+    OrderReport,
+    OrdStatus,
     Quality,
     ReportKind,
+    Resolution,
     Side,
     SlippageMetric,
     Snapshot,
+    Verdict,
 )
 from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ledger.domain.decision import PendingFill
+    from ledger.domain.decision import Pending
 
 Row = tuple[Any, ...]
 
@@ -71,6 +78,7 @@ FILL_COLUMNS = [
     "fee_currency",
     "liquidity",
     "transact_ns",
+    "part_of",
     "feed",
     "raw",
     "received_ns",
@@ -94,6 +102,8 @@ EXECUTION_COLUMNS = [
     "fee_currency",
     "liquidity",
     "transact_ns",
+    "match_rule",
+    "fee_bps",
     "chain",
     "withheld",
 ]
@@ -134,6 +144,8 @@ DEAD_LETTER_COLUMNS = [
     "received_ns",
 ]
 _REPORT_FIELDS = FILL_COLUMNS[:-3]
+_ORDER_REPORT_FIELDS = OrderReport.__struct_fields__
+ORDER_REPORT_COLUMNS = [*_ORDER_REPORT_FIELDS, "feed", "raw", "received_ns"]
 
 
 def order_row(i: OrderIntent) -> Row:
@@ -151,7 +163,7 @@ def fill_row(captured: Captured) -> Row:
         r.report_id, r.content, r.venue, r.account, r.symbol, r.trade_date, r.exec_id, r.kind, r.exec_ref_id,
         r.cl_ord_id, r.venue_order_id, r.correlation_id, r.side, r.last_qty, r.last_px, r.cum_qty,
         r.leaves_qty, r.avg_px, r.currency, r.fee, r.fee_currency, r.liquidity, r.transact_ns,
-        captured.feed, captured.raw, captured.received_ns,
+        r.part_of, captured.feed, captured.raw, captured.received_ns,
     )  # fmt: skip
 
 
@@ -162,7 +174,7 @@ def execution_row(
     return (
         e.execution_id, e.correlation_id, e.msg_id, e.venue, e.account, e.symbol, e.side, e.trade_date,
         e.exec_id, e.last_exec_id, e.status, e.last_qty, e.last_px, e.currency, e.fee, e.fee_currency,
-        e.liquidity, e.transact_ns, chain, withheld or None,
+        e.liquidity, e.transact_ns, e.match_rule, e.fee_bps, chain, withheld or None,
     )  # fmt: skip
 
 
@@ -179,13 +191,17 @@ def snapshot_row(s: Snapshot) -> Row:
     return (s.snapshot_id, utc_date(s.at_ns), s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns)
 
 
-def pending_row(pending: PendingFill) -> Row:
+def order_report_row(captured: CapturedOrder) -> Row:
+    """Give the row of ``order_reports``."""
+    return (*msgspec.structs.astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
+
+
+def pending_row(p: Pending) -> Row:
     """Give the row of ``fills_pending``."""
-    report = pending.captured.report
-    venue, reference_kind, reference = reference_of(report)
+    venue, reference_kind, reference = p.reference
     return (
-        report.report_id, report.content, report.trade_date, venue, pending.reason, reference_kind, reference,
-        pending.correlation_id, pending.captured.received_ns,
+        p.row_id, p.content, p.trade_date, venue, p.reason, reference_kind, reference, p.correlation_id,
+        p.since_ns,
     )  # fmt: skip
 
 
@@ -268,4 +284,38 @@ def read_snapshot(row: Mapping[str, Any]) -> Snapshot:
         row["bid_size"],
         row["ask_size"],
         row["at_ns"],
+    )
+
+
+def read_order_report(row: Mapping[str, Any]) -> OrderReport:
+    """Read the report of a row of ``order_reports``."""
+    values = {name: row[name] for name in _ORDER_REPORT_FIELDS}
+    values["report_id"] = values["report_id"].hex
+    values["exec_type"] = ExecType(values["exec_type"])
+    values["ord_status"] = None if values["ord_status"] is None else OrdStatus(values["ord_status"])
+    values["side"] = None if values["side"] is None else Side(values["side"])
+    return OrderReport(**values)
+
+
+def read_captured_order(row: Mapping[str, Any]) -> CapturedOrder:
+    """Read a row of ``order_reports`` with how it came."""
+    return CapturedOrder(read_order_report(row), row["feed"], row["raw"], row["received_ns"])
+
+
+def read_resolution(row: Mapping[str, Any]) -> Resolution:
+    """Read a row of ``break_resolutions``."""
+    voids = row["voids"]
+    found = msgspec.json.decode(voids) if isinstance(voids, (str, bytes)) else voids
+    return Resolution(
+        row["resolution_id"].hex,
+        row["break_id"].hex,
+        row["correlation_id"],
+        Verdict(row["verdict"]),
+        row["ours"],
+        row["theirs"],
+        row["requested_by"],
+        row["approved_by"],
+        row["reason"],
+        row["at_ns"],
+        tuple((report_id, content) for report_id, content in found),
     )

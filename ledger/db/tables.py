@@ -30,6 +30,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
 SCHEMA = "execution"
@@ -109,6 +110,7 @@ fills = Table(
     Column("fee_currency", Text),
     Column("liquidity", Text),
     *_ns("transact_ns"),
+    Column("part_of", Text),
     *_ns("received_ns"),
     Column("landed_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("feed", Text, nullable=False),
@@ -143,6 +145,14 @@ executions = Table(
     Column("fee_currency", Text),
     Column("liquidity", Text),
     *_ns("transact_ns"),
+    Column(
+        "match_rule",
+        Text,
+        comment="one_to_many on a part of a split report, many_to_one on the whole that parts supersede",
+    ),
+    Column(
+        "fee_bps", Numeric, comment="fee over notional in bps, positive = cost, where both are in one currency"
+    ),
     Column("chain", ARRAY(Uuid), comment="reports that refer to the fill: corrects, then the bust"),
     Column("withheld", ARRAY(Uuid), comment="reports whose events wait for the order's hold to end"),
     PrimaryKeyConstraint("execution_id", "trade_date"),
@@ -180,10 +190,17 @@ fills_pending = Table(
     Column("reference", Text, nullable=False),
     Column("correlation_id", Text),
     *_ns("since_ns"),
+    Column(
+        "overdue_at",
+        DateTime(timezone=True),
+        comment="when its grace time was over: a break or a dead letter says so, and it still waits",
+    ),
     PrimaryKeyConstraint("report_id", "content"),
     Index("fills_pending_reference", "venue", "reference_kind", "reference"),
     Index("fills_pending_correlation", "correlation_id"),
-    comment="Reports that wait for their intent or for the report they refer to.",
+    Index("fills_pending_since", "since_ns", postgresql_where=text("overdue_at IS NULL")),
+    comment="Reports that wait for their intent or for the report they refer to, and orders that wait for a fill "
+    "the venue counts.",
 )
 
 benchmark_snapshots = Table(
@@ -214,6 +231,7 @@ breaks = Table(
     Column("theirs", Text, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("ended_at", DateTime(timezone=True)),
+    Column("ended_how", Text, comment="facts, release or reject"),
     Index("breaks_correlation", "correlation_id"),
     comment="Disagreements between reports and orders; an open break holds its order's events.",
 )
@@ -357,10 +375,140 @@ executions_derived = Table(
     comment="The day's executions derived again from the landed reports, compared with the live rows.",
 )
 
+order_reports = Table(
+    "order_reports",
+    metadata,
+    Column("report_id", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("exec_id", Text),
+    Column("exec_type", Text, nullable=False),
+    Column("ord_status", Text),
+    Column("cl_ord_id", Text),
+    Column("orig_cl_ord_id", Text),
+    Column("venue_order_id", Text),
+    Column("correlation_id", Text),
+    Column("side", Text),
+    Column("order_qty", Numeric),
+    Column("limit_price", Numeric),
+    Column("cum_qty", Numeric),
+    Column("leaves_qty", Numeric),
+    Column("avg_px", Numeric),
+    Column("reason", Text),
+    *_ns("transact_ns"),
+    *_ns("received_ns"),
+    Column("landed_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("feed", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("report_id", "trade_date"),
+    Index("order_reports_message", "venue", "cl_ord_id"),
+    Index(
+        "order_reports_original",
+        "venue",
+        "orig_cl_ord_id",
+        postgresql_where=text("orig_cl_ord_id IS NOT NULL"),
+    ),
+    Index(
+        "order_reports_venue_order",
+        "venue",
+        "venue_order_id",
+        postgresql_where=text("venue_order_id IS NOT NULL"),
+    ),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="Every distinct report of an order's state (accepted, canceled, replaced, restated ...), immutable, "
+    "with its raw bytes.",
+)
+
+order_references = Table(
+    "order_references",
+    metadata,
+    Column("venue", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("routed_ns", BigInteger, nullable=False),
+    PrimaryKeyConstraint("venue", "kind", "reference", "correlation_id"),
+    Index("order_references_correlation", "correlation_id"),
+    comment="What reports may name an order by beside its messages: the venue's order ids (v), ClOrdIDs only "
+    "reports gave (c).",
+)
+
+order_standings = Table(
+    "order_standings",
+    metadata,
+    Column("correlation_id", Text, primary_key=True),
+    Column("order_qty", Numeric, comment="OrderQty as last accepted or restated; null where no report says"),
+    Column("closed", Text, comment="OrdStatus that ended the order"),
+    *_ns("closed_ns"),
+    Column("leaves", Boolean, nullable=False, comment="whether the remainder of a closed order lives on"),
+    Column("pending", Text, comment="OrdStatus while a cancel or replace request is not answered"),
+    Column("held", Text, comment="Stopped or Suspended"),
+    Column("base", Text, nullable=False, comment="OrdStatus while nothing has traded"),
+    comment="Where orders stand at their venues, by their order reports; orders without any have no row.",
+)
+
+order_totals = Table(
+    "order_totals",
+    metadata,
+    Column("report_id", Uuid, primary_key=True),
+    Column("correlation_id", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("cum_qty", Numeric, nullable=False),
+    Column("avg_px", Numeric, nullable=False),
+    Column("execution_ids", ARRAY(Uuid), nullable=False),
+    Column("matched_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Index("order_totals_correlation", "correlation_id"),
+    comment="Totals of orders as venues reported them, matched with the executions that make them up.",
+)
+
+break_resolutions = Table(
+    "break_resolutions",
+    metadata,
+    Column("resolution_id", Uuid, primary_key=True),
+    Column("break_id", Uuid, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("ours", Text, nullable=False),
+    Column("theirs", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("approved_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column(
+        "decided_at",
+        DateTime(timezone=True),
+        Computed("to_timestamp(at_ns::double precision / 1e9)", persisted=False),
+    ),
+    Column("voids", JSONB, nullable=False),
+    Index("break_resolutions_correlation", "correlation_id"),
+    comment="What two persons decided of a break, and what a rejection voided: (report id, content) pairs.",
+)
+
 PARTITIONED = {
     "fills": "trade_date",
     "executions": "trade_date",
     "slippage_metrics": "trade_date",
     "benchmark_snapshots": "taken_on",
     "audit_events": "recorded_on",
+    "order_reports": "trade_date",
 }
+
+instruments = Table(
+    "instruments",
+    metadata,
+    Column("venue", Text, nullable=False, comment="a venue's name in the settings; * is any venue"),
+    Column("symbol", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="spot, linear, inverse"),
+    Column("base", Text, nullable=False),
+    Column("quote", Text, nullable=False, comment="the currency of the price"),
+    Column("settlement", Text, nullable=False, comment="what it is paid in; of an inverse contract its base"),
+    Column("contract_size", Numeric, nullable=False, server_default=text("1")),
+    Column("multiplier", Numeric, nullable=False, server_default=text("1")),
+    Column("tick", Numeric),
+    Column("lot", Numeric),
+    PrimaryKeyConstraint("venue", "symbol"),
+    comment="What a quantity of one stands for at a venue, and in which currencies it is priced and paid.",
+)

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ledger.domain.records import Captured, FillReport, OrderIntent, Snapshot
+from ledger.domain.records import (
+    Break,
+    Captured,
+    CapturedOrder,
+    FillReport,
+    OrderIntent,
+    OrderReport,
+    Overdue,
+    Resolution,
+    Snapshot,
+)
 from ledger.domain.snapshots import SnapshotBook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ledger.domain.decision import Decision
     from ledger.domain.order import OrderState
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
 _NEVER = 1 << 63
 Reference = tuple[str, str, str]  # venue, "c" (ClOrdID) or "v" (venue order id), the id
 Mark = tuple[int, str, str]  # wanted time (ns), correlation id, execution id
+# reports that wait for an intent, by (report id, content); of an order report the content is ""
+Held = dict[tuple[str, str], Captured | CapturedOrder]
 
 
 def reference_of(report: FillReport) -> Reference:
@@ -31,6 +43,23 @@ def reference_of(report: FillReport) -> Reference:
     if report.cl_ord_id is not None:
         return (report.venue, "c", report.cl_ord_id)
     return (report.venue, "v", report.venue_order_id or "")
+
+
+def learned_reference(report: FillReport) -> Reference | None:
+    """Give what a report says of its order beside the reference that ties it: the venue's order id."""
+    if report.venue_order_id is None or report.cl_ord_id is None:
+        return None
+    return (report.venue, "v", report.venue_order_id)
+
+
+def references_of_state(report: OrderReport) -> tuple[Reference, ...]:
+    """What may tie a report of an order's state, in this order: its ClOrdID, OrigClOrdID, the venue's order id."""
+    named = (
+        ("c", report.cl_ord_id),
+        ("c", report.orig_cl_ord_id),
+        ("v", report.venue_order_id),
+    )
+    return tuple(dict.fromkeys((report.venue, kind, name) for kind, name in named if name is not None))
 
 
 def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
@@ -44,11 +73,25 @@ def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
 def first_claim(order: OrderState, reference: Reference) -> tuple[int, str]:
     """When an order first named a reference: two orders with one venue order id are told apart by it."""
     claims = [(i.routed_ns, i.msg_id) for i in order.intents.values() if reference in references_of(i)]
+    if reference in order.learned:
+        claims.append(order.learned[reference])
     return min(claims, default=(_NEVER, ""))
 
 
+def all_references(order: OrderState) -> Iterator[Reference]:
+    """Everything that reports of this order may name."""
+    for intent in order.intents.values():
+        yield from references_of(intent)
+    yield from order.learned
+
+
+def key_of(held: Captured | CapturedOrder) -> tuple[str, str]:
+    """The key of a report among those that wait."""
+    return held.report.report_id, held.report.content if isinstance(held, Captured) else ""
+
+
 def _weight(order: OrderState) -> int:
-    return len(order.reports) + len(order.intents)
+    return len(order.reports) + len(order.intents) + len(order.order_reports)
 
 
 class Missing(msgspec.Struct):
@@ -71,7 +114,8 @@ class Book:
         self.snapshots = snapshots or SnapshotBook()
         self.orders: dict[str, OrderState] = {}
         self.by_reference: dict[Reference, str] = {}
-        self.pending: dict[Reference, dict[tuple[str, str], Captured]] = {}
+        self.pending: dict[Reference, Held] = {}
+        self.unknown: dict[Reference, Break] = {}
         self._done: dict[str, None] = {}
         self._marks: dict[str, list[Mark]] = {}
         self._reports = 0
@@ -83,18 +127,35 @@ class Book:
         wanted = Missing()
         for fact in facts:
             if isinstance(fact, Captured):
-                reference = reference_of(fact.report)
+                reference, beside = reference_of(fact.report), learned_reference(fact.report)
                 if reference not in self.by_reference and reference not in self.pending:
                     wanted.references.add(reference)
+                if beside is not None and beside not in self.by_reference and beside not in self.pending:
+                    wanted.references.add(beside)
             elif isinstance(fact, OrderIntent):
                 if fact.correlation_id not in self.orders:
                     wanted.correlation_ids.add(fact.correlation_id)
-                wanted.references.update(
-                    r for r in references_of(fact) if r not in self.by_reference and r not in self.pending
-                )
+                wanted.references.update(self._absent(references_of(fact)))
             elif isinstance(fact, Snapshot) and not self.snapshots.covers(fact.symbol, fact.at_ns):
                 wanted.snapshots.add((fact.snapshot_id, fact.symbol, fact.at_ns))
+            else:
+                self._miss_other(fact, wanted)
         return wanted
+
+    def _absent(self, references: Iterable[Reference]) -> Iterator[Reference]:
+        return (r for r in references if r not in self.by_reference and r not in self.pending)
+
+    def _miss_other(self, fact: object, wanted: Missing) -> None:
+        if isinstance(fact, CapturedOrder):
+            wanted.references.update(self._absent(references_of_state(fact.report)))
+        elif isinstance(fact, Resolution) and fact.correlation_id not in self.orders:
+            wanted.correlation_ids.add(fact.correlation_id)
+        for waiting in fact.waiting if isinstance(fact, Overdue) else ():
+            if waiting.correlation_id is not None:
+                if waiting.correlation_id not in self.orders:
+                    wanted.correlation_ids.add(waiting.correlation_id)
+            elif waiting.captured is not None:
+                wanted.references.update(self._absent([reference_of(waiting.captured.report)]))
 
     def uncovered(self, facts: Iterable[object]) -> set[tuple[str, int]]:
         """List the (symbol, time) questions of a batch that are older than the snapshot window."""
@@ -106,11 +167,13 @@ class Book:
                 if not self.snapshots.covers(report.symbol, report.transact_ns):
                     asked.add((report.symbol, report.transact_ns))
                 references.add(reference_of(report))
+                beside = learned_reference(report)
+                if beside is not None and beside in self.pending:
+                    asked.update(self._asked_by_held(beside))
             elif isinstance(fact, OrderIntent):
                 asked.add((fact.symbol, fact.routed_ns))
                 for reference in references_of(fact):
-                    for held in self.pending.get(reference, {}).values():
-                        asked.add((held.report.symbol, held.report.transact_ns))
+                    asked.update(self._asked_by_held(reference))
         for reference in references:
             order = self.orders.get(self.by_reference.get(reference, ""))
             if order is not None and order.root is not None:
@@ -123,6 +186,11 @@ class Book:
                         if e.execution_id not in order.metrics
                     )
         return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
+
+    def _asked_by_held(self, reference: Reference) -> Iterator[tuple[str, int]]:
+        for held in self.pending.get(reference, {}).values():
+            if isinstance(held, Captured):
+                yield held.report.symbol, held.report.transact_ns
 
     def marks_from(self, symbol: str, at_ns: int, before_ns: int | None = None) -> list[Mark]:
         """List the executions measured at a time from ``at_ns`` on, before ``before_ns``.
@@ -143,11 +211,13 @@ class Book:
         self._done.pop(order.correlation_id, None)
         if order.is_done:
             self._done[order.correlation_id] = None
-        for intent in order.intents.values():
-            for reference in references_of(intent):
-                owner = self.orders.get(self.by_reference.get(reference, ""))
-                if owner is None or first_claim(order, reference) <= first_claim(owner, reference):
-                    self.by_reference[reference] = order.correlation_id
+        for reference in all_references(order):
+            known = self.by_reference.get(reference)
+            if known == order.correlation_id:
+                continue
+            owner = self.orders.get(known or "")
+            if owner is None or first_claim(order, reference) <= first_claim(owner, reference):
+                self.by_reference[reference] = order.correlation_id
 
     def load_order(self, order: OrderState) -> None:
         """Take up an order from the database, with its marks: a snapshot that comes late restates it, too."""
@@ -159,9 +229,9 @@ class Book:
             for symbol in {execution.symbol for execution in order.executions.values()}:
                 self._mark(symbol, (root.routed_ns, order.correlation_id, ""))
 
-    def put_pending(self, reference: Reference, captured: Iterable[Captured]) -> None:
+    def put_pending(self, reference: Reference, held: Iterable[Captured | CapturedOrder]) -> None:
         """Take up all pending reports of a reference; none is an answer too, and is not kept."""
-        found = {(c.report.report_id, c.report.content): c for c in captured}
+        found: Held = {key_of(h): h for h in held}
         if found:
             self.pending[reference] = found
 
@@ -173,6 +243,11 @@ class Book:
                 self.pending[reference] = held
             else:
                 self.pending.pop(reference, None)
+        for reference, found in decision.unknown.items():
+            if found is not None:
+                self.unknown[reference] = found
+            else:
+                self.unknown.pop(reference, None)
         for order in decision.orders.values():
             self.put_order(order)
         for symbol, mark in decision.marks:
@@ -180,23 +255,18 @@ class Book:
         while self._reports > self._report_limit and len(self.orders) > 1:
             self.forget(next(iter(self._done), None) or next(iter(self.orders)))
         while len(self.pending) > self._report_limit:
-            del self.pending[next(iter(self.pending))]
+            oldest = next(iter(self.pending))
+            del self.pending[oldest]
+            self.unknown.pop(oldest, None)
 
     def forget(self, correlation_id: str) -> None:
         """Drop an order from memory; it is loaded again when something is said of it."""
         order = self.orders.pop(correlation_id)
         self._done.pop(correlation_id, None)
         self._reports -= _weight(order)
-        for intent in order.intents.values():
-            for reference in references_of(intent):
-                if self.by_reference.get(reference) == correlation_id:
-                    del self.by_reference[reference]
-
-    def forget_all(self) -> None:
-        """Drop every order and pending report: the database knows better."""
-        for correlation_id in list(self.orders):
-            self.forget(correlation_id)
-        self.pending.clear()
+        for reference in all_references(order):
+            if self.by_reference.get(reference) == correlation_id:
+                del self.by_reference[reference]
 
     def _mark(self, symbol: str, mark: Mark) -> None:
         marks = self._marks.setdefault(symbol, [])

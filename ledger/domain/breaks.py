@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.domain.identity import identify
-from ledger.domain.numbers import ZERO, text
+from ledger.domain.numbers import EXACT, ZERO, text
 from ledger.domain.records import Action, Break, BreakKind, Execution, FillReport, OrderIntent, Side
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def report_breaks(report: FillReport, root: OrderIntent) -> Sequence[Break]:
     if (
         root.symbol == report.symbol
         and root.side is report.side
-        and root.account == report.account
+        and (root.account == report.account or not report.account)
         and (root.currency == report.currency or root.currency is None or report.currency is None)
         and (report.correlation_id is None or report.correlation_id == root.correlation_id)
     ):
@@ -30,7 +30,7 @@ def _report_breaks(report: FillReport, root: OrderIntent) -> Iterator[Break]:
     pairs = (
         (BreakKind.SYMBOL_DIFFERS, root.symbol, report.symbol),
         (BreakKind.SIDE_DIFFERS, root.side, report.side),
-        (BreakKind.ACCOUNT_DIFFERS, root.account, report.account),
+        (BreakKind.ACCOUNT_DIFFERS, root.account, report.account or root.account),
     )
     for kind, ours, theirs in pairs:
         if ours != theirs:
@@ -49,15 +49,23 @@ def _report_breaks(report: FillReport, root: OrderIntent) -> Iterator[Break]:
         )
 
 
-def conflict_break(correlation_id: str, variants: Sequence[FillReport]) -> Break:
-    """One identity, two contents: both are kept, the smaller digest counts until a person decides."""
-    kept, other = sorted(variants, key=lambda report: report.content)[:2]
+def conflict_break(correlation_id: str, kept: FillReport, differing: tuple[str, str, str]) -> Break:
+    """One identity, two contents: both are kept, the first wording counts until a person decides."""
+    field, ours, theirs = differing
+    return make_break(
+        correlation_id, BreakKind.CONFLICTING_DUPLICATE, kept.report_id, f"{field} {ours}", f"{field} {theirs}"
+    )
+
+
+def split_break(correlation_id: str, whole: Execution, qty: Decimal, notional: Decimal) -> Break:
+    """The parts of a split report do not make up the whole (``qty`` and ``notional``: of the parts)."""
+    whole_notional = EXACT.multiply(whole.last_qty, whole.last_px)
     return make_break(
         correlation_id,
-        BreakKind.CONFLICTING_DUPLICATE,
-        kept.report_id,
-        _money(kept),
-        _money(other),
+        BreakKind.SPLIT_DIFFERS,
+        whole.execution_id,
+        f"parts {text(qty)} for {text(notional)}",
+        f"whole {text(whole.last_qty)} for {text(whole_notional)}",
     )
 
 
@@ -101,6 +109,11 @@ def make_break(correlation_id: str, kind: BreakKind, report_id: str | None, ours
         ours,
         theirs,
     )
+
+
+def unknown_order_break(subject: str, reference: str, report: FillReport) -> Break:
+    """A fill for which no intent came within its grace time. ``subject`` stands for the order."""
+    return make_break(subject, BreakKind.UNKNOWN_ORDER, None, "no intent", f"{reference} {_money(report)}")
 
 
 def _money(report: FillReport) -> str:

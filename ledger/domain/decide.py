@@ -6,17 +6,30 @@ an order amounts to is a function of the set of facts, but fewer rows are writte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ledger.domain.book import Book, Reference, first_claim, reference_of, references_of
-from ledger.domain.decision import Decision, PendingFill
+from ledger.domain.book import (
+    Book,
+    Held,
+    Reference,
+    first_claim,
+    key_of,
+    learned_reference,
+    reference_of,
+    references_of,
+    references_of_state,
+)
+from ledger.domain.breaks import unknown_order_break
+from ledger.domain.decision import Decision, Ended, Learned, Pending
 from ledger.domain.errors import Defect
-from ledger.domain.events import dead_letter_event, pending_event
+from ledger.domain.events import break_event, dead_letter_event, flag_event, pending_event
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
+    Break,
     Captured,
     CapturedOrder,
     DeadLetter,
@@ -25,10 +38,12 @@ from ledger.domain.records import (
     PendingReason,
     Resolution,
     Snapshot,
+    Waiting,
 )
 from ledger.domain.settlement import Settlement
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.snapshots import SnapshotWindow
+from ledger.domain.tolerances import Grace, Tolerances, of_venue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +58,8 @@ class Policy(msgspec.Struct, frozen=True):
     """The settings that the rules depend on."""
 
     slippage: SlippagePolicy = SlippagePolicy()
+    tolerances: Mapping[str, Tolerances] = msgspec.field(default_factory=dict)
+    grace: Grace = Grace()
 
 
 class Batch:
@@ -105,48 +122,106 @@ class Batch:
                 self._refuse_intent(intent, "conflicting_intent", "an intent is sent once, or again unchanged")
             return
         owner = self._owner(references[0])
-        if owner is not None and owner != intent.correlation_id:
+        if (
+            owner is not None
+            and owner != intent.correlation_id
+            and intent.msg_id in self.settlement(owner).order.intents
+        ):
             self._refuse_intent(intent, "msg_id_reused", f"msg_id names one order; it is {owner}'s")
             return
         settlement.add_intent(intent)
         self.decision.intents.append(intent)
-        for reference in references:
-            rival = self._owner(reference)
-            if rival is not None and rival != intent.correlation_id:
-                theirs = first_claim(self.settlement(rival).order, reference)
-                if theirs < first_claim(settlement.order, reference):
-                    continue  # the venue's order id is the first order's; this one's own ClOrdIDs are not shared
-            self._references[reference] = intent.correlation_id
-            for held in self._pending(reference).values():
-                self.decision.pending_gone.append(held.report.report_id)
-                settlement.add_report(held)
-            if self._pending(reference):
-                self.decision.pending_by_reference[reference] = {}
+        self._claim(references[0], settlement)
+        for reference in references[1:]:
+            self._learn(reference, intent, settlement)
 
     def take_report(self, captured: Captured) -> None:
-        """Tie a report to its order, or let it wait for its intent."""
+        """Tie a report of a trade to its order, or let it wait for its intent."""
         report = captured.report
         reference = reference_of(report)
         owner = self._owner(reference)
         if owner is None:
             held = self._pending(reference)
-            if (report.report_id, report.content) in held:
+            if key_of(captured) in held:
                 self._count_duplicate(captured.feed)
                 return
-            self.decision.pending_by_reference[reference] = {
-                **held,
-                (report.report_id, report.content): captured,
-            }
+            self.decision.pending_by_reference[reference] = {**held, key_of(captured): captured}
             self.decision.fills.append(captured)
-            self.decision.pending.append(PendingFill(captured, PendingReason.INTENT, None))
+            self.decision.pending.append(_waiting(captured, reference))
             self.decision.events.append(pending_event(captured, PendingReason.INTENT, None))
             return
         settlement = self.settlement(owner)
+        beside = learned_reference(report)
+        if beside is not None and self._owner(beside) != owner:
+            intent = settlement.order.intents.get(report.cl_ord_id or "")
+            if intent is not None:
+                self._learn(beside, intent, settlement)
         if settlement.order.has(report):
             self._count_duplicate(captured.feed)
             return
         self.decision.fills.append(captured)
         settlement.add_report(captured)
+
+    def take_order_report(self, captured: CapturedOrder) -> None:
+        """Tie a report of an order's state by the first of its references that is known, or let it wait."""
+        report = captured.report
+        references = references_of_state(report)
+        tied = next((r for r in references if self._owner(r) is not None), None)
+        if tied is None:
+            if any(key_of(captured) in self._pending(r) for r in references):
+                self._count_duplicate(captured.feed)
+                return
+            for reference in references:
+                held = self._pending(reference)
+                self.decision.pending_by_reference[reference] = {**held, key_of(captured): captured}
+            self.decision.order_reports.append(captured)
+            return
+        settlement = self.settlement(self._owner(tied) or "")
+        if report.report_id in settlement.order.order_reports:
+            self._count_duplicate(captured.feed)
+            return
+        self.decision.order_reports.append(captured)
+        settlement.add_order_report(captured)
+        intent = settlement.order.intents.get(tied[2]) or settlement.order.root
+        if intent is not None:
+            for reference in references:
+                if self._owner(reference) is None:
+                    self._learn(reference, intent, settlement)
+
+    def take_resolution(self, resolution: Resolution) -> None:
+        """Apply two persons' verdict, where the break is still open as they saw it."""
+        if resolution.correlation_id not in self.settlements and resolution.correlation_id not in self.book.orders:
+            self.decision.refused.append((resolution, "its order is not known: route the missing intent"))
+            return
+        refusal = self.settlement(resolution.correlation_id).resolve(resolution, self.decision)
+        if refusal is not None:
+            self.decision.refused.append((resolution, refusal))
+
+    def take_overdue(self, waiting: Waiting) -> None:
+        """End the grace time of something that waits."""
+        if waiting.reason is not PendingReason.INTENT:
+            if waiting.correlation_id is not None and waiting.correlation_id in self.book.orders:
+                letter = self.settlement(waiting.correlation_id).end_grace(waiting, self.decision)
+                if letter is not None:
+                    self.take_dead_letter(letter)
+            return
+        if waiting.captured is None:
+            return
+        reference = reference_of(waiting.captured.report)
+        reports = sorted(
+            (h.report for h in self._pending(reference).values() if isinstance(h, Captured)),
+            key=lambda report: (report.report_id, report.content),
+        )
+        if not reports:  # its intent has come meanwhile
+            return
+        self.decision.pending_overdue.append(waiting.row_id)
+        if self._unknown(reference) is None:
+            subject = ":".join(reference)
+            found = unknown_order_break(subject, reference[2], reports[0])
+            self.decision.unknown[reference] = found
+            self.decision.breaks.append(found)
+            opened = break_event("break_opened", found, reports[0].report_id)
+            self.decision.events += [opened, flag_event("opened", found, reports[0], opened.event_id)]
 
     def take_dead_letter(self, letter: DeadLetter) -> None:
         """Keep what is not a fact."""
@@ -157,18 +232,87 @@ class Batch:
         self.decision.dead_letters.append(letter)
         self.decision.events.append(dead_letter_event(letter))
 
+    def take_other(self, fact: Fact) -> None:
+        """Take up what a venue said."""
+        if isinstance(fact, Captured):
+            self.take_report(fact)
+        elif isinstance(fact, CapturedOrder):
+            self.take_order_report(fact)
+        elif isinstance(fact, DeadLetter):
+            self.take_dead_letter(fact)
+
+    def take_judgement(self, fact: Fact) -> None:
+        """Take up what people decided, and what the clock did, after everything that was said."""
+        if isinstance(fact, Resolution):
+            self.take_resolution(fact)
+        elif isinstance(fact, Overdue):
+            for waiting in fact.waiting:
+                self.take_overdue(waiting)
+
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""
         for settlement in self.settlements.values():
-            settlement.settle(self, self.policy.slippage, self.decision)
+            root = settlement.order.root
+            tolerances = of_venue(self.policy.tolerances, root.venue if root is not None else "")
+            settlement.settle(self, self.policy.slippage, tolerances, self.policy.grace, self.decision)
         return self.decision
 
     def _owner(self, reference: Reference) -> str | None:
         return self._references.get(reference) or self.book.by_reference.get(reference)
 
-    def _pending(self, reference: Reference) -> dict[tuple[str, str], Captured]:
+    def _pending(self, reference: Reference) -> Held:
         changed = self.decision.pending_by_reference.get(reference)
         return changed if changed is not None else self.book.pending.get(reference, {})
+
+    def _unknown(self, reference: Reference) -> Break | None:
+        if reference in self.decision.unknown:
+            return self.decision.unknown[reference]
+        return self.book.unknown.get(reference)
+
+    def _learn(self, reference: Reference, intent: OrderIntent, settlement: Settlement) -> None:
+        """Note that a reference is the order's, since ``intent`` was routed, and take up what waited for it."""
+        claim = (intent.routed_ns, intent.msg_id)
+        known = settlement.order.learned.get(reference)
+        if known is None:
+            settlement.order.learned[reference] = claim
+            self.decision.learned.append(
+                Learned(*reference, intent.correlation_id, intent.msg_id, intent.routed_ns)
+            )
+        self._claim(reference, settlement)
+
+    def _claim(self, reference: Reference, settlement: Settlement) -> None:
+        """Make the reference the order's unless an earlier one has it, with the reports that wait for it."""
+        ours = settlement.order.correlation_id
+        rival = self._owner(reference)
+        if rival is not None and rival != ours:
+            theirs = first_claim(self.settlement(rival).order, reference)
+            if theirs < first_claim(settlement.order, reference):
+                return  # the venue's order id is the first order's; this one's own ClOrdIDs are not shared
+        self._references[reference] = ours
+        waiting = self._pending(reference)
+        if not waiting:
+            return
+        self.decision.pending_by_reference[reference] = {}
+        self._end_unknown(reference)
+        for held in waiting.values():
+            if isinstance(held, Captured):
+                self.decision.pending_gone.append(held.report.report_id)
+                if not settlement.order.has(held.report):
+                    settlement.add_report(held)
+                continue
+            for other in references_of_state(held.report):  # it waits under each of its names
+                left = {key: h for key, h in self._pending(other).items() if key != key_of(held)}
+                self.decision.pending_by_reference[other] = left
+            if held.report.report_id not in settlement.order.order_reports:
+                settlement.add_order_report(held)
+
+    def _end_unknown(self, reference: Reference) -> None:
+        found = self._unknown(reference)
+        if found is not None:
+            self.decision.unknown[reference] = None
+            self.decision.breaks_ended.append(Ended(found.break_id, "facts"))
+            ended = break_event("break_ended", found, ":".join(reference))
+            self.decision.events += [ended, flag_event("ended", found, None, ended.event_id)]
 
     def _count_duplicate(self, feed: str) -> None:
         self.decision.duplicates[feed] = self.decision.duplicates.get(feed, 0) + 1
@@ -188,6 +332,19 @@ class Batch:
         )
 
 
+def _waiting(captured: Captured, reference: Reference) -> Pending:
+    report = captured.report
+    return Pending(
+        report.report_id,
+        report.content,
+        report.trade_date,
+        reference,
+        PendingReason.INTENT,
+        None,
+        captured.received_ns,
+    )
+
+
 def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
     """Decide a batch. ``book`` must hold what ``book.missing(facts)`` asks for; it is not changed."""
     batch = Batch(book, policy)
@@ -198,8 +355,7 @@ def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
         if isinstance(fact, OrderIntent):
             batch.take_intent(fact)
     for fact in facts:
-        if isinstance(fact, Captured):
-            batch.take_report(fact)
-        elif isinstance(fact, DeadLetter):
-            batch.take_dead_letter(fact)
+        batch.take_other(fact)
+    for fact in facts:
+        batch.take_judgement(fact)
     return batch.settle()

@@ -2,34 +2,94 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import msgspec
 
-from ledger.domain.book import Mark, Reference
+from ledger.domain.book import Held, Mark, Reference
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     AuditEvent,
     BenchmarkKind,
     Break,
     Captured,
+    CapturedOrder,
     DeadLetter,
     Execution,
     OrderIntent,
+    OrdStatus,
     PendingReason,
+    Resolution,
     SlippageMetric,
     Snapshot,
 )
 
 
-class PendingFill(msgspec.Struct, frozen=True):
-    """A report that waits. ``correlation_id`` is known where it waits for another report of its order."""
+class Pending(msgspec.Struct, frozen=True):
+    """What waits: a report for its intent or for what it refers to, or an order for the fill that closes a gap.
 
-    captured: Captured
+    ``row_id`` and ``content`` are the report's; of a gap, the order's own. ``correlation_id`` is known unless the
+    intent is what is missing.
+    """
+
+    row_id: str
+    content: str
+    trade_date: date
+    reference: Reference
     reason: PendingReason
     correlation_id: str | None
+    since_ns: int
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """A reference that is an order's: claimed by the message ``msg_id``, routed at ``routed_ns``."""
+
+    venue: str
+    kind: str
+    reference: str
+    correlation_id: str
+    msg_id: str
+    routed_ns: int
+
+
+class Stood(msgspec.Struct, frozen=True):
+    """Where an order stands at its venue, when that has changed."""
+
+    correlation_id: str
+    order_qty: Decimal | None
+    closed: OrdStatus | None
+    closed_ns: int
+    leaves: bool
+    pending: OrdStatus | None
+    held: OrdStatus | None
+    base: OrdStatus
+
+
+class TotalMatch(msgspec.Struct, frozen=True):
+    """The venue's total of an order agrees with the executions; ``rule``: one_to_one or many_to_one."""
+
+    report_id: str
+    correlation_id: str
+    rule: str
+    cum_qty: Decimal
+    avg_px: Decimal
+    execution_ids: tuple[str, ...]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A break that is over; ``how``: ``facts``, ``release`` or ``reject``."""
+
+    break_id: str
+    how: str
 
 
 class Decision(msgspec.Struct):
-    """Rows by table, in the order in which they were decided; ``new`` rows are inserted, others changed."""
+    """Rows by table, in the order in which they were decided; ``new`` rows are inserted, others changed.
+
+    ``refused`` are the resolutions that do not apply any more, with why; ``letters_ended`` the dead letters whose
+    missing report has come, with what became of them; ``unknown`` the breaks of references without an order.
+    """
 
     intents: list[OrderIntent] = msgspec.field(default_factory=list)
     snapshots: list[Snapshot] = msgspec.field(default_factory=list)
@@ -41,14 +101,23 @@ class Decision(msgspec.Struct):
     metrics: list[SlippageMetric] = msgspec.field(default_factory=list)
     metrics_changed: list[SlippageMetric] = msgspec.field(default_factory=list)
     metrics_gone: list[tuple[str, BenchmarkKind]] = msgspec.field(default_factory=list)
-    pending: list[PendingFill] = msgspec.field(default_factory=list)
+    order_reports: list[CapturedOrder] = msgspec.field(default_factory=list)
+    learned: list[Learned] = msgspec.field(default_factory=list)
+    standings: list[Stood] = msgspec.field(default_factory=list)
+    totals: list[TotalMatch] = msgspec.field(default_factory=list)
+    pending: list[Pending] = msgspec.field(default_factory=list)
     pending_gone: list[str] = msgspec.field(default_factory=list)
+    pending_overdue: list[str] = msgspec.field(default_factory=list)
+    resolutions: list[Resolution] = msgspec.field(default_factory=list)
+    refused: list[tuple[Resolution, str]] = msgspec.field(default_factory=list)
     breaks: list[Break] = msgspec.field(default_factory=list)
     breaks_changed: list[Break] = msgspec.field(default_factory=list)
-    breaks_ended: list[str] = msgspec.field(default_factory=list)
+    breaks_ended: list[Ended] = msgspec.field(default_factory=list)
     dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
+    letters_ended: list[tuple[str, str]] = msgspec.field(default_factory=list)
     events: list[AuditEvent] = msgspec.field(default_factory=list)
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
-    pending_by_reference: dict[Reference, dict[tuple[str, str], Captured]] = msgspec.field(default_factory=dict)
+    pending_by_reference: dict[Reference, Held] = msgspec.field(default_factory=dict)
+    unknown: dict[Reference, Break | None] = msgspec.field(default_factory=dict)
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)

@@ -18,13 +18,17 @@ from ledger.domain.records import (
     DeadLetter,
     Execution,
     FillReport,
+    OrderIntent,
     PendingReason,
+    Resolution,
     SlippageMetric,
+    Verdict,
 )
 from ledger.domain.times import format_utc
 
 FILL_EVENTS = frozenset({"fill", "bust", "correct"})
 DEAD_LETTER = "dead_letter"
+COMPLIANCE_FLAG = "compliance_flag"
 
 
 class SlippageBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,6 +68,8 @@ class FillBody(msgspec.Struct, frozen=True):
     order_qty: str
     cum_qty: str
     leaves_qty: str
+    ord_status: str
+    fee_bps: str | None
     slippage: list[SlippageBody]
 
 
@@ -84,9 +90,21 @@ def fill_event(
     report: FillReport, execution: Execution, order: OrderState, metrics: tuple[SlippageMetric, ...]
 ) -> AuditEvent:
     """Build the event of one report of an execution's chain."""
-    body = FillBody(
-        report.kind,
-        report.report_id,
+    body = _fill_body(report.kind, report.report_id, report, execution, order, metrics)
+    return AuditEvent(report.report_id, report.kind, order.correlation_id, _encoder.encode(body))
+
+
+def _fill_body(
+    event: str,
+    event_id: str,
+    report: FillReport,
+    execution: Execution,
+    order: OrderState,
+    metrics: tuple[SlippageMetric, ...],
+) -> FillBody:
+    return FillBody(
+        event,
+        event_id,
         execution.execution_id,
         order.correlation_id,
         execution.msg_id,
@@ -107,9 +125,20 @@ def fill_event(
         text(order.order_qty),
         text(order.cum_qty),
         text(order.leaves_qty),
+        order.ord_status,
+        None if execution.fee_bps is None else text(execution.fee_bps),
         [_slippage(metric) for metric in metrics],
     )
-    return AuditEvent(report.report_id, report.kind, order.correlation_id, _encoder.encode(body))
+
+
+def retract_event(report: FillReport, execution: Execution, order: OrderState) -> AuditEvent:
+    """Take back a fill that was told and does not count any more, as a bust without a report of the venue.
+
+    Whoever adds up fills and takes off busts stays right; ``event_id`` is not a report's.
+    """
+    event_id = identify("retract", execution.execution_id, execution.status)
+    body = _fill_body("bust", event_id, report, execution, order, ())
+    return AuditEvent(event_id, "bust", order.correlation_id, _encoder.encode(body))
 
 
 def _slippage(metric: SlippageMetric) -> SlippageBody:
@@ -167,6 +196,65 @@ def break_event(event: str, found: Break, cause: str) -> AuditEvent:
         found.break_id,
         {"kind": found.kind, "report_id": found.report_id, "ours": found.ours, "theirs": found.theirs},
     )
+
+
+def verdict_event(found: Break, resolution: Resolution) -> AuditEvent:
+    """Say that two persons have released a break or rejected what it is about, and why."""
+    voids = ", ".join(report_id for report_id, _ in resolution.voids)
+    past = "released" if resolution.verdict is Verdict.RELEASE else "rejected"
+    return _decided(
+        f"break_{past}",
+        resolution.resolution_id,
+        found.correlation_id,
+        found.break_id,
+        {
+            "kind": found.kind,
+            "report_id": found.report_id,
+            "ours": found.ours,
+            "theirs": found.theirs,
+            "requested_by": resolution.requested_by,
+            "approved_by": resolution.approved_by,
+            "reason": resolution.reason,
+            "voids": voids or None,
+        },
+    )
+
+
+def flag_event(state: str, found: Break, about: FillReport | OrderIntent | None, told_id: str) -> AuditEvent:
+    """Flag a break to compliance when it opens, changes and ends (``compliance.flag.execution.v1``).
+
+    ``about`` is the report that the break is about, else the order; ``told_id`` the audit event beside it.
+    """
+    return _decided(
+        COMPLIANCE_FLAG,
+        identify("flag", told_id),
+        found.correlation_id,
+        found.break_id,
+        {
+            "state": state,
+            "kind": found.kind,
+            "venue": about.venue if about is not None else None,
+            "account": about.account if about is not None else None,
+            "symbol": about.symbol if about is not None else None,
+            "exec_id": about.exec_id if isinstance(about, FillReport) else None,
+            "ours": found.ours,
+            "theirs": found.theirs,
+        },
+    )
+
+
+def enriched_event(old: Execution, new: Execution) -> AuditEvent:
+    """Say that another wording of a fill filled in what the first left out, or that it counts otherwise now."""
+    before, after = msgspec.structs.asdict(old), msgspec.structs.asdict(new)
+    changed = {name: str(value) for name, value in after.items() if value != before[name]}
+    said = identify("enriched", new.execution_id, *(f"{name}={value}" for name, value in changed.items()))
+    return _decided("enriched", said, new.correlation_id, new.execution_id, dict(changed))
+
+
+def letter_ended_event(letter_id: str, correlation_id: str | None, outcome: str) -> AuditEvent:
+    """Say that a dead letter was replayed, and what became of it."""
+    event_id = identify("dead_letter_replayed", letter_id, outcome)
+    return _decided("dead_letter_replayed", event_id, correlation_id, letter_id, {"outcome": outcome})
 
 
 def restated_event(metric: SlippageMetric, correlation_id: str) -> AuditEvent:

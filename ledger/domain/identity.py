@@ -161,6 +161,6 @@ def dead_letter_id(source: str, raw: bytes) -> str:
     return blake2b(raw, digest_size=_ID_BYTES, key=source.encode()[:64]).hexdigest()
 
 
-def out_of_order_id(report_id: str, content: str) -> str:
+def out_of_order_id(report_id: str) -> str:
     """Id of the dead letter of a report whose grace time ended before what it refers to came."""
-    return identify("out_of_order", report_id, content)
+    return identify("out_of_order", report_id)

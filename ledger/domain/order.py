@@ -1,69 +1,102 @@
 """One order: the facts known of it and what they amount to.
 
 ``OrderState`` is owned by the book; ``decide`` works on copies, so a landing that fails leaves the book as it
-was. ``settle_*`` are functions of the facts: whatever the order of arrival, the result is the same.
+was. What follows from the facts is in ``ledger.domain.settling``.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from ledger.domain.breaks import (
-    conflict_break,
-    largest_qty,
-    limit_break,
-    loosest_limit,
-    overfill_break,
-    report_breaks,
-)
-from ledger.domain.chain import execute, follow
-from ledger.domain.numbers import EXACT, ZERO
+import msgspec
+
+from ledger.domain.breaks import largest_qty, loosest_limit
+from ledger.domain.chain import follow
+from ledger.domain.numbers import EXACT, ZERO, exact_ratio
 from ledger.domain.records import (
     Action,
     Break,
     Execution,
-    ExecutionStatus,
     FillReport,
     OrderIntent,
+    OrderReport,
+    OrdStatus,
     ReportKind,
-    Side,
 )
+from ledger.domain.standing import UNREPORTED, Standing, closing, ord_status, stand
+from ledger.domain.variants import in_order, merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
 
-    from ledger.domain.records import SlippageMetric
+    from ledger.domain.records import Resolution, SlippageMetric
 
 _NOTHING: tuple[FillReport, ...] = ()
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """The venue's latest totals: what the newest reports of a quantity say together.
+
+    ``sound`` is false where they cannot be compared: one says nothing, or busts and fills share an instant.
+    ``source`` is the report that the totals are from, ``is_total`` whether that is of the order and not of a
+    trade, ``amends`` whether one is a bust or correct.
+    """
+
+    at_ns: int = -1
+    cum_qty: Decimal | None = None
+    avg_px: Decimal | None = None
+    sound: bool = False
+    source: str = ""
+    is_total: bool = False
+    amends: bool = False
+
+
+NO_CLAIM = Claim()
+
+
 class OrderState:
-    """Facts (``intents``, ``reports``) and what follows from them.
+    """Facts (``intents``, ``reports``, ``order_reports``, ``resolutions``) and what follows from them.
 
     ``named`` has the fills and corrects by their ExecID, which a venue may use again on another day;
-    ``referring`` the busts and corrects by the ExecID they name.
+    ``referring`` the busts and corrects by the ExecID they name. ``reports`` has what counts of each identity,
+    ``variants`` the wordings where there is more than one. ``learned`` has the references that reports gave beside
+    the one they were tied by (an OrderID beside the ClOrdID), with when the order first claimed them.
 
-    ``variants`` holds the reports of an identity that came with more than one content; ``withheld`` the
-    reports whose events wait for the order's hold to end.
+    ``withheld`` holds the reports whose events wait for the order's hold to end; ``suspects`` the disagreements
+    that a report still on its way may end, which are breaks when their grace time is over (``is_overdue``), and
+    ``waits_since`` when the first of them was seen; ``lettered`` the reports in ``unresolved`` whose is.
     """
 
     __slots__ = (
         "breaks",
+        "claim",
         "correlation_id",
         "cum_qty",
         "executions",
         "intents",
+        "is_overdue",
+        "last_fill_ns",
+        "learned",
+        "lettered",
         "limit",
         "metrics",
         "named",
-        "order_qty",
+        "notional",
+        "order_reports",
+        "parts",
         "referring",
         "reports",
+        "resolutions",
         "root",
+        "routed_qty",
+        "standing",
+        "suspects",
+        "traded",
         "unresolved",
         "variants",
+        "voided",
+        "waits_since",
         "withheld",
     )
 
@@ -71,74 +104,165 @@ class OrderState:
         self.correlation_id = correlation_id
         self.intents: dict[str, OrderIntent] = {}
         self.root: OrderIntent | None = None
-        self.order_qty: Decimal = ZERO
+        self.routed_qty: Decimal = ZERO
         self.limit: Decimal | None = None
         self.reports: dict[str, FillReport] = {}
         self.variants: dict[str, tuple[FillReport, ...]] = {}
         self.named: dict[str, tuple[str, ...]] = {}
         self.referring: dict[str, tuple[FillReport, ...]] = {}
+        self.parts: dict[str, tuple[str, ...]] = {}
+        self.traded: frozenset[str] = frozenset()
+        self.order_reports: dict[str, OrderReport] = {}
+        self.standing: Standing = UNREPORTED
+        self.learned: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self.resolutions: dict[str, tuple[Resolution, ...]] = {}
+        self.voided: frozenset[tuple[str, str]] = frozenset()
         self.executions: dict[str, Execution] = {}
         self.metrics: dict[str, tuple[SlippageMetric, ...]] = {}
         self.cum_qty: Decimal = ZERO
+        self.notional: Decimal = ZERO
+        self.last_fill_ns = -1
+        self.claim: Claim = NO_CLAIM
         self.unresolved: frozenset[str] = frozenset()
+        self.lettered: frozenset[str] = frozenset()
         self.breaks: dict[str, Break] = {}
+        self.suspects: dict[str, Break] = {}
+        self.waits_since: int | None = None
+        self.is_overdue = False
         self.withheld: frozenset[str] = frozenset()
 
     def copy(self) -> OrderState:
         """A copy that can be changed without the original noticing."""
         other = OrderState.__new__(OrderState)
-        for name in ("correlation_id", "root", "order_qty", "limit", "cum_qty", "unresolved", "withheld"):
+        for name in _VALUES:
             setattr(other, name, getattr(self, name))
         for name in _DICTS:
             setattr(other, name, getattr(self, name).copy())
         return other
 
     @property
+    def order_qty(self) -> Decimal:
+        """OrderQty(38) as last accepted by the venue; as first routed where it says nothing."""
+        if self.standing.order_qty is not None:
+            return self.standing.order_qty
+        return self.root.order_qty if self.root is not None else ZERO
+
+    @property
+    def allowed_qty(self) -> Decimal:
+        """The most the order was ever allowed to fill: a fill may race with a replace that lowers OrderQty."""
+        largest = self.standing.largest_qty
+        return self.routed_qty if largest is None else max(self.routed_qty, largest)
+
+    @property
     def leaves_qty(self) -> Decimal:
-        """What may still fill; zero when overfilled."""
+        """LeavesQty(151): what may still fill; zero when it is closed, or overfilled."""
+        if closing(self.standing, self.last_fill_ns) is not None and not self.standing.leaves:
+            return ZERO
         return max(ZERO, EXACT.subtract(self.order_qty, self.cum_qty))
 
     @property
+    def avg_px(self) -> Decimal:
+        """AvgPx(6) of what counts, rounded once to 12 places; zero while nothing does."""
+        return exact_ratio(self.notional, self.cum_qty) if self.cum_qty else ZERO
+
+    @property
+    def ord_status(self) -> OrdStatus:
+        """OrdStatus(39)."""
+        return ord_status(
+            self.standing, self.order_qty, self.cum_qty, self.last_fill_ns, traded=bool(self.executions)
+        )
+
+    @property
     def is_done(self) -> bool:
-        """Filled, and nothing waits."""
-        return not self.leaves_qty and not self.unresolved and not self.breaks
+        """Nothing may fill any more, and nothing waits."""
+        return not (self.unresolved or self.breaks or self.suspects or self.leaves_qty)
 
     def add_intent(self, intent: OrderIntent) -> None:
         """Take up an intent (one a msg_id: the caller has dealt with duplicates)."""
         self.intents[intent.msg_id] = intent
         self.root = root_intent(tuple(self.intents.values()))
-        self.order_qty = largest_qty(self.intents.values())
+        self.routed_qty = largest_qty(self.intents.values())
         self.limit = loosest_limit(self.root.side, self.intents.values())
+        if self.order_reports or self.traded:
+            self.restand()
+
+    def add_order_report(self, report: OrderReport) -> None:
+        """Take up a report of the order's state."""
+        self.order_reports[report.report_id] = report
+        self.restand()
+
+    def restand(self) -> None:
+        """Work out where the order stands."""
+        found = stand(self.order_reports.values(), self.intents, self.traded)
+        if found != self.standing:
+            self.standing = found
 
     def add_report(self, report: FillReport) -> None:
-        """Take up a report that is not an exact duplicate."""
+        """Take up a report of a trade that is not an exact duplicate."""
         known = self.reports.get(report.report_id)
         if known is not None:
-            variants = {v.content: v for v in (*self.variants.get(report.report_id, (known,)), report)}
-            self.variants[report.report_id] = tuple(variants[c] for c in sorted(variants))
-            report = self.variants[report.report_id][0]
-            if report is known:
-                return
-            self._forget_reference(known)
-        self.reports[report.report_id] = report
-        if report.kind is not ReportKind.BUST and report.report_id not in self.named.get(report.exec_id, ()):
-            self.named[report.exec_id] = (*self.named.get(report.exec_id, ()), report.report_id)
-        if report.exec_ref_id is not None:
-            self.referring[report.exec_ref_id] = (*self.referring.get(report.exec_ref_id, ()), report)
+            wordings = {v.content: v for v in (*self.variants.get(report.report_id, (known,)), report)}
+            self.variants[report.report_id] = tuple(in_order(tuple(wordings.values())))
+        self._count(report)
 
-    def _forget_reference(self, report: FillReport) -> None:
-        if report.exec_ref_id is not None:
-            kept = tuple(r for r in self.referring[report.exec_ref_id] if r.report_id != report.report_id)
-            self.referring[report.exec_ref_id] = kept
+    def void(self, resolution: Resolution) -> None:
+        """Take up two persons' verdict on a break; what it voids no longer counts."""
+        self.resolutions[resolution.break_id] = (*self.resolutions.get(resolution.break_id, ()), resolution)
+        fresh = frozenset(resolution.voids) - self.voided
+        self.voided |= fresh
+        for report_id, _ in fresh:
+            if report_id in self.reports:
+                self._count(self.reports[report_id])
+
+    def is_voided(self, report: FillReport) -> bool:
+        """Whether every wording of the report was voided."""
+        if not self.voided:
+            return False
+        wordings = self.variants.get(report.report_id, (report,))
+        return all((report.report_id, v.content) in self.voided for v in wordings)
+
+    def counted_variants(self, report_id: str) -> tuple[FillReport, ...]:
+        """Give the wordings of a report less the voided ones; all of them where all are voided."""
+        wordings = self.variants.get(report_id, ())
+        left = tuple(v for v in wordings if (report_id, v.content) not in self.voided)
+        return left or wordings
+
+    def _count(self, report: FillReport) -> None:
+        """Make the merged wording of an identity what counts of it."""
+        known = self.reports.get(report.report_id)
+        wordings = self.counted_variants(report.report_id)
+        counting = merged(wordings) if wordings else report
+        if known is not None and known.exec_ref_id is not None:
+            kept = tuple(r for r in self.referring[known.exec_ref_id] if r.report_id != known.report_id)
+            self.referring[known.exec_ref_id] = kept
+        self.reports[counting.report_id] = counting
+        if counting.kind is not ReportKind.BUST:
+            self._add_name(self.named, counting.exec_id, counting.report_id)
+        if counting.exec_ref_id is not None:
+            refers = self.referring.get(counting.exec_ref_id, _NOTHING)
+            self.referring[counting.exec_ref_id] = (*refers, counting)
+        if counting.part_of is not None:
+            self._add_name(self.parts, counting.part_of, counting.report_id)
+        if counting.cl_ord_id is not None and counting.cl_ord_id not in self.traded:
+            self.traded |= {counting.cl_ord_id}
+            named = self.intents.get(counting.cl_ord_id)
+            if self.order_reports or (named is not None and named.action is Action.REPLACE):
+                self.restand()
+
+    @staticmethod
+    def _add_name(names: dict[str, tuple[str, ...]], name: str, report_id: str) -> None:
+        known = names.get(name, ())
+        if report_id not in known:
+            names[name] = (*known, report_id)
 
     def has(self, report: FillReport) -> bool:
         """Whether exactly this (identity and content) is known."""
         known = self.reports.get(report.report_id)
         if known is None:
             return False
-        if known.content == report.content:
-            return True
-        return any(v.content == report.content for v in self.variants.get(report.report_id, ()))
+        if report.report_id not in self.variants:
+            return known.content == report.content
+        return any(v.content == report.content for v in self.variants[report.report_id])
 
     def target(self, report: FillReport) -> FillReport | None:
         """Find the fill or correct that a bust or correct names.
@@ -170,93 +294,19 @@ _DICTS = (
     "variants",
     "named",
     "referring",
+    "parts",
+    "order_reports",
+    "learned",
+    "resolutions",
     "executions",
     "metrics",
     "breaks",
+    "suspects",
 )
+_VALUES = tuple(name for name in OrderState.__slots__ if name not in _DICTS)
 
 
 def root_intent(intents: Sequence[OrderIntent]) -> OrderIntent:
     """The message the order began with: the earliest ``new``, or the earliest of any while none is known."""
     news = [i for i in intents if i.action is Action.NEW] or intents
     return min(news, key=lambda i: (i.routed_ns, i.msg_id))
-
-
-def settle_fill(order: OrderState, fill: FillReport) -> None:
-    """The common case in constant time: one new fill that nothing refers to."""
-    root = order.root
-    assert root is not None, "a fill settles on an order with an intent"
-    execution = execute((fill,), order.correlation_id, fill.cl_ord_id or root.msg_id)
-    order.executions[fill.report_id] = execution
-    order.cum_qty = EXACT.add(order.cum_qty, fill.last_qty)
-    for found in report_breaks(fill, root):
-        order.breaks[found.break_id] = found
-    _check_limit(order, execution)
-    if order.cum_qty > order.order_qty:
-        found = overfill_break(order.correlation_id, order.order_qty, order.cum_qty)
-        order.breaks[found.break_id] = found
-
-
-def settle_whole(order: OrderState) -> None:
-    """Work the order out again from all its facts."""
-    root = order.root
-    assert root is not None, "an order has an intent"
-    order.executions = {}
-    order.breaks = {}
-    order.cum_qty = ZERO
-    resolved: set[str] = set()
-    counting: set[str] = set()
-    for report in order.reports.values():
-        if report.kind is not ReportKind.FILL:
-            continue
-        chain = order.chain(report)
-        resolved.update(r.report_id for r in chain)
-        execution = execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id)
-        order.executions[report.report_id] = execution
-        if execution.status is ExecutionStatus.ACTIVE:
-            counting.update(r.report_id for r in chain)
-            order.cum_qty = EXACT.add(order.cum_qty, execution.last_qty)
-            _check_limit(order, execution)
-    order.unresolved = frozenset(order.reports.keys() - resolved - _beside_the_point(order))
-    _check_reports(order, root, counting | order.unresolved)
-    if order.cum_qty > order.order_qty:
-        found = overfill_break(order.correlation_id, order.order_qty, order.cum_qty)
-        order.breaks[found.break_id] = found
-
-
-def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[str]) -> None:
-    """Compare with the order what counts; a bust is the venue's own remedy and ends the break."""
-    for report_id in counting:
-        for found in report_breaks(order.reports[report_id], root):
-            order.breaks[found.break_id] = found
-        variants = order.variants.get(report_id)
-        if variants is not None:
-            found = conflict_break(order.correlation_id, variants)
-            order.breaks[found.break_id] = found
-
-
-def _beside_the_point(order: OrderState) -> set[str]:
-    """Second busts of one fill: known, and without effect (a cancel cannot be canceled)."""
-    return {
-        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _leads_to_a_fill(order, r)
-    }
-
-
-def _leads_to_a_fill(order: OrderState, report: FillReport) -> bool:
-    seen: set[str] = set()
-    target = order.target(report)
-    while target is not None and target.report_id not in seen:
-        if target.kind is ReportKind.FILL:
-            return True
-        seen.add(target.report_id)
-        target = order.target(target)
-    return False
-
-
-def _check_limit(order: OrderState, execution: Execution) -> None:
-    limit, price = order.limit, execution.last_px
-    if limit is None:
-        return
-    if price > limit if execution.side is Side.BUY else price < limit:
-        found = limit_break(execution, limit)
-        order.breaks[found.break_id] = found

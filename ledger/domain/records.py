@@ -373,11 +373,15 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A pending report whose grace time is over. ``correlation_id`` is None while its order is not known."""
+    """A pending row whose grace time is over: the report, or None where it stands for a gap.
 
-    captured: Captured
+    ``correlation_id`` is None while the order is not known.
+    """
+
+    row_id: str
     reason: PendingReason
     correlation_id: str | None
+    captured: Captured | None
 
 
 class Overdue(msgspec.Struct, frozen=True):

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.domain.decision import Decision, PendingFill
-from ledger.domain.events import break_event, fill_event, pending_event, restated_event, withheld_event
-from ledger.domain.order import OrderState, settle_fill, settle_whole
+import msgspec
+
+from ledger.domain.announcing import Announcer
+from ledger.domain.book import reference_of
+from ledger.domain.decision import Decision, Ended, Pending, Stood, TotalMatch
+from ledger.domain.errors import Defect
+from ledger.domain.events import (
+    break_event,
+    enriched_event,
+    flag_event,
+    letter_ended_event,
+    pending_event,
+    restated_event,
+    verdict_event,
+)
+from ledger.domain.identity import identify, out_of_order_id
 from ledger.domain.records import (
+    AuditEvent,
     BenchmarkKind,
+    Break,
     Captured,
+    CapturedOrder,
+    DeadLetter,
     Execution,
     ExecutionStatus,
     FillReport,
     OrderIntent,
     PendingReason,
     ReportKind,
+    Resolution,
     SlippageMetric,
     Snapshot,
+    Verdict,
+    Waiting,
 )
+from ledger.domain.settling import MANY_TO_ONE, settle_fill, settle_whole
 from ledger.domain.slippage import (
     SlippagePolicy,
     SnapshotLookup,
@@ -27,16 +48,34 @@ from ledger.domain.slippage import (
     reprice,
     supersedes,
 )
+from ledger.domain.standing import UNREPORTED
+from ledger.domain.times import utc_date
+from ledger.domain.verdicts import RefusedError, voids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from collections.abc import Set as AbstractSet
+
+    from ledger.domain.order import OrderState
+    from ledger.domain.tolerances import Grace, Tolerances
+
+ONE_TO_ONE = "one_to_one"
 
 
 class Settlement:
     """The working copy of an order; ``before`` is the committed one (None when the order is new)."""
 
-    __slots__ = ("_announced", "_causes", "_fast", "_new", "_restated", "_whole", "before", "order")
+    __slots__ = (
+        "_causes",
+        "_fast",
+        "_new",
+        "_received_ns",
+        "_resolved",
+        "_restated",
+        "_totals",
+        "_whole",
+        "before",
+        "order",
+    )
 
     def __init__(self, order: OrderState, before: OrderState | None) -> None:
         self.order = order
@@ -44,28 +83,101 @@ class Settlement:
         self._causes: list[str] = []  # the facts of this batch: each is in one landed batch only
         self._fast: list[FillReport] = []
         self._new: dict[str, Captured] = {}
-        self._whole = False
-        self._announced: set[str] = set()
+        self._received_ns = 0
+        self._whole = bool(order.voided or order.parts)
+        self._totals = False
         self._restated: list[SlippageMetric] = []
+        self._resolved: dict[str, Resolution] = {}
 
     def add_intent(self, intent: OrderIntent) -> None:
         """Take up an intent; an order that already has reports is worked out again."""
         self.order.add_intent(intent)
         self._causes.append(intent.msg_id)
-        self._whole = self._whole or bool(self.order.reports)
+        self._whole = self._whole or bool(self.order.reports or self.order.order_reports)
 
     def add_report(self, captured: Captured) -> None:
         """Take up a report: a fill that nothing refers to is the fast case."""
-        report = captured.report
-        known = report.report_id in self.order.reports
-        self.order.add_report(report)
+        report, order = captured.report, self.order
+        known = report.report_id in order.reports
+        order.add_report(report)
         self._new[report.report_id] = captured
+        self._received_ns = max(self._received_ns, captured.received_ns)
         self._causes.append(report.report_id + report.content)
-        alone = not known and report.exec_id not in self.order.referring
+        alone = not (known or report.exec_id in order.referring or order.parts)
         if report.kind is not ReportKind.FILL or not alone:
             self._whole = True
         else:
             self._fast.append(report)
+
+    def add_order_report(self, captured: CapturedOrder) -> None:
+        """Take up a report of the order's state."""
+        self.order.add_order_report(captured.report)
+        self._received_ns = max(self._received_ns, captured.received_ns)
+        self._causes.append(captured.report.report_id)
+        self._totals = True
+        self._whole = self._whole or bool(self.order.reports or captured.report.cum_qty)
+
+    def resolve(self, resolution: Resolution, decision: Decision) -> str | None:
+        """Apply a verdict; give the reason where it does not apply any more."""
+        order = self.order
+        if any(
+            r.resolution_id == resolution.resolution_id for r in order.resolutions.get(resolution.break_id, ())
+        ):
+            return None
+        if resolution.voids:  # decided before: it is a fact
+            order.void(resolution)
+            self._whole = True
+            return None
+        found = self.before.breaks.get(resolution.break_id) if self.before is not None else None
+        if found is None:
+            return "the break is not open any more"
+        if (found.ours, found.theirs) != (resolution.ours, resolution.theirs):
+            return f"the break has changed since: ours {found.ours}, theirs {found.theirs}"
+        if resolution.verdict is Verdict.REJECT:
+            try:
+                resolution = msgspec.structs.replace(resolution, voids=voids_of(order, found))
+            except RefusedError as error:
+                return str(error)
+        order.void(resolution)
+        self._resolved[resolution.break_id] = resolution
+        self._causes.append(resolution.resolution_id)
+        decision.resolutions.append(resolution)
+        self._whole = True
+        return None
+
+    def end_grace(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
+        """End the grace time of a gap, which is a break then, or of a reference, whose dead letter is given."""
+        order = self.order
+        if waiting.reason is PendingReason.GAP:
+            if order.suspects and not order.is_overdue:
+                order.is_overdue = self._whole = True
+                self._causes.append(waiting.row_id)
+                decision.pending_overdue.append(waiting.row_id)
+            elif not order.suspects:
+                decision.pending_gone.append(waiting.row_id)
+            return None
+        captured = waiting.captured
+        if captured is None or waiting.row_id not in order.unresolved or waiting.row_id in order.lettered:
+            return None
+        order.lettered |= {waiting.row_id}
+        decision.orders[order.correlation_id] = order
+        decision.pending_overdue.append(waiting.row_id)
+        report = captured.report
+        defect = Defect(
+            "out_of_order",
+            "exec_ref_id",
+            report.exec_ref_id or "",
+            f"what a {report.kind} refers to comes within the grace time",
+            "Nothing to do if it still comes: this is replayed by itself. Else ask the venue to resend it.",
+        )
+        return DeadLetter(
+            out_of_order_id(report.report_id),
+            report.venue,
+            captured.feed,
+            defect,
+            captured.raw,
+            captured.received_ns,
+        )
 
     def restate(self, execution_id: str, snapshot: Snapshot, policy: SlippagePolicy) -> None:
         """Measure against a snapshot that came late, where it is the better benchmark.
@@ -90,19 +202,36 @@ class Settlement:
                     fresh.append(metric)
             self.order.metrics[known_id] = tuple(fresh)
 
-    def settle(self, snapshots: SnapshotLookup, policy: SlippagePolicy, decision: Decision) -> None:
+    def settle(
+        self,
+        snapshots: SnapshotLookup,
+        policy: SlippagePolicy,
+        tolerances: Tolerances,
+        grace: Grace,
+        decision: Decision,
+    ) -> None:
         """Work the order out and write the differences down."""
         order = self.order
         if order.root is None:  # its only intents were refused
             return
+        if not grace.gap_ns:
+            order.is_overdue = True
         if self._whole:
-            self._settle_whole(snapshots, policy, decision)
+            self._settle_whole(snapshots, policy, tolerances, decision)
         else:
-            self._settle_fast(snapshots, policy, decision)
+            self._settle_fast(snapshots, policy, tolerances, decision)
+        if order.suspects or (self.before is not None and self.before.suspects):
+            self._wait_for_gap(decision)
+        if order.standing is not (self.before.standing if self.before is not None else UNREPORTED):
+            self._note_standing(decision)
+        if self._totals or order.claim.is_total:
+            self._match_total(decision)
         self._mark_arrival(decision)
         decision.orders[order.correlation_id] = order
 
-    def _settle_fast(self, snapshots: SnapshotLookup, policy: SlippagePolicy, decision: Decision) -> None:
+    def _settle_fast(
+        self, snapshots: SnapshotLookup, policy: SlippagePolicy, tolerances: Tolerances, decision: Decision
+    ) -> None:
         order = self.order
         root = order.root
         assert root is not None
@@ -110,8 +239,10 @@ class Settlement:
             decision.metrics_changed.append(metric)
             decision.events.append(restated_event(metric, order.correlation_id))
         arrival = snapshots.at_or_before(root.symbol, root.routed_ns) if self._fast else None
+        announcer = Announcer(order, self.before)
+        on_hold = self.before is not None and bool(self.before.breaks)
         for fill in self._fast:
-            settle_fill(order, fill)
+            settle_fill(order, fill, tolerances)
             execution = order.executions[fill.report_id]
             known = arrival if execution.symbol == root.symbol else None
             metrics = measure(execution, root, snapshots, policy, known)
@@ -119,54 +250,59 @@ class Settlement:
             decision.executions.append(execution)
             decision.metrics += metrics
             self._mark(execution, decision)
-            if not order.breaks:
-                decision.events.append(fill_event(fill, execution, order, metrics))
-                self._announced.add(fill.report_id)
-        if order.breaks:
+            if not (order.breaks or on_hold):
+                announcer.tell(fill, execution, decision)
+            else:
+                on_hold = True
+        if on_hold:
             self._settle_breaks(decision)
-            self._announce(decision, (order.executions[fill.report_id] for fill in self._fast))
+            announcer.announce(decision, order.executions.values())
 
-    def _settle_whole(self, snapshots: SnapshotLookup, policy: SlippagePolicy, decision: Decision) -> None:
+    def _settle_whole(
+        self, snapshots: SnapshotLookup, policy: SlippagePolicy, tolerances: Tolerances, decision: Decision
+    ) -> None:
         order, before = self.order, self.before
         root = order.root
         assert root is not None
         old_executions = before.executions if before is not None else {}
         old_metrics = before.metrics if before is not None else {}
-        old_unresolved = before.unresolved if before is not None else frozenset()
         same_root = before is not None and before.root == root
-        settle_whole(order)
-        touched: list[Execution] = []
+        settle_whole(order, tolerances)
         for execution in order.executions.values():
             metrics = self._measured(execution, same_root, snapshots, policy)
             if metrics is None:
                 order.metrics.pop(execution.execution_id, None)
             else:
                 order.metrics[execution.execution_id] = metrics
-            old = old_executions.get(execution.execution_id)
-            if old is None:
-                decision.executions.append(execution)
-            elif old != execution:
-                decision.executions_changed.append(execution)
-            if old is None:
-                self._mark(execution, decision)
+            self._write_execution(execution, old_executions.get(execution.execution_id), decision)
             _write_metrics(execution.execution_id, metrics, old_metrics, decision)
-            chain = order.chain(order.reports[execution.execution_id])
-            if len(chain) > 1:
-                decision.chains[execution.execution_id] = tuple(r.report_id for r in chain[1:])
-            touched.append(execution)
         for metric in _latest(self._restated):
             for final in order.metrics.get(metric.execution_id, ()):
                 if final.kind is metric.kind:
                     decision.events.append(restated_event(final, order.correlation_id))
-        self._settle_unresolved(old_unresolved, decision)
+        self._settle_unresolved(decision)
         self._settle_breaks(decision)
-        self._announce(decision, touched)
+        Announcer(order, before).announce(decision, order.executions.values())
+
+    def _write_execution(self, execution: Execution, old: Execution | None, decision: Decision) -> None:
+        order, before = self.order, self.before
+        if old is None:
+            decision.executions.append(execution)
+            self._mark(execution, decision)
+        elif old != execution:
+            decision.executions_changed.append(execution)
+            if execution.execution_id in self._new and execution.last_exec_id == old.last_exec_id:
+                decision.events.append(enriched_event(old, execution))
+        chain = order.chain(order.reports[execution.execution_id])[1:]
+        known = before.chain(before.reports[execution.execution_id])[1:] if before is not None and old else ()
+        if [r.report_id for r in chain] != [r.report_id for r in known]:
+            decision.chains[execution.execution_id] = tuple(r.report_id for r in chain)
 
     def _measured(
         self, execution: Execution, same_root: bool, snapshots: SnapshotLookup, policy: SlippagePolicy
     ) -> tuple[SlippageMetric, ...] | None:
-        """Measure, keeping a benchmark that was already found; None for a busted execution."""
-        if execution.status is ExecutionStatus.BUSTED:
+        """Measure, keeping a benchmark that was already found; None for an execution that does not count."""
+        if execution.status is not ExecutionStatus.ACTIVE:
             return None
         root = self.order.root
         assert root is not None
@@ -179,15 +315,87 @@ class Settlement:
         at_fill = [reprice(metric, execution) for metric in known if metric.kind is BenchmarkKind.FILL_MID]
         return (*(metric for metric in fresh if metric.kind is not BenchmarkKind.FILL_MID), *at_fill)
 
-    def _settle_unresolved(self, before: frozenset[str], decision: Decision) -> None:
+    def _settle_unresolved(self, decision: Decision) -> None:
         order = self.order
-        decision.pending_gone += sorted(before - order.unresolved)
+        before = self.before.unresolved if self.before is not None else frozenset()
+        gone = sorted(before - order.unresolved)
+        decision.pending_gone += gone
+        for report_id in gone:
+            if report_id in order.lettered:
+                letter_id = out_of_order_id(report_id)
+                decision.letters_ended.append((letter_id, "landed: what it refers to has come"))
+                decision.events.append(letter_ended_event(letter_id, order.correlation_id, "landed"))
+        if gone:
+            order.lettered = order.lettered & order.unresolved
         for report_id in sorted(order.unresolved - before):
             captured = self._new.get(report_id)
             if captured is not None:
-                waiting = PendingFill(captured, PendingReason.REFERENCE, order.correlation_id)
-                decision.pending.append(waiting)
+                report = captured.report
+                decision.pending.append(
+                    Pending(
+                        report_id,
+                        report.content,
+                        report.trade_date,
+                        reference_of(report),
+                        PendingReason.REFERENCE,
+                        order.correlation_id,
+                        captured.received_ns,
+                    )
+                )
                 decision.events.append(pending_event(captured, PendingReason.REFERENCE, order.correlation_id))
+
+    def _wait_for_gap(self, decision: Decision) -> None:
+        """Keep one row while the venue's totals are not ours: it ends by itself, or with its grace time."""
+        order, before = self.order, self.before
+        root = order.root
+        assert root is not None
+        row_id = identify("gap", order.correlation_id)
+        had = before is not None and before.waits_since is not None
+        if order.suspects and not had:
+            order.waits_since = self._received_ns or root.routed_ns
+            decision.pending.append(
+                Pending(
+                    row_id,
+                    row_id,
+                    utc_date(root.routed_ns),
+                    (root.venue, "c", root.msg_id),
+                    PendingReason.GAP,
+                    order.correlation_id,
+                    order.waits_since,
+                )
+            )
+        elif had and not order.suspects:
+            order.waits_since = None
+            decision.pending_gone.append(row_id)
+
+    def _note_standing(self, decision: Decision) -> None:
+        order, now = self.order, self.order.standing
+        decision.standings.append(
+            Stood(
+                order.correlation_id,
+                now.order_qty,
+                now.closed,
+                now.closed_ns,
+                now.leaves,
+                now.pending,
+                now.held,
+                now.base,
+            )
+        )
+
+    def _match_total(self, decision: Decision) -> None:
+        """Match the venue's total with the executions it is the sum of, where the two agree."""
+        order, claim = self.order, self.order.claim
+        if not claim.is_total or not claim.sound or order.suspects or order.unresolved or not order.cum_qty:
+            return
+        same = self.before is not None and self.before.claim == claim and not self.before.suspects
+        if same:
+            return
+        parts = tuple(sorted(i for i, e in order.executions.items() if e.status is ExecutionStatus.ACTIVE))
+        rule = ONE_TO_ONE if len(parts) == 1 else MANY_TO_ONE
+        decision.totals.append(
+            TotalMatch(claim.source, order.correlation_id, rule, order.cum_qty, order.avg_px, parts)
+        )
 
     def _settle_breaks(self, decision: Decision) -> None:
         old = self.before.breaks if self.before is not None else {}
@@ -197,63 +405,29 @@ class Settlement:
         for break_id, found in self.order.breaks.items():
             if break_id not in old:
                 decision.breaks.append(found)
-                decision.events.append(break_event("break_opened", found, cause))
+                self._tell_break("opened", found, cause, decision)
             elif old[break_id] != found:
                 decision.breaks_changed.append(found)
-                decision.events.append(break_event("break_changed", found, cause))
+                self._tell_break("changed", found, cause, decision)
         for break_id, found in old.items():
-            if break_id not in self.order.breaks:
-                decision.breaks_ended.append(break_id)
-                decision.events.append(break_event("break_ended", found, cause))
+            if break_id in self.order.breaks:
+                continue
+            resolution = self._resolved.get(break_id)
+            if resolution is None:
+                decision.breaks_ended.append(Ended(break_id, "facts"))
+                self._tell_break("ended", found, cause, decision)
+            else:
+                decision.breaks_ended.append(Ended(break_id, resolution.verdict))
+                told = verdict_event(found, resolution)
+                decision.events += [told, self._flag(told.event_type.removeprefix("break_"), found, told.event_id)]
 
-    def _announce(self, decision: Decision, executions: Iterable[Execution]) -> None:
-        """Publish the reports not yet announced, in the order of their chains; on hold they wait."""
-        order = self.order
-        held = order.withheld
-        announced = self._announced_before() | self._announced
-        busted = self._busts_announced(announced)
-        waiting: set[str] = set()
-        for execution in executions:
-            execution_id = execution.execution_id
-            chain = order.chain(order.reports[execution_id])
-            still: list[str] = []
-            for report in chain:
-                if report.report_id in announced or (report.kind is ReportKind.BUST and execution_id in busted):
-                    continue
-                announced.add(report.report_id)
-                if order.breaks:
-                    still.append(report.report_id)
-                    if report.report_id not in held:
-                        decision.events.append(withheld_event(report, order.correlation_id))
-                else:
-                    metrics = order.metrics.get(execution_id, ())
-                    decision.events.append(fill_event(report, execution, order, metrics))
-            if still or any(r.report_id in held for r in chain):
-                decision.withheld[execution_id] = tuple(still)
-            waiting.update(still)
-        order.withheld = (held | waiting) if order.breaks else frozenset()
+    def _tell_break(self, state: str, found: Break, cause: str, decision: Decision) -> None:
+        told = break_event(f"break_{state}", found, cause)
+        decision.events += [told, self._flag(state, found, told.event_id)]
 
-    def _announced_before(self) -> set[str]:
-        """The reports whose events went out before: those that were settled, less the withheld."""
-        if self.before is None:
-            return set()
-        known = self.before
-        announced: set[str] = set()
-        for execution_id in known.executions:
-            announced.update(r.report_id for r in known.chain(known.reports[execution_id]))
-        return announced - known.withheld
-
-    def _busts_announced(self, announced: AbstractSet[str]) -> set[str]:
-        """List the executions whose bust was told: a second bust, even an earlier one, is no second event."""
-        known = self.before
-        if known is None:
-            return set()
-        return {
-            execution_id
-            for execution_id, execution in known.executions.items()
-            if execution.status is ExecutionStatus.BUSTED
-            and known.chain(known.reports[execution_id])[-1].report_id in announced
-        }
+    def _flag(self, state: str, found: Break, told_id: str) -> AuditEvent:
+        report = self.order.reports.get(found.report_id or "")
+        return flag_event(state, found, report or self.order.root, told_id)
 
     @staticmethod
     def _mark(execution: Execution, decision: Decision) -> None:

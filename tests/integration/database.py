@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ledger.domain.records import Captured, Execution, SlippageMetric
 
 TABLES = (
+    "order_reports",
+    "order_references",
+    "order_standings",
+    "order_totals",
+    "break_resolutions",
     "orders", "fills", "executions", "slippage_metrics", "fills_pending", "benchmark_snapshots", "breaks",
     "dead_letters", "audit_events", "feed_positions", "feed_counts",
 )  # fmt: skip

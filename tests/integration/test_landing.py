@@ -107,7 +107,7 @@ async def test_every_kind_of_row_comes_back_as_it_was_decided(ledger: Ledger) ->
     pending = await watching.fetchrow("SELECT * FROM execution.fills_pending")
     assert pending is not None
     assert (pending["report_id"].hex, pending["reason"], pending["reference"], pending["since_ns"]) == (
-        decision.pending[0].captured.report.report_id, "awaiting_intent", "nobody", T0 + 5,
+        decision.pending[0].row_id, "awaiting_intent", "nobody", T0 + 5,
     )  # fmt: skip
     letter = await watching.fetchrow("SELECT * FROM execution.dead_letters")
     assert letter is not None
@@ -273,7 +273,7 @@ async def test_facts_of_old_days_share_the_default_partition(ledger: Ledger) -> 
         assert [place[0] for place in places] == [f"execution.{table}_default"]
     assert decision.fills[0].report.trade_date == utc_date(old)
     with pytest.raises(LandingConflictError):
-        await Landing(ledger.watching).land(decide(Book(), [report("E1", at=old, cl_ord_id="x")], Policy()))
+        await Landing(ledger.watching).land(decide(Book(), [report("E1", at=old)], Policy()))
 
 
 async def test_only_one_session_holds_the_lease_and_another_gets_it_when_the_first_ends(ledger_url: str) -> None:

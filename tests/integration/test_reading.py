@@ -91,7 +91,7 @@ class InMemory:
 
     @property
     def pending(self) -> set[str]:
-        waiting = {p.captured.report.report_id for p in self.decision.pending}
+        waiting = {p.row_id for p in self.decision.pending}
         return waiting - set(self.decision.pending_gone)
 
     @property

@@ -5,28 +5,45 @@
 -- `reference_of` ties them; one stream in the order of the orders. A report whose intent has not come is not here.
 SELECT o.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
 FROM execution.fills f
 JOIN execution.orders o ON o.venue = f.venue AND o.msg_id = f.cl_ord_id
 WHERE f.trade_date = :day OR f.kind <> 'fill'
 UNION ALL
 SELECT o.correlation_id, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
 FROM execution.fills f
 CROSS JOIN LATERAL (
-    SELECT correlation_id FROM execution.orders
-    WHERE venue = f.venue AND venue_order_id = f.venue_order_id
-    ORDER BY routed_ns, msg_id
+    SELECT correlation_id FROM execution.order_references
+    WHERE venue = f.venue AND kind = 'v' AND reference = f.venue_order_id
+    ORDER BY routed_ns, msg_id COLLATE "C"
     LIMIT 1
 ) o
 WHERE f.cl_ord_id IS NULL AND (f.trade_date = :day OR f.kind <> 'fill')
+UNION ALL
+SELECT o.correlation_id, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
+       f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+FROM execution.fills f
+CROSS JOIN LATERAL (
+    SELECT correlation_id FROM execution.order_references
+    WHERE venue = f.venue AND kind = 'c' AND reference = f.cl_ord_id
+    ORDER BY routed_ns, msg_id COLLATE "C"
+    LIMIT 1
+) o
+WHERE (f.trade_date = :day OR f.kind <> 'fill')
+  AND NOT EXISTS (SELECT 1 FROM execution.orders i WHERE i.venue = f.venue AND i.msg_id = f.cl_ord_id)
 ORDER BY owner
 
 -- name: intents
 SELECT correlation_id, msg_id, action, orig_msg_id, venue, account, symbol, side, order_qty, limit_price,
        decision_price, currency, routed_ns, venue_order_id
 FROM execution.orders WHERE correlation_id = ANY(:ids)
+
+-- name: resolutions
+SELECT * FROM execution.break_resolutions WHERE correlation_id = ANY(:ids) AND verdict = 'reject'
+ORDER BY at_ns, resolution_id
 
 -- name: snapshots_of_day
 -- The question's own day first: the planner prunes to one partition for each question.
@@ -36,7 +53,7 @@ FROM unnest(CAST(:symbols AS text[]), CAST(:days AS date[]), CAST(:times AS bigi
 LEFT JOIN LATERAL (
     SELECT * FROM execution.benchmark_snapshots b
     WHERE b.taken_on = w.day AND b.symbol = w.symbol AND b.at_ns <= w.at_ns
-    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    ORDER BY b.at_ns DESC, b.snapshot_id COLLATE "C" DESC
     LIMIT 1
 ) s ON true
 
@@ -48,7 +65,7 @@ FROM unnest(CAST(:symbols AS text[]), CAST(:days AS date[]), CAST(:times AS bigi
 LEFT JOIN LATERAL (
     SELECT * FROM execution.benchmark_snapshots b
     WHERE b.taken_on < w.day AND b.symbol = w.symbol AND b.at_ns <= w.at_ns
-    ORDER BY b.at_ns DESC, b.snapshot_id DESC
+    ORDER BY b.at_ns DESC, b.snapshot_id COLLATE "C" DESC
     LIMIT 1
 ) s ON true
 
@@ -65,20 +82,26 @@ SELECT e.* FROM execution.executions e
 WHERE e.trade_date = :day
   AND NOT EXISTS (
     SELECT 1 FROM execution.fills f
-    JOIN execution.orders o
-      ON o.venue = f.venue
-     AND (o.msg_id = f.cl_ord_id OR (f.cl_ord_id IS NULL AND o.venue_order_id = f.venue_order_id))
-    WHERE f.report_id = e.execution_id AND f.trade_date = e.trade_date AND f.kind = 'fill')
+    WHERE f.report_id = e.execution_id AND f.trade_date = e.trade_date AND f.kind = 'fill'
+      AND CASE WHEN f.cl_ord_id IS NOT NULL
+          THEN EXISTS (SELECT 1 FROM execution.orders o WHERE o.venue = f.venue AND o.msg_id = f.cl_ord_id)
+            OR EXISTS (SELECT 1 FROM execution.order_references r
+                       WHERE r.venue = f.venue AND r.kind = 'c' AND r.reference = f.cl_ord_id)
+          ELSE EXISTS (SELECT 1 FROM execution.order_references r
+                       WHERE r.venue = f.venue AND r.kind = 'v' AND r.reference = f.venue_order_id) END)
 
 -- name: unsupported_metrics
 SELECT m.* FROM execution.slippage_metrics m
 WHERE m.trade_date = :day AND m.kind = ANY(:kinds)
   AND NOT EXISTS (
     SELECT 1 FROM execution.fills f
-    JOIN execution.orders o
-      ON o.venue = f.venue
-     AND (o.msg_id = f.cl_ord_id OR (f.cl_ord_id IS NULL AND o.venue_order_id = f.venue_order_id))
-    WHERE f.report_id = m.execution_id AND f.trade_date = m.trade_date AND f.kind = 'fill')
+    WHERE f.report_id = m.execution_id AND f.trade_date = m.trade_date AND f.kind = 'fill'
+      AND CASE WHEN f.cl_ord_id IS NOT NULL
+          THEN EXISTS (SELECT 1 FROM execution.orders o WHERE o.venue = f.venue AND o.msg_id = f.cl_ord_id)
+            OR EXISTS (SELECT 1 FROM execution.order_references r
+                       WHERE r.venue = f.venue AND r.kind = 'c' AND r.reference = f.cl_ord_id)
+          ELSE EXISTS (SELECT 1 FROM execution.order_references r
+                       WHERE r.venue = f.venue AND r.kind = 'v' AND r.reference = f.venue_order_id) END)
 
 -- name: executions_in_order
 SELECT * FROM execution.executions WHERE trade_date = :day ORDER BY execution_id
@@ -95,13 +118,15 @@ FROM execution.fills WHERE trade_date = :day
 -- name: write_executions
 INSERT INTO execution.executions (
     execution_id, trade_date, correlation_id, msg_id, venue, account, symbol, side, exec_id, last_exec_id, status,
-    last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, chain, withheld)
+    last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, match_rule, fee_bps, chain, withheld)
 SELECT execution_id, trade_date, correlation_id, msg_id, venue, account, symbol, side, exec_id, last_exec_id,
-       status, last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, chain, withheld
+       status, last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, match_rule, fee_bps, chain,
+       withheld
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(
     execution_id uuid, trade_date date, correlation_id text, msg_id text, venue text, account text, symbol text,
     side text, exec_id text, last_exec_id text, status text, last_qty numeric, last_px numeric, currency text,
-    fee numeric, fee_currency text, liquidity text, transact_ns bigint, chain uuid[], withheld uuid[])
+    fee numeric, fee_currency text, liquidity text, transact_ns bigint, match_rule text, fee_bps numeric,
+    chain uuid[], withheld uuid[])
 ON CONFLICT (execution_id, trade_date) DO UPDATE
 -- `withheld` stays: whether an event went out is the live process's knowledge, not the reports'
 SET correlation_id = excluded.correlation_id, msg_id = excluded.msg_id, venue = excluded.venue,
@@ -109,7 +134,7 @@ SET correlation_id = excluded.correlation_id, msg_id = excluded.msg_id, venue = 
     last_exec_id = excluded.last_exec_id, status = excluded.status, last_qty = excluded.last_qty,
     last_px = excluded.last_px, currency = excluded.currency, fee = excluded.fee,
     fee_currency = excluded.fee_currency, liquidity = excluded.liquidity, transact_ns = excluded.transact_ns,
-    chain = excluded.chain
+    match_rule = excluded.match_rule, fee_bps = excluded.fee_bps, chain = excluded.chain
 
 -- name: write_metrics
 INSERT INTO execution.slippage_metrics (
@@ -187,9 +212,12 @@ WITH landed AS MATERIALIZED (
     -- a bust or correct changes the day of the fill it refers to
     SELECT e.trade_date, l.landed_at
     FROM landed l
-    JOIN execution.orders o
-      ON o.venue = l.venue
-     AND (o.msg_id = l.cl_ord_id OR (l.cl_ord_id IS NULL AND o.venue_order_id = l.venue_order_id))
+    CROSS JOIN LATERAL (
+        SELECT correlation_id FROM execution.orders WHERE venue = l.venue AND msg_id = l.cl_ord_id
+        UNION
+        SELECT correlation_id FROM execution.order_references
+        WHERE venue = l.venue AND kind = 'v' AND reference = l.venue_order_id
+    ) o
     JOIN execution.executions e ON e.correlation_id = o.correlation_id AND l.report_id = ANY(e.chain)
     WHERE l.kind <> 'fill'
 ), days AS (

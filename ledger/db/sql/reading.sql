@@ -9,9 +9,9 @@ JOIN LATERAL (
     (SELECT correlation_id FROM execution.orders
      WHERE r.kind = 'c' AND venue = r.venue AND msg_id = r.reference LIMIT 1)
     UNION ALL
-    (SELECT correlation_id FROM execution.orders
-     WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference
-     ORDER BY routed_ns, msg_id LIMIT 1)
+    (SELECT correlation_id FROM execution.order_references
+     WHERE venue = r.venue AND kind = r.kind AND reference = r.reference
+     ORDER BY routed_ns, msg_id COLLATE "C" LIMIT 1)
 ) o ON true
 
 -- name: orders
@@ -34,8 +34,43 @@ ORDER BY max(f.landed_at) DESC
 LIMIT $3
 
 -- name: waiting_references
-SELECT correlation_id, report_id FROM execution.fills_pending
+SELECT correlation_id, report_id, overdue_at IS NOT NULL AS is_overdue FROM execution.fills_pending
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
+
+-- name: gaps
+SELECT correlation_id, since_ns, overdue_at IS NOT NULL AS is_overdue FROM execution.fills_pending
+WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_gap'
+
+-- name: learned
+SELECT * FROM execution.order_references WHERE correlation_id = ANY($1::text[])
+
+-- name: resolutions
+SELECT * FROM execution.break_resolutions WHERE correlation_id = ANY($1::text[]) ORDER BY at_ns, resolution_id
+
+-- name: order_reports_of
+-- Whatever names one of these references, the venue's order id included; told apart by whom it is tied to.
+SELECT DISTINCT ON (o.report_id) o.*
+FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
+JOIN LATERAL (
+    SELECT * FROM execution.order_reports WHERE r.kind = 'c' AND venue = r.venue AND cl_ord_id = r.reference
+    UNION ALL
+    SELECT * FROM execution.order_reports WHERE r.kind = 'c' AND venue = r.venue AND orig_cl_ord_id = r.reference
+    UNION ALL
+    SELECT * FROM execution.order_reports WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference
+) o ON true
+
+-- name: overdue
+-- What has waited longer than its grace time, the oldest first.
+SELECT p.report_id AS row_id, p.reason, p.correlation_id AS order_id, f.*
+FROM execution.fills_pending p
+LEFT JOIN execution.fills f
+  ON f.report_id = p.report_id AND f.content = p.content AND f.trade_date = p.trade_date
+WHERE p.overdue_at IS NULL
+  AND ((p.reason = 'awaiting_intent' AND p.since_ns < $1)
+    OR (p.reason = 'awaiting_reference' AND p.since_ns < $2)
+    OR (p.reason = 'awaiting_gap' AND p.since_ns < $3))
+ORDER BY p.since_ns
+LIMIT $4
 
 -- name: reports
 SELECT * FROM execution.fills WHERE report_id = ANY($1::uuid[])
@@ -50,7 +85,7 @@ JOIN execution.fills f ON f.kind = 'bust' AND f.venue = r.venue AND f.exec_ref_i
 SELECT * FROM execution.slippage_metrics WHERE execution_id = ANY($1::uuid[])
 
 -- name: pending
-SELECT f.*
+SELECT f.*, p.overdue_at IS NOT NULL AS is_overdue
 FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
 JOIN execution.fills_pending p
   ON p.venue = r.venue AND p.reference_kind = r.kind AND p.reference = r.reference

@@ -50,9 +50,9 @@ class Ledger:
         for gone in decision.metrics_gone:
             del self.metrics[gone]
         self.pending -= set(decision.pending_gone)
-        self.pending |= {p.captured.report.report_id for p in decision.pending}
+        self.pending |= {p.row_id for p in decision.pending}
         self.breaks |= {b.break_id for b in decision.breaks}
-        self.breaks -= set(decision.breaks_ended)
+        self.breaks -= {ended.break_id for ended in decision.breaks_ended}
         self.events += [
             (e.event_type, e.event_id) for e in decision.events if e.event_type in {"fill", "bust", "correct"}
         ]

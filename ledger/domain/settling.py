@@ -1,0 +1,216 @@
+"""What an order's facts amount to: executions, quantities, breaks. Whatever the order of arrival, the same.
+
+``settle_fill`` is the common case in constant time, one new fill that nothing refers to; ``settle_whole`` works
+everything out again. Both end in the same state.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal  # noqa: TC003
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger.domain.breaks import (
+    conflict_break,
+    limit_break,
+    overfill_break,
+    report_breaks,
+    split_break,
+)
+from ledger.domain.chain import execute
+from ledger.domain.claims import claim_after, claim_breaks, latest_claim
+from ledger.domain.numbers import EXACT, ZERO
+from ledger.domain.records import Break, Execution, ExecutionStatus, FillReport, OrderIntent, ReportKind
+from ledger.domain.variants import disagreement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+
+    from ledger.domain.order import OrderState
+    from ledger.domain.tolerances import Tolerances
+
+ONE_TO_MANY, MANY_TO_ONE = "one_to_many", "many_to_one"
+
+
+def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances) -> None:
+    """One new fill that nothing refers to, of an order without voids or split reports."""
+    root = order.root
+    assert root is not None, "a fill settles on an order with an intent"
+    execution = execute((fill,), order.correlation_id, fill.cl_ord_id or root.msg_id)
+    order.executions[fill.report_id] = execution
+    _add(order, execution)
+    order.claim = claim_after(order.claim, fill)
+    order.last_fill_ns = max(order.last_fill_ns, fill.transact_ns)
+    for found in report_breaks(fill, root):
+        _note(order, found)
+    _check_limit(order, execution, tolerances)
+    _check_overfill(order, tolerances)
+    _suspect(order, claim_breaks(order, order.cum_qty, order.notional, tolerances))
+
+
+def settle_whole(order: OrderState, tolerances: Tolerances) -> None:
+    """Work the order out again from all its facts."""
+    root = order.root
+    assert root is not None, "an order has an intent"
+    order.executions = {}
+    order.breaks = {}
+    order.cum_qty = order.notional = ZERO
+    order.last_fill_ns = -1
+    resolved: set[str] = set()
+    counting: set[str] = set()
+    bust_of = _busted_wholes(order)
+    resolved.update(bust_of.values())
+    for report in order.reports.values():
+        if report.kind is not ReportKind.FILL:
+            continue
+        chain = order.chain(report)
+        resolved.update(r.report_id for r in chain)
+        order.last_fill_ns = max(order.last_fill_ns, report.transact_ns)
+        execution = _matched(order, execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id), bust_of)
+        order.executions[report.report_id] = execution
+        if execution.status is ExecutionStatus.ACTIVE:
+            counting.update(r.report_id for r in chain)
+            _add(order, execution)
+            _check_limit(order, execution, tolerances)
+    order.unresolved = frozenset(order.reports.keys() - resolved - _beside_the_point(order))
+    _check_reports(order, root, counting | order.unresolved)
+    _check_splits(order)
+    _check_overfill(order, tolerances)
+    order.claim = latest_claim(order)
+    _suspect(order, claim_breaks(order, *_as_reported(order), tolerances))
+
+
+def _add(order: OrderState, execution: Execution) -> None:
+    order.cum_qty = EXACT.add(order.cum_qty, execution.last_qty)
+    order.notional = EXACT.add(order.notional, EXACT.multiply(execution.last_qty, execution.last_px))
+
+
+def _matched(order: OrderState, execution: Execution, bust_of: dict[str, str]) -> Execution:
+    """Name the rule where a report came whole and split: the parts count, and the whole does not."""
+    report = order.reports[execution.execution_id]
+    status, rule = execution.status, None
+    if report.part_of is not None:
+        rule = ONE_TO_MANY
+        if report.part_of in bust_of:
+            status = ExecutionStatus.BUSTED
+    elif report.exec_id in order.parts:
+        rule = MANY_TO_ONE
+        status = ExecutionStatus.SUPERSEDED  # also when it is busted: the bust takes back the parts
+    if order.is_voided(report):
+        status = ExecutionStatus.VOIDED
+    if rule is None and status is execution.status:
+        return execution
+    return msgspec.structs.replace(execution, status=status, match_rule=rule)
+
+
+def _busted_wholes(order: OrderState) -> dict[str, str]:
+    """Map the ExecID of a split report that was busted whole to the bust: it takes back every part."""
+    if not order.parts:
+        return {}
+    return {
+        r.exec_ref_id: r.report_id
+        for r in sorted(order.reports.values(), key=lambda r: (r.transact_ns, r.report_id), reverse=True)
+        if r.kind is ReportKind.BUST and r.exec_ref_id is not None and r.exec_ref_id in order.parts
+    }
+
+
+def _as_reported(order: OrderState) -> tuple[Decimal, Decimal]:
+    """Quantity and notional as the venue counts them: what we voided is still traded to it."""
+    qty, notional = order.cum_qty, order.notional
+    for execution in order.executions.values():
+        if execution.status is ExecutionStatus.VOIDED:
+            qty = EXACT.add(qty, execution.last_qty)
+            notional = EXACT.add(notional, EXACT.multiply(execution.last_qty, execution.last_px))
+    return qty, notional
+
+
+def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[str]) -> None:
+    """Compare with the order what counts; a bust is the venue's own remedy and ends the break."""
+    for report_id in counting:
+        for found in report_breaks(order.reports[report_id], root):
+            _note(order, found)
+        if report_id in order.variants:
+            differing = disagreement(order.counted_variants(report_id))
+            if differing is not None:
+                _note(order, conflict_break(order.correlation_id, order.reports[report_id], differing))
+
+
+def _check_splits(order: OrderState) -> None:
+    """Compare each whole with the sum of its parts, where both are known."""
+    for exec_id, part_ids in order.parts.items():
+        parts = [order.executions[i] for i in part_ids if i in order.executions]
+        for whole_id in order.named.get(exec_id, ()):
+            whole = order.executions.get(whole_id)
+            if whole is None or whole.status is not ExecutionStatus.SUPERSEDED:
+                continue
+            active = [p for p in parts if p.status is ExecutionStatus.ACTIVE]
+            qty, notional = _sums(active)
+            if (qty, notional) != _sums([whole]):
+                _note(order, split_break(order.correlation_id, whole, qty, notional))
+
+
+def _sums(executions: Iterable[Execution]) -> tuple[Decimal, Decimal]:
+    qty = notional = ZERO
+    for execution in executions:
+        qty = EXACT.add(qty, execution.last_qty)
+        notional = EXACT.add(notional, EXACT.multiply(execution.last_qty, execution.last_px))
+    return qty, notional
+
+
+def _check_overfill(order: OrderState, tolerances: Tolerances) -> None:
+    allowed = order.allowed_qty
+    if order.cum_qty > allowed and order.cum_qty > EXACT.add(allowed, tolerances.overfill_qty):
+        _note(order, overfill_break(order.correlation_id, allowed, order.cum_qty))
+
+
+def _check_limit(order: OrderState, execution: Execution, tolerances: Tolerances) -> None:
+    limit, price = order.limit, execution.last_px
+    if limit is None:
+        return
+    buys = execution.side.sign > 0
+    if price > limit if buys else price < limit:
+        worse = EXACT.subtract(price, limit) if buys else EXACT.subtract(limit, price)
+        if not tolerances.allows_bps(worse, limit, tolerances.limit_price_bps):
+            _note(order, limit_break(execution, limit))
+
+
+def _note(order: OrderState, found: Break) -> None:
+    """Keep a break, unless two persons have released it as it stands."""
+    for resolution in order.resolutions.get(found.break_id, ()):
+        if (resolution.ours, resolution.theirs) == (found.ours, found.theirs):
+            return
+    order.breaks[found.break_id] = found
+
+
+def _suspect(order: OrderState, found: Iterable[Break]) -> None:
+    """Keep what a report on its way may still end apart, until its grace time is over."""
+    if order.suspects:
+        for break_id in order.suspects:
+            order.breaks.pop(break_id, None)
+        order.suspects = {}
+    for suspect in found:
+        order.suspects[suspect.break_id] = suspect
+        if order.is_overdue:
+            _note(order, suspect)
+    if not order.suspects:
+        order.is_overdue = False
+
+
+def _beside_the_point(order: OrderState) -> set[str]:
+    """Second busts of one fill: known, and without effect (a cancel cannot be canceled)."""
+    return {
+        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _leads_to_a_fill(order, r)
+    }
+
+
+def _leads_to_a_fill(order: OrderState, report: FillReport) -> bool:
+    seen: set[str] = set()
+    target = order.target(report)
+    while target is not None and target.report_id not in seen:
+        if target.kind is ReportKind.FILL:
+            return True
+        seen.add(target.report_id)
+        target = order.target(target)
+    return False

@@ -1,0 +1,29 @@
+"""The rules' settings as the domain wants them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.domain.decide import Policy
+from ledger.domain.slippage import SlippagePolicy
+from ledger.domain.times import NANOS
+from ledger.domain.tolerances import Grace, Tolerances
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from streaming.settings import Settings
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Give the policy in force."""
+    grace = settings.grace
+    return Policy(
+        SlippagePolicy(_nanos(settings.stale_snapshot_seconds)),
+        {name: Tolerances(**venue.tolerances.model_dump()) for name, venue in settings.venues.items()},
+        Grace(_nanos(grace.gap_seconds), _nanos(grace.reference_seconds), _nanos(grace.intent_seconds)),
+    )
+
+
+def _nanos(seconds: Decimal) -> int:
+    return int(seconds * NANOS)
