@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.venues import binance, canonical, coinbase, deribit, fix44, kraken
+from streaming.venues import binance, canonical, coinbase, deribit, fix, kraken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 DECODERS: Mapping[str, Decoder] = {
     "canonical": canonical.decode,
-    "fix44": fix44.decode,
+    "fix": fix.decode,
+    "fix42": fix.decode,
+    "fix44": fix.decode,
+    "fix50sp2": fix.decode,
     "binance": binance.decode,
     "binance_spot": binance.decode,
     "binance_usdm": binance.decode,

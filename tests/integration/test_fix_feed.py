@@ -20,7 +20,7 @@ from ledger.domain.records import Position
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.feeds.fix import FixFeed
 from streaming.settings import FixFeedSettings
-from streaming.venues.fix44 import decode
+from streaming.venues.fix import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.domain.errors import DefectError
 from streaming.decoding import decode_intent, decode_snapshot
 from streaming.venues.canonical_report import decode_report
-from streaming.venues.fix44 import decode as decode_fix
+from streaming.venues.fix import decode as decode_fix
 from tests.unit.streaming.test_decoding import INTENT, SNAPSHOT
 
 REPORT: dict[str, Any] = {
