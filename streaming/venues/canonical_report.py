@@ -84,9 +84,8 @@ _report_decoder = msgspec.json.Decoder(_Report)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def decode_report(venue: str, raw_object: bytes | msgspec.Raw) -> Report:
+def decode_report(venue: str, raw: bytes) -> Report:
     """Read one report. Raises ``DefectError`` that names field, value, rule and remedy."""
-    raw = raw_object if isinstance(raw_object, bytes) else bytes(raw_object)
     if len(raw) > MAX_REPORT_BYTES:
         raise defect_error(
             "out_of_range", "report", len(raw), f"a report has at most {MAX_REPORT_BYTES} bytes", RESEND

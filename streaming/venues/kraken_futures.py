@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from ledger.domain.errors import defect_error
 from ledger.domain.identity import make_order_report
-from ledger.domain.records import ExecType, FillReport, Liquidity, OrdStatus, Side
+from ledger.domain.records import ExecType, FillReport, Liquidity, OrderReport, OrdStatus, Side
 from streaming.venues import json_fields as read
 from streaming.venues.canonical_defects import RESEND, missing
 from streaming.venues.json_messages import Fields, Members, Of, count, each, fields_of
@@ -174,7 +174,6 @@ def _change(of: Of, raw: bytes, decoded: Decoded) -> None:
         raise defect_error("wrong_type", "order", repr(order), "an object is required", RESEND)
     leaves = message.get("is_cancel") is not None and read.flag(message, "is_cancel")
     reason = read.text(message, "reason")
-    exec_type, status = _by_reason(reason, order, leaves=leaves)
     if reason == _LIQUIDATION:
         count(decoded, "liquidation_order")
     if not order.keys() & {"last_update_time", "time"}:
@@ -183,36 +182,27 @@ def _change(of: Of, raw: bytes, decoded: Decoded) -> None:
         read.required(order, "order_id")
         count(decoded, _REMOVED.get(reason or "", "removed_cancel"))
         return
-    _order(of, order, exec_type, status, reason, raw, decoded)
-
-
-def _by_reason(reason: str | None, order: Fields, *, leaves: bool) -> tuple[ExecType, OrdStatus | None]:
     if leaves:
-        return _LEAVES.get(reason or "", _CANCELED)
-    standing = _standing(order)
-    return _STAYS.get(reason or "", ExecType.ORDER_STATUS), standing
+        exec_type, status = _LEAVES.get(reason or "", _CANCELED)
+    else:
+        exec_type, status = _STAYS.get(reason or "", ExecType.ORDER_STATUS), _standing(order)
+    decoded.reports.append((_state(of, order, exec_type, status, reason), raw))
+
+
+def _open(of: Of, raw: bytes, decoded: Decoded) -> None:
+    order = fields_of(raw, "order")
+    decoded.reports.append((_state(of, order, ExecType.ORDER_STATUS, _standing(order)), raw))
 
 
 def _standing(order: Fields) -> OrdStatus:
     return OrdStatus.PARTIALLY_FILLED if read.number(order, "filled") else OrdStatus.NEW
 
 
-def _open(of: Of, raw: bytes, decoded: Decoded) -> None:
-    order = fields_of(raw, "order")
-    _order(of, order, ExecType.ORDER_STATUS, _standing(order), None, raw, decoded)
-
-
-def _order(
-    of: Of,
-    order: Fields,
-    exec_type: ExecType,
-    status: OrdStatus | None,
-    reason: str | None,
-    raw: bytes,
-    decoded: Decoded,
-) -> None:
+def _state(
+    of: Of, order: Fields, exec_type: ExecType, status: OrdStatus | None, reason: str | None = None
+) -> OrderReport:
     filled = read.number(order, "filled")
-    report = make_order_report(
+    return make_order_report(
         **of.at(read.epoch(order, "last_update_time" if "last_update_time" in order else "time")),
         symbol=(read.text(order, "instrument") or "").upper(),
         exec_type=exec_type,
@@ -225,4 +215,3 @@ def _order(
         cum_qty=filled,
         reason=reason,
     )
-    decoded.reports.append((report, raw))

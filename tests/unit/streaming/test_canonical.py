@@ -90,11 +90,6 @@ def test_a_fill_says_what_it_says() -> None:
     )
 
 
-def test_a_msgspec_raw_is_read_like_bytes() -> None:
-    raw = report()
-    assert decode_report("ALPHA", msgspec.Raw(raw)) == decode_report("ALPHA", raw)
-
-
 @pytest.mark.parametrize("written", ["0.1", '"0.1"', "1e-1", '"0.10"', "0.100"])
 def test_json_numbers_and_strings_are_the_same_exact_decimal(written: str) -> None:
     raw = report(last_px="PX").replace(b'"PX"', written.encode())
