@@ -30,8 +30,10 @@ Traps of order states:
 - An order has the time of its creation only: its report has the message's ``timestamp``. One order alone, as a
   dead letter keeps it, has that no more, and is as of its creation.
 - ``OPEN`` is said again after every partial fill: new while nothing has filled, else an order status.
-- ``FILLED`` repeats what traded: an order status. ``FAILED`` is a rejection. The queued states (``CANCEL_QUEUED``,
-  ``EDIT_QUEUED``) are pending.
+- ``FILLED`` repeats what traded: an order status. ``FAILED`` is a rejection.
+- ``CANCEL_QUEUED`` and ``EDIT_QUEUED`` are order statuses, pending cancel and pending replace, and not reports of
+  a request: nothing on the channel answers one. The order is ``OPEN`` or ``FILLED`` after it, and a request
+  without an answer would keep it pending for good.
 - ``avg_price`` is 0 while nothing has filled: no claim. OrderQty is not given, and not made of the other two: of
   an order by quote amount ``leaves_quantity`` is in the quote currency.
 - A snapshot repeats the open orders after any reconnect, in batches of 50: states as of another time.
@@ -67,8 +69,8 @@ _STATES: dict[str, tuple[ExecType, OrdStatus | None]] = {
     "CANCELLED": (ExecType.CANCELED, OrdStatus.CANCELED),
     "EXPIRED": (ExecType.EXPIRED, OrdStatus.EXPIRED),
     "FAILED": (ExecType.REJECTED, OrdStatus.REJECTED),
-    "CANCEL_QUEUED": (ExecType.PENDING_CANCEL, OrdStatus.PENDING_CANCEL),
-    "EDIT_QUEUED": (ExecType.PENDING_REPLACE, OrdStatus.PENDING_REPLACE),
+    "CANCEL_QUEUED": (ExecType.ORDER_STATUS, OrdStatus.PENDING_CANCEL),
+    "EDIT_QUEUED": (ExecType.ORDER_STATUS, OrdStatus.PENDING_REPLACE),
     "UNKNOWN_ORDER_STATUS": (ExecType.ORDER_STATUS, None),
 }
 _CHANNELS = {

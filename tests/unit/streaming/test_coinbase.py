@@ -118,8 +118,8 @@ def test_an_order_of_the_user_channel_is_a_state_and_no_fill() -> None:
         ("CANCELLED", ExecType.CANCELED, OrdStatus.CANCELED),
         ("EXPIRED", ExecType.EXPIRED, OrdStatus.EXPIRED),
         ("FAILED", ExecType.REJECTED, OrdStatus.REJECTED),
-        ("CANCEL_QUEUED", ExecType.PENDING_CANCEL, OrdStatus.PENDING_CANCEL),
-        ("EDIT_QUEUED", ExecType.PENDING_REPLACE, OrdStatus.PENDING_REPLACE),
+        ("CANCEL_QUEUED", ExecType.ORDER_STATUS, OrdStatus.PENDING_CANCEL),
+        ("EDIT_QUEUED", ExecType.ORDER_STATUS, OrdStatus.PENDING_REPLACE),
         ("UNKNOWN_ORDER_STATUS", ExecType.ORDER_STATUS, None),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ledger.domain.records import ExecType, FillReport, OrderReport, OrdStatus, Report, ReportKind, Side
+from ledger.domain.records import ExecType, FillReport, Liquidity, OrderReport, OrdStatus, Report, ReportKind, Side
 from streaming.settings import VenueSettings
 from streaming.venues import DECODERS
 from tests.shared import needs_shared, shared
@@ -315,6 +315,14 @@ def test_a_fill_that_comes_again_after_40_minutes_is_the_same_fill() -> None:
     )
     ((one, _),), ((other, _),) = first.reports, again.reports
     assert one == other
+    assert isinstance(one, FillReport)
+    assert (one.exec_id, one.venue_order_id) == (
+        "7234f202ab044f87883345a096695299",
+        "0e3b358a5d7849deb1f5ae293397a216",
+    )
+    assert (one.side, one.last_qty, one.last_px) == (Side.BUY, Decimal("5.77"), Decimal(1))
+    assert (one.symbol, one.liquidity) == ("TUSD/USDT", Liquidity.MAKER)
+    assert one.transact_ns == trade["timestamp"] * 1_000_000
     for name in SAMPLES:  # and no format takes the message of another venue for nothing
         decoded = check(name, json.dumps(trade).encode())
         assert decoded.reports == []

@@ -56,6 +56,12 @@ def test_an_error_names_the_setting_and_its_variable(
     assert "\n" not in str(raised.value)
 
 
+def test_a_venue_may_be_given_the_account_that_its_messages_do_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().venues["ALPHA"].account == ""
+    monkeypatch.setenv(f"{P}VENUES__ALPHA__ACCOUNT", "DC-1")
+    assert load_settings().venues["ALPHA"].account == "DC-1"
+
+
 def test_a_secret_is_named_by_the_variable_of_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = {"kind": "rest", "secrets": [1]}
     monkeypatch.setenv(f"{P}VENUES", json.dumps({"ALPHA": {"format": "canonical", "feed": feed}}))
