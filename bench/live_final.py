@@ -67,7 +67,7 @@ class Compared(msgspec.Struct):
 
 def play(arrived: Sequence[Arrived], policy: Policy) -> Played:
     """Decide everything in the order of arrival."""
-    book, known, played = Book(), SnapshotBook(limit=1 << 60), Played()
+    book, known, played = Book(instruments=policy.slippage.instruments), SnapshotBook(limit=1 << 60), Played()
     for _, batch in groupby(arrived, key=lambda one: one.at_ns // BATCH_NS):
         facts: list[Fact] = [one.fact for one in batch]
         for symbol, at_ns in book.uncovered(facts):  # as the process asks Postgres for what memory has dropped

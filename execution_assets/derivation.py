@@ -20,8 +20,9 @@ from execution_assets.comparison import (
 )
 from execution_assets.correction import Correction
 from execution_assets.facts import SQL, Facts, book_for, read_facts, rows_of
+from ledger.db.instruments import read_instruments
 from ledger.db.rows import read_execution, read_metric
-from ledger.domain.decide import decide
+from ledger.domain.decide import decide, with_instruments
 from ledger.domain.digest import execution_line, metric_line
 from ledger.domain.records import BenchmarkKind, Execution, SlippageMetric
 
@@ -73,7 +74,8 @@ def derive_day(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _derive(connection: Connection, day: date, policy: Policy) -> Derivation:
+def _derive(connection: Connection, day: date, settings: Policy) -> Derivation:
+    policy = with_instruments(settings, read_instruments(connection))
     landed = connection.execute(SQL["high_water"], {"day": day}).one()
     live_digest = digest_of_day(connection, day)
     differences = Differences()
@@ -113,7 +115,11 @@ def _derive_orders(
     differences: Differences,
     correction: Correction,
 ) -> tuple[int, int]:
-    decision = decide(book_for(connection, facts), [*facts.intents, *facts.reports, *facts.resolutions], policy)
+    decision = decide(
+        book_for(connection, facts, policy.slippage.instruments),
+        [*facts.intents, *facts.reports, *facts.resolutions],
+        policy,
+    )
     executions = {e.execution_id: e for e in decision.executions}
     metrics: dict[MetricKey, SlippageMetric] = {(m.execution_id, m.kind): m for m in decision.metrics}
     for was, now in differing(_live_executions(connection, day, list(executions)), executions):

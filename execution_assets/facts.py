@@ -15,6 +15,7 @@ from ledger.db.rows import read_intent, read_report, read_resolution, read_snaps
 from ledger.db.sql import load_queries
 from ledger.domain.book import Book, Reference, reference_of
 from ledger.domain.order import root_intent
+from ledger.domain.rates import questions_of
 from ledger.domain.records import Captured, FillReport, OrderIntent, ReportKind, Resolution
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sqlalchemy import Connection
+
+    from ledger.domain.instruments import Instruments
 
 SQL = {name: text(query) for name, query in load_queries("derivation").items()}
 STREAM_ROWS = 2_000  # rows of a server-side cursor fetched at once
@@ -91,29 +94,33 @@ def _with_intents(connection: Connection, chunk: dict[str, list[FillReport]]) ->
     )
 
 
-def book_for(connection: Connection, facts: Facts) -> Book:
+def book_for(connection: Connection, facts: Facts, instruments: Instruments) -> Book:
     """Give an empty book that can answer the benchmark questions of these facts, each from the database."""
     snapshots = SnapshotBook()
-    answers = _ask(connection, "snapshots_of_day", _questions(facts))
+    answers = _ask(connection, "snapshots_of_day", _questions(facts, instruments))
     unanswered = [question for question, snapshot in answers.items() if snapshot is None]
     answers.update(_ask(connection, "snapshots_before", unanswered))
     for (symbol, at_ns), snapshot in answers.items():
         snapshots.anchor(symbol, at_ns, snapshot)
-    book = Book(snapshots, report_limit=2 * len(facts.reports) + 1)
+    book = Book(snapshots, instruments=instruments, report_limit=2 * len(facts.reports) + 1)
     book.by_reference.update(facts.owners)  # an OrderID may have been learned on another day
     return book
 
 
-def _questions(facts: Facts) -> set[Question]:
+def _questions(facts: Facts, instruments: Instruments) -> set[Question]:
     orders: dict[str, list[OrderIntent]] = {}
     for intent in facts.intents:
         orders.setdefault(intent.correlation_id, []).append(intent)
     arrivals = {order: root_intent(intents).routed_ns for order, intents in orders.items()}
     asked: set[Question] = set()
+    of_order: dict[str, list[FillReport]] = {}
     for captured in facts.reports:
         report = captured.report
+        of_order.setdefault(facts.owners[reference_of(report)], []).append(report)
         asked.add((report.symbol, report.transact_ns))
         asked.add((report.symbol, arrivals[facts.owners[reference_of(report)]]))
+    for reports in of_order.values():
+        asked |= questions_of(reports, instruments)
     return asked
 
 

@@ -22,9 +22,10 @@ from ledger.db.errors import (
     LedgerUnavailableError,
 )
 from ledger.db.failures import explained
+from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
 from ledger.db.reading import Reader
-from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
 from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
@@ -165,7 +166,10 @@ class Lander:
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
             connection.add_termination_listener(self._stirred)
-            landing, reader = Landing(connection), Reader(connection, self._policy.tolerances)
+            # reference data may have changed since the last session
+            self._policy = with_instruments(self._policy, await load_instruments(connection))
+            landing = Landing(connection)
+            reader = Reader(connection, self._policy.tolerances, self._policy.slippage.instruments)
             await self._await_lease(landing)
             book = await reader.open_book(time.time_ns())
             self._metrics.start_open(*await reader.open_counts())

@@ -20,6 +20,7 @@ from ledger.domain.book import (
 from ledger.domain.breaks import unknown_order_break
 from ledger.domain.decide import MARKET_DATA
 from ledger.domain.events import DEAD_LETTER
+from ledger.domain.instruments import Instruments
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     Captured,
@@ -58,10 +59,14 @@ class Reader:
     """Reads on the connection it is given; one task at a time."""
 
     def __init__(
-        self, connection: asyncpg.Connection[Any], tolerances: Mapping[str, Tolerances] | None = None
+        self,
+        connection: asyncpg.Connection[Any],
+        tolerances: Mapping[str, Tolerances] | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._connection = connection
         self._tolerances = tolerances or {}
+        self._instruments = instruments or Instruments()
 
     async def open_book(self, now_ns: int) -> Book:
         """Give a book with the last two minutes of snapshots, and the last of each symbol before them.
@@ -76,7 +81,7 @@ class Reader:
             snapshots.add([rows.read_snapshot(row)])
         found = await self._fetch("recent_snapshots", since, utc_date(since))
         snapshots.add(rows.read_snapshot(row) for row in found)
-        book = Book(snapshots)
+        book = Book(snapshots, instruments=self._instruments)
         lately = await self._fetch(
             "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
         )
@@ -177,17 +182,28 @@ class Reader:
     async def overdue(self, now_ns: int, grace: Grace, limit: int = 500) -> Overdue | None:
         """Give what has waited longer than its grace time at ``now_ns``; None where nothing has."""
         limits = (now_ns - grace.intent_ns, now_ns - grace.reference_ns, now_ns - grace.gap_ns)
-        found = await self._fetch("overdue", *limits, limit)
-        if not found:
+        found = await self._fetch("overdue", *limits[:2], limit)
+        gaps = [
+            Waiting(
+                row["row_id"].hex,
+                PendingReason.GAP,
+                row["order_id"],
+                rows.read_captured_order(row) if row["is_total"] else rows.read_captured(row),
+            )
+            for query in ("overdue_gaps", "overdue_totals")
+            for row in await self._fetch(query, limits[2], limit)
+        ]
+        if not found and not gaps:
             return None
         return Overdue(
             now_ns,
-            tuple(
+            tuple(gaps)
+            + tuple(
                 Waiting(
                     row["row_id"].hex,
                     PendingReason(row["reason"]),
                     row["order_id"],
-                    rows.read_captured(row) if row["report_id"] is not None else None,
+                    rows.read_captured(row),
                 )
                 for row in found
             ),
@@ -216,7 +232,8 @@ class Reader:
             await self._add_busts(orders.values())
             await self._add_verdicts(orders)
         for order in orders.values():
-            settle_whole(order, of_venue(self._tolerances, order.root.venue if order.root is not None else ""))
+            tolerances = of_venue(self._tolerances, order.root.venue if order.root is not None else "")
+            settle_whole(order, tolerances, self._instruments)
             order.withheld = frozenset(withheld[order.correlation_id])
         return list(orders.values())
 
@@ -243,6 +260,8 @@ class Reader:
         for row in await self._fetch("gaps", list(orders)):
             order = orders[row["correlation_id"]]
             order.waits_since, order.is_overdue = row["since_ns"], row["is_overdue"]
+            if row["is_overdue"]:
+                order.lettered |= {row["report_id"].hex}
 
     async def _add_reports(self, owner: dict[str, OrderState]) -> None:
         for row in await self._fetch("reports", list(owner)):

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.fees import needs_rate, rate_pair
+from ledger.domain.instruments import Instruments
+from ledger.domain.rates import questions_of_order
 from ledger.domain.records import (
     Break,
     Captured,
@@ -109,9 +112,15 @@ class Book:
     """Orders by use, newest last; bounded by the number of reports it holds. Filled orders are forgotten first."""
 
     def __init__(
-        self, snapshots: SnapshotBook | None = None, *, report_limit: int = 30_000, mark_limit: int = 10_000
+        self,
+        snapshots: SnapshotBook | None = None,
+        *,
+        instruments: Instruments | None = None,
+        report_limit: int = 30_000,
+        mark_limit: int = 10_000,
     ) -> None:
         self.snapshots = snapshots or SnapshotBook()
+        self.instruments = instruments or Instruments()
         self.orders: dict[str, OrderState] = {}
         self.by_reference: dict[Reference, str] = {}
         self.pending: dict[Reference, Held] = {}
@@ -154,7 +163,7 @@ class Book:
             if waiting.correlation_id is not None:
                 if waiting.correlation_id not in self.orders:
                     wanted.correlation_ids.add(waiting.correlation_id)
-            elif waiting.captured is not None:
+            elif isinstance(waiting.captured, Captured):
                 wanted.references.update(self._absent([reference_of(waiting.captured.report)]))
 
     def uncovered(self, facts: Iterable[object]) -> set[tuple[str, int]]:
@@ -185,7 +194,21 @@ class Book:
                         for e in order.executions.values()
                         if e.execution_id not in order.metrics
                     )
+        asked.update(self._rates_asked(facts))
         return {(symbol, at_ns) for symbol, at_ns in asked if not self.snapshots.covers(symbol, at_ns)}
+
+    def _rates_asked(self, facts: Iterable[object]) -> Iterator[tuple[str, int]]:
+        fresh: dict[str, list[FillReport]] = {}
+        for fact in facts:
+            if isinstance(fact, Captured):
+                owner = self.by_reference.get(reference_of(fact.report), "")
+                fresh.setdefault(owner, []).append(fact.report)
+            elif isinstance(fact, OrderIntent):
+                held = [h for r in references_of(fact) for h in self.pending.get(r, {}).values()]
+                reports = [h.report for h in held if isinstance(h, Captured)]
+                fresh.setdefault(fact.correlation_id, []).extend(reports)
+        for owner, reports in fresh.items():
+            yield from questions_of_order(self.orders.get(owner), reports, self.instruments)
 
     def _asked_by_held(self, reference: Reference) -> Iterator[tuple[str, int]]:
         for held in self.pending.get(reference, {}).values():
@@ -224,7 +247,11 @@ class Book:
         self.put_order(order)
         root = order.root
         for execution in order.executions.values():
-            self._mark(execution.symbol, (execution.transact_ns, order.correlation_id, execution.execution_id))
+            mark = (execution.transact_ns, order.correlation_id, execution.execution_id)
+            self._mark(execution.symbol, mark)
+            pair = rate_pair(execution, self.instruments) if needs_rate(execution, self.instruments) else None
+            if pair is not None and pair.symbol != execution.symbol:
+                self._mark(pair.symbol, mark)
         if root is not None:
             for symbol in {execution.symbol for execution in order.executions.values()}:
                 self._mark(symbol, (root.routed_ns, order.correlation_id, ""))

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from ledger.domain.fees import fee_bps
 from ledger.domain.records import Execution, ExecutionStatus, FillReport, ReportKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ledger.domain.instruments import Instruments
 
 
 def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]]) -> tuple[FillReport, ...]:
@@ -37,12 +42,12 @@ def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]
     return (fill, *corrects, *busts[:1])
 
 
-def execute(chain: Sequence[FillReport], correlation_id: str, msg_id: str) -> Execution:
+def execute(chain: Sequence[FillReport], correlation_id: str, msg_id: str, instruments: Instruments) -> Execution:
     """The execution that a chain amounts to: identity of the fill, money of the last correct."""
     fill, last = chain[0], chain[-1]
     busted = last.kind is ReportKind.BUST
     money = chain[-2] if busted else last
-    return Execution(
+    execution = Execution(
         fill.report_id,
         correlation_id,
         msg_id,
@@ -62,3 +67,6 @@ def execute(chain: Sequence[FillReport], correlation_id: str, msg_id: str) -> Ex
         fill.liquidity,
         fill.transact_ns,
     )
+    if execution.fee is None:
+        return execution
+    return msgspec.structs.replace(execution, fee_bps=fee_bps(execution, instruments))

@@ -48,6 +48,8 @@ from ledger.domain.tolerances import Grace, Tolerances, of_venue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ledger.domain.instruments import Instruments
+
 ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 
@@ -60,6 +62,12 @@ class Policy(msgspec.Struct, frozen=True):
     slippage: SlippagePolicy = SlippagePolicy()
     tolerances: Mapping[str, Tolerances] = msgspec.field(default_factory=dict)
     grace: Grace = Grace()
+
+
+def with_instruments(policy: Policy, instruments: Instruments) -> Policy:
+    """Give the policy with reference data, which is read from the ledger itself."""
+    slippage = msgspec.structs.replace(policy.slippage, instruments=instruments)
+    return msgspec.structs.replace(policy, slippage=slippage)
 
 
 class Batch:
@@ -205,7 +213,7 @@ class Batch:
                 if letter is not None:
                     self.take_dead_letter(letter)
             return
-        if waiting.captured is None:
+        if not isinstance(waiting.captured, Captured):
             return
         reference = reference_of(waiting.captured.report)
         reports = sorted(

@@ -19,10 +19,10 @@ from ledger.domain.events import (
     restated_event,
     verdict_event,
 )
+from ledger.domain.fees import needs_rate, rate_pair
 from ledger.domain.identity import identify, out_of_order_id
 from ledger.domain.records import (
     AuditEvent,
-    BenchmarkKind,
     Break,
     Captured,
     CapturedOrder,
@@ -45,7 +45,8 @@ from ledger.domain.slippage import (
     SnapshotLookup,
     against_snapshot,
     measure,
-    reprice,
+    question,
+    remeasure,
     supersedes,
 )
 from ledger.domain.standing import UNREPORTED
@@ -147,37 +148,34 @@ class Settlement:
 
     def end_grace(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
         """End the grace time of a gap, which is a break then, or of a reference, whose dead letter is given."""
-        order = self.order
         if waiting.reason is PendingReason.GAP:
-            if order.suspects and not order.is_overdue:
-                order.is_overdue = self._whole = True
-                self._causes.append(waiting.row_id)
-                decision.pending_overdue.append(waiting.row_id)
-            elif not order.suspects:
-                decision.pending_gone.append(waiting.row_id)
-            return None
-        captured = waiting.captured
-        if captured is None or waiting.row_id not in order.unresolved or waiting.row_id in order.lettered:
+            return self._end_gap(waiting, decision)
+        order = self.order
+        if waiting.row_id not in order.unresolved or waiting.row_id in order.lettered:
             return None
         order.lettered |= {waiting.row_id}
         decision.orders[order.correlation_id] = order
         decision.pending_overdue.append(waiting.row_id)
-        report = captured.report
-        defect = Defect(
-            "out_of_order",
-            "exec_ref_id",
-            report.exec_ref_id or "",
-            f"what a {report.kind} refers to comes within the grace time",
-            "Nothing to do if it still comes: this is replayed by itself. Else ask the venue to resend it.",
+        report = waiting.captured.report
+        assert isinstance(report, FillReport), "what refers to a report is a report of a trade"
+        return _letter(
+            waiting, "exec_ref_id", report.exec_ref_id or "", f"what a {report.kind} refers to comes in time"
         )
-        return DeadLetter(
-            out_of_order_id(report.report_id),
-            report.venue,
-            captured.feed,
-            defect,
-            captured.raw,
-            captured.received_ns,
-        )
+
+    def _end_gap(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
+        order = self.order
+        if not order.suspects:
+            decision.pending_gone.append(waiting.row_id)
+            return None
+        if waiting.row_id in order.lettered:
+            return None
+        order.is_overdue = self._whole = True
+        order.lettered |= {waiting.row_id}
+        self._causes.append(waiting.row_id)
+        decision.pending_overdue.append(waiting.row_id)
+        suspect = next(iter(order.suspects.values()))
+        rule = f"the fills that make up the venue's total come in time (ours: {suspect.ours})"
+        return _letter(waiting, suspect.kind.removesuffix("_differs"), suspect.theirs, rule)
 
     def restate(self, execution_id: str, snapshot: Snapshot, policy: SlippagePolicy) -> None:
         """Measure against a snapshot that came late, where it is the better benchmark.
@@ -190,13 +188,13 @@ class Settlement:
         for known_id in (execution_id,) if execution_id else tuple(self.order.metrics):
             execution = self.order.executions.get(known_id)
             metrics = self.order.metrics.get(known_id)
-            if execution is None or metrics is None or execution.symbol != snapshot.symbol:
+            if execution is None or metrics is None:
                 continue
             fresh = []
             for metric in metrics:
-                wanted = _wanted_ns(metric, execution, root)
-                if supersedes(snapshot, metric, wanted):
-                    fresh.append(against_snapshot(execution, metric.kind, wanted, snapshot, policy))
+                asked = question(metric.kind, execution, root, policy)
+                if asked is not None and asked[0] == snapshot.symbol and supersedes(snapshot, metric, asked[1]):
+                    fresh.append(against_snapshot(execution, metric.kind, asked[1], snapshot, policy))
                     self._restated.append(fresh[-1])
                 else:
                     fresh.append(metric)
@@ -242,14 +240,14 @@ class Settlement:
         announcer = Announcer(order, self.before)
         on_hold = self.before is not None and bool(self.before.breaks)
         for fill in self._fast:
-            settle_fill(order, fill, tolerances)
+            settle_fill(order, fill, tolerances, policy.instruments)
             execution = order.executions[fill.report_id]
             known = arrival if execution.symbol == root.symbol else None
             metrics = measure(execution, root, snapshots, policy, known)
             order.metrics[fill.report_id] = metrics
             decision.executions.append(execution)
             decision.metrics += metrics
-            self._mark(execution, decision)
+            self._mark(execution, policy, decision)
             if not (order.breaks or on_hold):
                 announcer.tell(fill, execution, decision)
             else:
@@ -267,14 +265,14 @@ class Settlement:
         old_executions = before.executions if before is not None else {}
         old_metrics = before.metrics if before is not None else {}
         same_root = before is not None and before.root == root
-        settle_whole(order, tolerances)
+        settle_whole(order, tolerances, policy.instruments)
         for execution in order.executions.values():
             metrics = self._measured(execution, same_root, snapshots, policy)
             if metrics is None:
                 order.metrics.pop(execution.execution_id, None)
             else:
                 order.metrics[execution.execution_id] = metrics
-            self._write_execution(execution, old_executions.get(execution.execution_id), decision)
+            self._write_execution(execution, old_executions.get(execution.execution_id), policy, decision)
             _write_metrics(execution.execution_id, metrics, old_metrics, decision)
         for metric in _latest(self._restated):
             for final in order.metrics.get(metric.execution_id, ()):
@@ -284,13 +282,17 @@ class Settlement:
         self._settle_breaks(decision)
         Announcer(order, before).announce(decision, order.executions.values())
 
-    def _write_execution(self, execution: Execution, old: Execution | None, decision: Decision) -> None:
+    def _write_execution(
+        self, execution: Execution, old: Execution | None, policy: SlippagePolicy, decision: Decision
+    ) -> None:
         order, before = self.order, self.before
         if old is None:
             decision.executions.append(execution)
-            self._mark(execution, decision)
+            self._mark(execution, policy, decision)
         elif old != execution:
             decision.executions_changed.append(execution)
+            if old.fee_currency != execution.fee_currency:
+                self._mark(execution, policy, decision)
             if execution.execution_id in self._new and execution.last_exec_id == old.last_exec_id:
                 decision.events.append(enriched_event(old, execution))
         chain = order.chain(order.reports[execution.execution_id])[1:]
@@ -307,13 +309,13 @@ class Settlement:
         root = self.order.root
         assert root is not None
         known = self.order.metrics.get(execution.execution_id)
-        if known is not None and same_root:
-            return tuple(reprice(metric, execution) for metric in known)
-        fresh = measure(execution, root, snapshots, policy)
         if known is None:
-            return fresh
-        at_fill = [reprice(metric, execution) for metric in known if metric.kind is BenchmarkKind.FILL_MID]
-        return (*(metric for metric in fresh if metric.kind is not BenchmarkKind.FILL_MID), *at_fill)
+            return measure(execution, root, snapshots, policy)
+        old = self.before.executions.get(execution.execution_id) if self.before is not None else None
+        same_fee = old is not None and old.fee_currency == execution.fee_currency
+        return remeasure(
+            known, execution, root, snapshots, policy, same_root=same_root, same_fee_currency=same_fee
+        )
 
     def _settle_unresolved(self, decision: Decision) -> None:
         order = self.order
@@ -321,12 +323,7 @@ class Settlement:
         gone = sorted(before - order.unresolved)
         decision.pending_gone += gone
         for report_id in gone:
-            if report_id in order.lettered:
-                letter_id = out_of_order_id(report_id)
-                decision.letters_ended.append((letter_id, "landed: what it refers to has come"))
-                decision.events.append(letter_ended_event(letter_id, order.correlation_id, "landed"))
-        if gone:
-            order.lettered = order.lettered & order.unresolved
+            self._end_letter(report_id, decision)
         for report_id in sorted(order.unresolved - before):
             captured = self._new.get(report_id)
             if captured is not None:
@@ -344,6 +341,14 @@ class Settlement:
                 )
                 decision.events.append(pending_event(captured, PendingReason.REFERENCE, order.correlation_id))
 
+    def _end_letter(self, row_id: str, decision: Decision) -> None:
+        """Mark the dead letter of something that waited too long: what was missing has come."""
+        if row_id in self.order.lettered:
+            self.order.lettered -= {row_id}
+            letter_id = out_of_order_id(row_id)
+            decision.letters_ended.append((letter_id, "landed: what was missing has come"))
+            decision.events.append(letter_ended_event(letter_id, self.order.correlation_id, "landed"))
+
     def _wait_for_gap(self, decision: Decision) -> None:
         """Keep one row while the venue's totals are not ours: it ends by itself, or with its grace time."""
         order, before = self.order, self.before
@@ -356,7 +361,7 @@ class Settlement:
             decision.pending.append(
                 Pending(
                     row_id,
-                    row_id,
+                    order.claim.source,
                     utc_date(root.routed_ns),
                     (root.venue, "c", root.msg_id),
                     PendingReason.GAP,
@@ -367,6 +372,7 @@ class Settlement:
         elif had and not order.suspects:
             order.waits_since = None
             decision.pending_gone.append(row_id)
+            self._end_letter(row_id, decision)
 
     def _note_standing(self, decision: Decision) -> None:
         order, now = self.order, self.order.standing
@@ -430,10 +436,14 @@ class Settlement:
         return flag_event(state, found, report or self.order.root, told_id)
 
     @staticmethod
-    def _mark(execution: Execution, decision: Decision) -> None:
-        """Note the fill time: a snapshot that comes late may be the better benchmark of it."""
+    def _mark(execution: Execution, policy: SlippagePolicy, decision: Decision) -> None:
+        """Note the fill time: a late snapshot may be the better benchmark of it, or of its fee's rate."""
         mark = (execution.transact_ns, execution.correlation_id, execution.execution_id)
         decision.marks.append((execution.symbol, mark))
+        if needs_rate(execution, policy.instruments):
+            pair = rate_pair(execution, policy.instruments)
+            if pair is not None and pair.symbol != execution.symbol:
+                decision.marks.append((pair.symbol, mark))
 
     def _mark_arrival(self, decision: Decision) -> None:
         """Note the arrival time, once an order and root: all its executions are measured against it."""
@@ -444,15 +454,6 @@ class Settlement:
             symbols = {execution.symbol for execution in self.order.executions.values()}
             mark = (root.routed_ns, root.correlation_id, "")
             decision.marks += [(symbol, mark) for symbol in sorted(symbols)]
-
-
-def _wanted_ns(metric: SlippageMetric, execution: Execution, root: OrderIntent) -> int:
-    """Give the time a metric's snapshot must be at or before; -1 for the decision price, which has none."""
-    if metric.kind is BenchmarkKind.ARRIVAL_MID:
-        return root.routed_ns
-    if metric.kind is BenchmarkKind.FILL_MID:
-        return execution.transact_ns
-    return -1
 
 
 def _write_metrics(
@@ -474,3 +475,22 @@ def _write_metrics(
 def _latest(restated: Iterable[SlippageMetric]) -> Iterable[SlippageMetric]:
     """Two late snapshots in one batch: only the better one is written."""
     return {(m.execution_id, m.kind): m for m in restated}.values()
+
+
+def _letter(waiting: Waiting, field: str, value: str, rule: str) -> DeadLetter:
+    captured = waiting.captured
+    defect = Defect(
+        "out_of_order",
+        field,
+        value,
+        rule,
+        "Ask the venue to resend what is missing: when it comes this is replayed by itself.",
+    )
+    return DeadLetter(
+        out_of_order_id(waiting.row_id),
+        captured.report.venue,
+        captured.feed,
+        defect,
+        captured.raw,
+        captured.received_ns,
+    )

@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
+    from ledger.domain.instruments import Instruments
     from ledger.domain.order import OrderState
     from ledger.domain.tolerances import Tolerances
 
 ONE_TO_MANY, MANY_TO_ONE = "one_to_many", "many_to_one"
 
 
-def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances) -> None:
+def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances, instruments: Instruments) -> None:
     """One new fill that nothing refers to, of an order without voids or split reports."""
     root = order.root
     assert root is not None, "a fill settles on an order with an intent"
-    execution = execute((fill,), order.correlation_id, fill.cl_ord_id or root.msg_id)
+    execution = execute((fill,), order.correlation_id, fill.cl_ord_id or root.msg_id, instruments)
     order.executions[fill.report_id] = execution
     _add(order, execution)
     order.claim = claim_after(order.claim, fill)
@@ -50,7 +51,7 @@ def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances) -> 
     _suspect(order, claim_breaks(order, order.cum_qty, order.notional, tolerances))
 
 
-def settle_whole(order: OrderState, tolerances: Tolerances) -> None:
+def settle_whole(order: OrderState, tolerances: Tolerances, instruments: Instruments) -> None:
     """Work the order out again from all its facts."""
     root = order.root
     assert root is not None, "an order has an intent"
@@ -68,7 +69,8 @@ def settle_whole(order: OrderState, tolerances: Tolerances) -> None:
         chain = order.chain(report)
         resolved.update(r.report_id for r in chain)
         order.last_fill_ns = max(order.last_fill_ns, report.transact_ns)
-        execution = _matched(order, execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id), bust_of)
+        execution = execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id, instruments)
+        execution = _matched(order, execution, bust_of)
         order.executions[report.report_id] = execution
         if execution.status is ExecutionStatus.ACTIVE:
             counting.update(r.report_id for r in chain)

@@ -50,9 +50,6 @@ class SlippagePolicy(msgspec.Struct, frozen=True):
     instruments: Instruments = Instruments()
 
 
-_DEFAULT_POLICY = SlippagePolicy()
-
-
 class SnapshotLookup(Protocol):
     """Finds the last snapshot of a symbol at or before a time."""
 
@@ -197,9 +194,7 @@ def against_snapshot(
     )
 
 
-def reprice(
-    metric: SlippageMetric, execution: Execution, policy: SlippagePolicy = _DEFAULT_POLICY
-) -> SlippageMetric:
+def reprice(metric: SlippageMetric, execution: Execution, policy: SlippagePolicy) -> SlippageMetric:
     """Measure the corrected price, quantity and fee against the same benchmark."""
     if metric.benchmark is None:
         return metric
@@ -214,21 +209,24 @@ def remeasure(
     policy: SlippagePolicy,
     *,
     same_root: bool,
+    same_fee_currency: bool,
 ) -> tuple[SlippageMetric, ...]:
     """Measure a corrected execution again: benchmarks that were found stay, unless the order's root changed.
 
-    The fee is measured afresh: a correct may bring it in another currency, or away.
+    A correct may bring the fee in another currency, or away: then it is measured afresh.
     """
-    kept: dict[BenchmarkKind, SlippageMetric] = {
-        metric.kind: reprice(metric, execution, policy)
-        for metric in known
-        if metric.kind is BenchmarkKind.FILL_MID or (same_root and metric.kind is not BenchmarkKind.FEE)
-    }
+    stays = {BenchmarkKind.FILL_MID}
+    if same_root:
+        stays |= {BenchmarkKind.ARRIVAL_MID, BenchmarkKind.DECISION_PRICE}
+    if same_fee_currency and needs_rate(execution, policy.instruments):
+        stays.add(BenchmarkKind.FEE)
+    kept = {metric.kind: reprice(metric, execution, policy) for metric in known if metric.kind in stays}
     if not same_root:
         return tuple(kept.get(metric.kind, metric) for metric in measure(execution, root, snapshots, policy))
-    fee = measure_fee(execution, snapshots, policy)
-    if fee is not None:
-        kept[BenchmarkKind.FEE] = fee
+    if BenchmarkKind.FEE not in kept:
+        fee = measure_fee(execution, snapshots, policy)
+        if fee is not None:
+            kept[BenchmarkKind.FEE] = fee
     return tuple(kept[kind] for kind in sorted(kept))
 
 

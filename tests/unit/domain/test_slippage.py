@@ -154,9 +154,10 @@ def test_a_corrected_execution_keeps_its_benchmarks_unless_its_order_began_other
     known = measure(execution(), intent(), quotes, POLICY)
     empty = SnapshotBook()
     corrected = execution(px="110")
-    again = remeasure(known, corrected, intent(), empty, POLICY, same_root=True)
+    again = remeasure(known, corrected, intent(), empty, POLICY, same_root=True, same_fee_currency=True)
     assert again == tuple(reprice(m, corrected, POLICY) for m in known)
-    moved = remeasure(known, corrected, intent(decision="100"), empty, POLICY, same_root=False)
+    elsewhere = intent(decision="100")
+    moved = remeasure(known, corrected, elsewhere, empty, POLICY, same_root=False, same_fee_currency=True)
     assert [(m.kind, m.snapshot_id) for m in moved] == [
         (BenchmarkKind.ARRIVAL_MID, None),
         (BenchmarkKind.DECISION_PRICE, None),
