@@ -286,7 +286,7 @@ async def test_nan_is_422_and_the_good_fill_beside_it_has_landed(world: World) -
 
 
 async def test_a_thousand_errors_are_not_all_said(world: World) -> None:
-    answer = problem_of(await world.post(b'{"fills":[' + b"1," * 999 + b"1]}"), Problem.MALFORMED)
+    answer = problem_of(await world.post(b'{"fills":[' + b"1," * 999 + b"1]}"), Problem.BAD_REPORT)
     assert len(answer["errors"]) == rest.MAX_ERRORS
     assert "1000" in answer["detail"]
 
