@@ -156,7 +156,8 @@ class OrderState:
     @property
     def leaves_qty(self) -> Decimal:
         """LeavesQty(151): what may still fill; zero when it is closed, or overfilled."""
-        if closing(self.standing, self.last_fill_ns) is not None and not self.standing.leaves:
+        standing = self.standing
+        if standing.closed is not None and not standing.leaves and closing(standing, self.last_fill_ns) is not None:
             return ZERO
         return max(ZERO, EXACT.subtract(self.order_qty, self.cum_qty))
 
@@ -230,8 +231,9 @@ class OrderState:
     def _count(self, report: FillReport) -> None:
         """Make the merged wording of an identity what counts of it."""
         known = self.reports.get(report.report_id)
-        wordings = self.counted_variants(report.report_id)
-        counting = merged(wordings) if wordings else report
+        counting = report
+        if known is not None and report.report_id in self.variants:
+            counting = merged(self.counted_variants(report.report_id))
         if known is not None and known.exec_ref_id is not None:
             kept = tuple(r for r in self.referring[known.exec_ref_id] if r.report_id != known.report_id)
             self.referring[known.exec_ref_id] = kept

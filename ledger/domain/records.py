@@ -373,7 +373,7 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A pending row whose grace time is over: the report, or None where it stands for a gap.
+    """A pending row whose grace time is over, and the report behind it: of a gap the one that claims more.
 
     ``correlation_id`` is None while the order is not known.
     """
@@ -381,7 +381,7 @@ class Waiting(msgspec.Struct, frozen=True):
     row_id: str
     reason: PendingReason
     correlation_id: str | None
-    captured: Captured | None
+    captured: Captured | CapturedOrder
 
 
 class Overdue(msgspec.Struct, frozen=True):

@@ -154,13 +154,12 @@ class Settlement:
         if waiting.row_id not in order.unresolved or waiting.row_id in order.lettered:
             return None
         order.lettered |= {waiting.row_id}
-        decision.orders[order.correlation_id] = order
         decision.pending_overdue.append(waiting.row_id)
         report = waiting.captured.report
         assert isinstance(report, FillReport), "what refers to a report is a report of a trade"
-        return _letter(
-            waiting, "exec_ref_id", report.exec_ref_id or "", f"what a {report.kind} refers to comes in time"
-        )
+        rule = f"what a {report.kind} refers to comes in time"
+        letter_id = out_of_order_id(waiting.row_id)
+        return _letter(letter_id, waiting, "exec_ref_id", report.exec_ref_id or "", rule)
 
     def _end_gap(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
         order = self.order
@@ -175,7 +174,8 @@ class Settlement:
         decision.pending_overdue.append(waiting.row_id)
         suspect = next(iter(order.suspects.values()))
         rule = f"the fills that make up the venue's total come in time (ours: {suspect.ours})"
-        return _letter(waiting, suspect.kind.removesuffix("_differs"), suspect.theirs, rule)
+        letter_id = _gap_letter_id(waiting.row_id, order.waits_since)
+        return _letter(letter_id, waiting, suspect.kind.removesuffix("_differs"), suspect.theirs, rule)
 
     def restate(self, execution_id: str, snapshot: Snapshot, policy: SlippagePolicy) -> None:
         """Measure against a snapshot that came late, where it is the better benchmark.
@@ -323,7 +323,7 @@ class Settlement:
         gone = sorted(before - order.unresolved)
         decision.pending_gone += gone
         for report_id in gone:
-            self._end_letter(report_id, decision)
+            self._end_letter(report_id, out_of_order_id(report_id), decision)
         for report_id in sorted(order.unresolved - before):
             captured = self._new.get(report_id)
             if captured is not None:
@@ -341,11 +341,10 @@ class Settlement:
                 )
                 decision.events.append(pending_event(captured, PendingReason.REFERENCE, order.correlation_id))
 
-    def _end_letter(self, row_id: str, decision: Decision) -> None:
+    def _end_letter(self, row_id: str, letter_id: str, decision: Decision) -> None:
         """Mark the dead letter of something that waited too long: what was missing has come."""
         if row_id in self.order.lettered:
             self.order.lettered -= {row_id}
-            letter_id = out_of_order_id(row_id)
             decision.letters_ended.append((letter_id, "landed: what was missing has come"))
             decision.events.append(letter_ended_event(letter_id, self.order.correlation_id, "landed"))
 
@@ -370,9 +369,9 @@ class Settlement:
                 )
             )
         elif had and not order.suspects:
-            order.waits_since = None
             decision.pending_gone.append(row_id)
-            self._end_letter(row_id, decision)
+            self._end_letter(row_id, _gap_letter_id(row_id, order.waits_since), decision)
+            order.waits_since = None
 
     def _note_standing(self, decision: Decision) -> None:
         order, now = self.order, self.order.standing
@@ -477,7 +476,12 @@ def _latest(restated: Iterable[SlippageMetric]) -> Iterable[SlippageMetric]:
     return {(m.execution_id, m.kind): m for m in restated}.values()
 
 
-def _letter(waiting: Waiting, field: str, value: str, rule: str) -> DeadLetter:
+def _gap_letter_id(row_id: str, since_ns: int | None) -> str:
+    """Id of a gap's dead letter: an order may wait more than once."""
+    return out_of_order_id(f"{row_id} {since_ns}")
+
+
+def _letter(letter_id: str, waiting: Waiting, field: str, value: str, rule: str) -> DeadLetter:
     captured = waiting.captured
     defect = Defect(
         "out_of_order",
@@ -487,7 +491,7 @@ def _letter(waiting: Waiting, field: str, value: str, rule: str) -> DeadLetter:
         "Ask the venue to resend what is missing: when it comes this is replayed by itself.",
     )
     return DeadLetter(
-        out_of_order_id(waiting.row_id),
+        letter_id,
         captured.report.venue,
         captured.feed,
         defect,

@@ -46,9 +46,13 @@ def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances, ins
     order.last_fill_ns = max(order.last_fill_ns, fill.transact_ns)
     for found in report_breaks(fill, root):
         _note(order, found)
-    _check_limit(order, execution, tolerances)
-    _check_overfill(order, tolerances)
-    _suspect(order, claim_breaks(order, order.cum_qty, order.notional, tolerances))
+    if order.limit is not None:
+        _check_limit(order, execution, tolerances)
+    if order.cum_qty > order.routed_qty:
+        _check_overfill(order, tolerances)
+    claim = order.claim
+    if order.suspects or claim.cum_qty != order.cum_qty or claim.avg_px is not None:
+        _suspect(order, claim_breaks(order, order.cum_qty, order.notional, tolerances))
 
 
 def settle_whole(order: OrderState, tolerances: Tolerances, instruments: Instruments) -> None:

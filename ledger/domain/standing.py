@@ -33,6 +33,9 @@ _PENDING = {
     ExecType.PENDING_CANCEL: OrdStatus.PENDING_CANCEL,
     ExecType.PENDING_REPLACE: OrdStatus.PENDING_REPLACE,
 }
+# names: an enumeration's member costs ten times as much to look up, and every fill asks
+_FILLED, _PARTIALLY_FILLED = OrdStatus.FILLED, OrdStatus.PARTIALLY_FILLED
+_FINISHED = frozenset({OrdStatus.DONE_FOR_DAY, OrdStatus.CALCULATED})
 _CLOSED = frozenset({*_CLOSING.values(), OrdStatus.REJECTED})
 _HELD = frozenset(_HOLDING.values())
 _FINAL = frozenset({OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED})
@@ -108,17 +111,17 @@ def ord_status(
     """
     if standing.pending is not None:
         return standing.pending
-    closed = closing(standing, last_fill_ns)
-    if closed in {OrdStatus.DONE_FOR_DAY, OrdStatus.CALCULATED}:
+    closed = None if standing.closed is None else closing(standing, last_fill_ns)
+    if closed in _FINISHED:
         return closed
     if cum_qty and cum_qty >= order_qty:
-        return OrdStatus.FILLED
+        return _FILLED
     if standing.held is not None and last_fill_ns <= standing.held_ns:
         return standing.held
     if closed is not None and (closed is not OrdStatus.REJECTED or not cum_qty):
         return closed
     if cum_qty:
-        return OrdStatus.PARTIALLY_FILLED
+        return _PARTIALLY_FILLED
     return OrdStatus.NEW if traded and standing.base is OrdStatus.PENDING_NEW else standing.base
 
 

@@ -38,7 +38,7 @@ SELECT correlation_id, report_id, overdue_at IS NOT NULL AS is_overdue FROM exec
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
 
 -- name: gaps
-SELECT correlation_id, since_ns, overdue_at IS NOT NULL AS is_overdue FROM execution.fills_pending
+SELECT report_id, correlation_id, since_ns, overdue_at IS NOT NULL AS is_overdue FROM execution.fills_pending
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_gap'
 
 -- name: learned
@@ -63,14 +63,29 @@ JOIN LATERAL (
 -- What has waited longer than its grace time, the oldest first.
 SELECT p.report_id AS row_id, p.reason, p.correlation_id AS order_id, f.*
 FROM execution.fills_pending p
-LEFT JOIN execution.fills f
+JOIN execution.fills f
   ON f.report_id = p.report_id AND f.content = p.content AND f.trade_date = p.trade_date
 WHERE p.overdue_at IS NULL
   AND ((p.reason = 'awaiting_intent' AND p.since_ns < $1)
-    OR (p.reason = 'awaiting_reference' AND p.since_ns < $2)
-    OR (p.reason = 'awaiting_gap' AND p.since_ns < $3))
+    OR (p.reason = 'awaiting_reference' AND p.since_ns < $2))
 ORDER BY p.since_ns
-LIMIT $4
+LIMIT $3
+
+-- name: overdue_gaps
+-- The row of a gap names the report that claims more as its content.
+SELECT DISTINCT ON (p.report_id) p.report_id AS row_id, p.correlation_id AS order_id, false AS is_total, f.*
+FROM execution.fills_pending p
+JOIN execution.fills f ON f.report_id = p.content
+WHERE p.overdue_at IS NULL AND p.reason = 'awaiting_gap' AND p.since_ns < $1
+ORDER BY p.report_id, f.content
+LIMIT $2
+
+-- name: overdue_totals
+SELECT p.report_id AS row_id, p.correlation_id AS order_id, true AS is_total, o.*
+FROM execution.fills_pending p
+JOIN execution.order_reports o ON o.report_id = p.content
+WHERE p.overdue_at IS NULL AND p.reason = 'awaiting_gap' AND p.since_ns < $1
+LIMIT $2
 
 -- name: reports
 SELECT * FROM execution.fills WHERE report_id = ANY($1::uuid[])
