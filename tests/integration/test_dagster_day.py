@@ -7,6 +7,7 @@ from datetime import date
 
 import asyncpg
 import dagster as dg
+import msgspec
 import psycopg
 import pytest
 
@@ -16,15 +17,16 @@ from execution_assets.executions import executions
 from execution_assets.resources import LedgerResource
 from execution_assets.slippage import slippage_metrics
 from execution_assets.sources import SOURCES
+from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
 from ledger.db.migrate import migrate
 from ledger.db.rows import read_execution, read_metric
 from ledger.db.urls import plain_url
 from ledger.domain.book import Book
-from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.digest import digest_of
 from ledger.domain.numbers import parse_decimal
-from ledger.domain.records import BenchmarkKind, ReportKind, Side
+from ledger.domain.records import BenchmarkKind, Captured, ReportKind, Side
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 from sensors.landed_days import landed_days
@@ -42,6 +44,7 @@ class Streaming:
     def __init__(self, url: str) -> None:
         self._url = url
         self._book = Book(SnapshotBook())
+        self._policy = Policy()
 
     def land(self, facts: Sequence[Fact]) -> None:
         asyncio.run(self._land(facts))
@@ -49,7 +52,10 @@ class Streaming:
     async def _land(self, facts: Sequence[Fact]) -> None:
         connection = await asyncpg.connect(plain_url(self._url))
         try:
-            decision = decide(self._book, facts, Policy())
+            if not len(self._book.instruments):
+                self._book.instruments = await load_instruments(connection)
+                self._policy = with_instruments(Policy(), self._book.instruments)
+            decision = decide(self._book, facts, self._policy)
             await Landing(connection).land(decision)
             self._book.apply(decision)
         finally:
@@ -68,23 +74,30 @@ def streaming(url: str) -> Streaming:
 
 
 def a_day() -> list[Fact]:
-    """Fills on both sides, a correct, a bust, an order without a benchmark, a fill without its order."""
+    """Fills on both sides, a correct, a bust, an order without a benchmark, a fill without its order; fees."""
     return [
+        snapshot("R1", "599", "601", T0 + SECOND, "BNBUSDT"),
         snapshot("S1", "99.5", "100.5", T0),
         snapshot("S2", "100", "102", T0 + 2 * SECOND),
         intent("C1", "M1", qty="10", decision="99.9", at=T0 + SECOND),
         intent("C2", "M2", qty="20", side=Side.SELL, at=T0 + SECOND, venue_order_id="V2"),
         intent("C3", "M3", qty="5", at=T0 + SECOND, symbol="ETHUSDT"),
-        report("E1", qty="1", px="100.25", at=T0 + 2 * SECOND),
+        charged(report("E1", qty="1", px="100.25", at=T0 + 2 * SECOND, fee="0.05"), "USDT"),
         report("E2", qty="2", px="100.75", at=T0 + 3 * SECOND),
         report("E3", cl_ord_id="M2", qty="10", px="100.1", side=Side.SELL, at=T0 + 3 * SECOND),
         report("E4", cl_ord_id=None, venue_order_id="V2", qty="3", px="99", side=Side.SELL, at=T0 + 20 * SECOND),
         report("E5", cl_ord_id="M3", qty="1", px="2000", symbol="ETHUSDT", at=T0 + 3 * SECOND),
         report("E6", cl_ord_id="nobody", qty="1", px="100", at=T0 + 3 * SECOND),
-        report("E7", kind=ReportKind.CORRECT, ref="E2", qty="2", px="100.7", at=T0 + 4 * SECOND),
+        charged(report("E7", kind=ReportKind.CORRECT, ref="E2", qty="2", px="100.7", at=T0 + 4 * SECOND,
+                       fee="0.0003"), "BNB"),
         report("E8", cl_ord_id="M2", kind=ReportKind.BUST, ref="E3", qty="10", px="100.1", side=Side.SELL,
                at=T0 + DAY_NANOS),
     ]  # fmt: skip
+
+
+def charged(captured: Captured, currency: str) -> Captured:
+    report = msgspec.structs.replace(captured.report, fee_currency=currency)
+    return msgspec.structs.replace(captured, report=report)
 
 
 def materialize(url: str, day: date = DAY) -> dg.ExecuteInProcessResult:
@@ -140,6 +153,7 @@ def test_a_landed_day_is_derived_without_a_difference(url: str, streaming: Strea
     assert shown["differences_found"] == 0
     assert shown["derived_digest"] == shown["live_digest"]
     assert "ALPHA | arrival_mid" in str(metadata(result, "slippage_metrics")["by_venue"])
+    assert "ALPHA | fee | - | 1 | 0 | 8.9374 |" in str(metadata(result, "slippage_metrics")["by_venue"])
     assert derived_row(url)[:2] == (5, 0)
 
 
