@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 
 import asyncpg
 import dagster as dg
@@ -12,10 +13,11 @@ import psycopg
 import pytest
 
 from execution_assets.checks import CHECKS
-from execution_assets.derivation import derive_day, digest_of_day
+from execution_assets.derivation import LIVE_KINDS, derive_day, digest_of_day
 from execution_assets.executions import executions
+from execution_assets.facts import rows_of
 from execution_assets.resources import LedgerResource
-from execution_assets.slippage import slippage_metrics
+from execution_assets.slippage import slippage_metrics, summarise
 from execution_assets.sources import SOURCES
 from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
@@ -25,7 +27,7 @@ from ledger.db.urls import plain_url
 from ledger.domain.book import Book
 from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.digest import digest_of
-from ledger.domain.numbers import parse_decimal
+from ledger.domain.numbers import exact_ratio, parse_decimal
 from ledger.domain.records import BenchmarkKind, Captured, ReportKind, Side
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
@@ -296,3 +298,33 @@ def test_a_late_fill_and_a_late_bust_of_an_old_day_ask_for_that_day_and_no_other
         assert json.loads(matched.cursor or "")["days"].keys() == {day, next_day}
     assert materialize(url).success
     assert derived_row(url)[:2] == (7, 0)
+
+
+def test_contracts_weigh_what_they_are_worth(url: str, streaming: Streaming) -> None:
+    """An inverse contract's dollars are its weight at any price, a multiplied one's are multiplied."""
+    streaming.land(
+        [
+            snapshot("S1", "100", "100", T0),
+            snapshot("S2", "100", "100", T0, symbol="ETHUSDT"),
+            intent("C1", "M1", qty="10"),
+            intent("C2", "M2", qty="10", symbol="ETHUSDT"),
+            report("E1", qty="3", px="101"),
+            report("E2", cl_ord_id="M2", qty="1", px="102", symbol="ETHUSDT"),
+        ]
+    )
+    run_sql(
+        url,
+        "INSERT INTO execution.instruments (venue, symbol, kind, base, quote, settlement, contract_size, multiplier) "
+        "VALUES ('ALPHA', 'BTCUSDT', 'inverse', 'BTC', 'USDT', 'BTC', 100, 1), "
+        "('ALPHA', 'ETHUSDT', 'linear', 'ETH', 'USDT', 'USDT', 0.5, 10)",
+    )
+    engine = LedgerResource(url=url).engine()
+    with engine.connect() as connection:
+        rows = [
+            summarise(row) for row in rows_of(connection, "slippage_by_venue", {"day": DAY, "kinds": LIVE_KINDS})
+        ]
+    # landed as spot: 100 and 200 bps, weighted by 3 x 100 and 1 x 5 x 102 dollars
+    assert {row.weighted_bps for row in rows} == {exact_ratio(Decimal(100 * 300 + 200 * 510), Decimal(810))}
+    derivation = derive_day(engine, DAY, Policy())
+    fixed = [found.fields["bps"] for found in derivation.differences.sample]
+    assert fixed == [("100.000000000000", "99.009900990099")] * 2  # by the reference data that came since

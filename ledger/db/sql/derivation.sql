@@ -181,16 +181,24 @@ SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, kind, quali
 FROM execution.slippage_metrics WHERE trade_date = :day AND kind = ANY(:kinds)
 
 -- name: slippage_by_venue
--- Sums only, which numeric takes exactly; the division is the domain's.
+-- Sums only, which numeric takes exactly; the division is the domain's. The weight is the notional in quote: of an
+-- inverse contract quantity x units at any price. A symbol without reference data is taken for spot.
 SELECT e.venue, m.kind, coalesce(e.currency, '') AS currency,
        count(*) AS metric_count,
        count(*) FILTER (WHERE m.quality <> 'exact') AS best_effort_count,
        count(m.bps) AS measured_count,
        coalesce(sum(m.bps), 0) AS bps_sum,
-       coalesce(sum(e.last_qty * e.last_px) FILTER (WHERE m.bps IS NOT NULL), 0) AS notional,
-       coalesce(sum(m.bps * e.last_qty * e.last_px), 0) AS bps_notional
+       coalesce(sum(n.notional) FILTER (WHERE m.bps IS NOT NULL), 0) AS notional,
+       coalesce(sum(m.bps * n.notional), 0) AS bps_notional
 FROM execution.slippage_metrics m
 JOIN execution.executions e ON e.execution_id = m.execution_id AND e.trade_date = m.trade_date
+LEFT JOIN execution.instruments own ON own.venue = e.venue AND own.symbol = e.symbol
+LEFT JOIN execution.instruments anyones ON anyones.venue = '*' AND anyones.symbol = e.symbol
+CROSS JOIN LATERAL (
+    SELECT e.last_qty
+           * coalesce(own.contract_size * own.multiplier, anyones.contract_size * anyones.multiplier, 1)
+           * CASE WHEN coalesce(own.kind, anyones.kind) = 'inverse' THEN 1 ELSE e.last_px END AS notional
+) n
 WHERE m.trade_date = :day AND m.kind = ANY(:kinds)
 GROUP BY e.venue, m.kind, coalesce(e.currency, '')
 ORDER BY e.venue, m.kind, currency
