@@ -314,7 +314,8 @@ def test_contracts_weigh_what_they_are_worth(url: str, streaming: Streaming) -> 
     )
     run_sql(
         url,
-        "INSERT INTO execution.instruments (venue, symbol, kind, base, quote, settlement, contract_size, multiplier) "
+        "INSERT INTO execution.instruments "
+        "(venue, symbol, kind, base, quote, settlement, contract_size, multiplier) "
         "VALUES ('ALPHA', 'BTCUSDT', 'inverse', 'BTC', 'USDT', 'BTC', 100, 1), "
         "('ALPHA', 'ETHUSDT', 'linear', 'ETH', 'USDT', 'USDT', 0.5, 10)",
     )
