@@ -174,10 +174,10 @@ def _number(text: str, tag: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def session_text(settings: dict[str, Any], dictionary: Path) -> str:
+def session_text(settings: dict[str, Any], dictionaries: dict[str, Path]) -> str:
     """Settings as QuickFIX reads them."""
     lines = [
-        _SETTINGS + f"DataDictionary={dictionary}",
+        _SETTINGS + "\n".join(f"{name}={path}" for name, path in dictionaries.items()),
         f"FileStorePath={settings['store']}",
         f"HeartBtInt={settings['heartbeat_seconds']}",
         f"ReconnectInterval={settings['reconnect_seconds']}",
@@ -197,6 +197,7 @@ def session_text(settings: dict[str, Any], dictionary: Path) -> str:
     lines += [
         "[SESSION]",
         f"BeginString={settings['begin_string']}",
+        f"DefaultApplVerID={settings['appl_ver_id']}",
         f"SenderCompID={settings['sender_comp_id']}",
         f"TargetCompID={settings['target_comp_id']}",
     ]
@@ -229,7 +230,7 @@ def main() -> None:
     schedule = Schedule(store / ("-".join(names) + ".session"))
     schedule.postpone()
     configuration = store / "engine.cfg"
-    configuration.write_text(session_text(settings, write_relaxed(store)))
+    configuration.write_text(session_text(settings, write_relaxed(store, settings["begin_string"])))
     session_settings = fix.SessionSettings(str(configuration))
     application = Application(Pipe(handed["pipe"]), handed["next_sequence"])
     initiator = (fix.SSLSocketInitiator if settings["tls"] else fix.SocketInitiator)(

@@ -1,6 +1,7 @@
 """A drop copy venue for the tests, on the real QuickFIX acceptor, in a process of its own.
 
-``python fix_acceptor.py FOLDER PORT [reset-flagged | reset-always | reset-silently] [CERTIFICATE KEY CA]``
+``python fix_acceptor.py FOLDER PORT [BEGINSTRING] [reset-flagged | reset-always | reset-silently]
+[CERTIFICATE KEY CA]``
 Commands are lines on stdin:
 ``burst FIRST COUNT`` sends numbered fills, ``raw FIELDS`` one message of these fields (``|`` for SOH).
 Each is answered by a line.
@@ -15,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import quickfix as fix
+
+# of a group's counter: the fields of an entry, the first of which begins it
+GROUPS = {
+    "136": ("137", "138", "139"),
+    "453": ("448", "447", "452"),
+    "552": ("54", "37", "11", "453"),
+    "1362": ("1363", "1364", "1365"),
+}
 
 
 class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
@@ -47,19 +56,32 @@ def fill(number: int) -> str:
     )
 
 
+def put(part: Any, pairs: list[tuple[str, str]], members: tuple[str, ...] | None = None) -> None:
+    """Move the leading fields to a message, or those of ``members`` to an entry of a group."""
+    while pairs and (members is None or pairs[0][0] in members):
+        tag, value = pairs.pop(0)
+        inner = GROUPS.get(tag)
+        if inner is None or not pairs or pairs[0][0] != inner[0]:
+            (part.getHeader() if tag in {"35", "1128"} else part).setField(fix.StringField(int(tag), value))
+            continue
+        while pairs and pairs[0][0] == inner[0]:
+            entry = fix.Group(int(tag), int(inner[0]))
+            entry.setField(fix.StringField(int(inner[0]), pairs.pop(0)[1]))
+            put(entry, pairs, inner[1:])
+            part.addGroup(entry)
+
+
 def send(session_id: Any, body: str) -> None:
     message = fix.Message()
-    for pair in body.split("\x01"):
-        tag, equals, value = pair.partition("=")
-        if equals:
-            part = message.getHeader() if tag == "35" else message
-            part.setField(fix.StringField(int(tag), value))
+    pairs = [(tag, value) for tag, equals, value in (pair.partition("=") for pair in body.split("\x01")) if equals]
+    put(message, pairs)
     fix.Session.sendToTarget(message, session_id)
 
 
 def main() -> None:
     folder, port, *tls = sys.argv[1:]
     configuration = Path(folder) / "acceptor.cfg"
+    begin_string = tls.pop(0) if tls and tls[0].startswith("FIX") else "FIX.4.4"
     lines = [
         "[DEFAULT]",
         "ConnectionType=acceptor",
@@ -80,7 +102,9 @@ def main() -> None:
         names = ("ServerCertificateFile", "ServerCertificateKeyFile", "CertificationAuthoritiesFile")
         lines += [f"{name}={value}" for name, value in zip(names, tls, strict=True)]
         lines += ["CertificateVerifyLevel=2", "SSLProtocol=+TLSv1_2 +TLSv1_3"]
-    lines += ["[SESSION]", "BeginString=FIX.4.4", "SenderCompID=VENUE", "TargetCompID=AGENT"]
+    lines += ["[SESSION]", f"BeginString={begin_string}", "SenderCompID=VENUE", "TargetCompID=AGENT"]
+    if begin_string == "FIXT.1.1":
+        lines.append("DefaultApplVerID=9")
     configuration.write_text("\n".join(lines) + "\n")
     settings = fix.SessionSettings(str(configuration))
     venue = Venue()

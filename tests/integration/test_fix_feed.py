@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.domain.records import Position
+from ledger.domain.records import ExecType, FillReport, Position, Report, ReportKind
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.feeds.fix import FixFeed
 from streaming.settings import FixFeedSettings
@@ -126,6 +126,7 @@ def numbers(arrivals: list[Arrival]) -> list[int]:
     found = []
     for arrival in arrivals:
         ((report, _),) = decode("v", arrival.raw).reports
+        assert report.exec_id is not None
         found.append(int(report.exec_id.removeprefix("E-")))
     return found
 
@@ -228,6 +229,74 @@ async def test_what_the_engine_refuses_nevertheless_is_handed_over_as_a_defect(t
         assert refused.defect.reason == "session_reject"
         assert "Invalid MsgType" in refused.defect.rule
         assert sequences([refused, filled]) == [2, 3]
+
+
+# what venues send in sessions of either version, groups and later versions' messages included
+OF_ANY_VERSION = [
+    (
+        "35=8|37=V-1|11=m-1|17=E-1|20=0|150=2|39=2|55=ACME|54=1|32=3|31=10.5|14=3|151=0|6=0|60=20260102-10:02:14.591"
+        "|453=2|448=A|447=D|452=1|448=B|447=D|452=3"
+    ),
+    "35=9|37=V-1|11=m-2|41=m-1|39=2|434=1|102=0|58=too late|60=20260102-10:02:15",
+    "35=8|37=V-1|11=m-1|17=E-2|19=E-1|150=G|39=2|55=ACME|54=1|32=3|31=10|60=20260102-10:02:16",
+    "35=8|37=V-1|11=m-1|17=E-3|19=E-2|150=H|39=0|55=ACME|54=1|60=20260102-10:02:17",
+    (
+        "35=8|37=V-1|11=m-1|17=E-4|150=F|39=2|55=ACME|54=1|32=3|31=10.5|60=20260102-10:02:18"
+        "|1362=2|1363=P-1|1364=10|1365=1|1363=P-2|1364=10.75|1365=2|136=2|137=1|138=USD|139=1|137=2|138=USD|139=4"
+    ),
+    (
+        "35=AE|571=T-1|487=0|55=ACME|32=3|31=10.5|60=20260102-10:02:19|552=2|54=1|37=V-1|11=m-1|453=1|448=A|447=D"
+        "|452=24|54=2|37=V-2|11=m-2|453=1|448=B|447=D|452=24"
+    ),
+]
+OUTCOMES = [
+    [ReportKind.FILL],
+    [ExecType.CANCEL_REJECT],
+    [ReportKind.CORRECT],
+    [ReportKind.BUST],
+    [ReportKind.FILL, ReportKind.FILL],
+    [ReportKind.FILL, ReportKind.FILL],
+]
+
+
+def said(report: Report) -> ReportKind | ExecType:
+    return report.kind if isinstance(report, FillReport) else report.exec_type
+
+
+@pytest.mark.parametrize("version", ["FIX.4.2", "FIX.4.4", "FIXT.1.1"])
+async def test_reports_of_every_version_arrive_whole(tmp_path: Path, version: str) -> None:
+    async with (
+        acceptor(tmp_path / "venue", version) as venue,
+        feed(tmp_path / "store", venue.port, begin_string=version) as running,
+    ):
+        for fields in OF_ANY_VERSION:
+            await venue.say(f"raw {fields}")
+        taken = await running.take(len(OF_ANY_VERSION))
+        assert [each.defect for each in taken] == [None] * len(taken)
+        for fields, arrival in zip(OF_ANY_VERSION, taken, strict=True):
+            assert arrival.raw.startswith(f"8={version}\x01".encode())
+            for field in fields.split("|"):
+                assert f"\x01{field}\x01".encode() in arrival.raw
+        decoded = [decode("v", each.raw) for each in taken]
+        assert [[found.defects, found.others] for found in decoded] == [[[], {}]] * len(taken)
+        assert [[said(each) for each, _ in found.reports] for found in decoded] == OUTCOMES
+        assert running.feed.counters["rejects"] == 0
+        assert taken[0].position == Position("v.fix", f"{version}:AGENT->VENUE", "", 2)
+    assert running.states[:2] == ["connecting", "live"]
+
+
+@pytest.mark.parametrize("ours", ["7", "8"])
+async def test_a_venue_may_choose_another_version_of_the_application(tmp_path: Path, ours: str) -> None:
+    async with (
+        acceptor(tmp_path / "venue", "FIXT.1.1") as venue,  # says 9, which is 5.0SP2
+        feed(tmp_path / "store", venue.port, begin_string="FIXT.1.1", appl_ver_id=ours) as running,
+    ):
+        await venue.say("burst 1 3")
+        for message in ("4", "6", "7", "8", "9"):  # ApplVerID: of this message alone
+            await venue.say(f"raw {OF_ANY_VERSION[0]}|1128={message}")
+        taken = await running.take(8)
+        assert numbers(taken) == [1, 2, 3, 1, 1, 1, 1, 1]
+        assert running.feed.counters["rejects"] == 0
 
 
 @pytest.mark.parametrize("how", ["reset-flagged", "reset-silently"])
@@ -405,8 +474,9 @@ from streaming.feeds.fix_schedule import Schedule
 store, postponed = Path(sys.argv[1]), sys.argv[2] == "postponed"
 boundary = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%H:%M:%S")
 settings = {"store": str(store), "heartbeat_seconds": 10, "reconnect_seconds": 1, "host": "127.0.0.1", "port": 9,
-    "tls": False, "begin_string": "FIX.4.4", "sender_comp_id": "AGENT", "target_comp_id": "VENUE"}
-text = session_text(settings, write_relaxed(store)).replace("00:00:00", boundary)
+    "tls": False, "begin_string": "FIX.4.4", "appl_ver_id": "9", "sender_comp_id": "AGENT",
+    "target_comp_id": "VENUE"}
+text = session_text(settings, write_relaxed(store, "FIX.4.4")).replace("00:00:00", boundary)
 (store / "engine.cfg").write_text(text)
 parsed = fix.SessionSettings(str(store / "engine.cfg"))
 application = Application(Pipe(os.open(os.devnull, os.O_WRONLY)), 500)
