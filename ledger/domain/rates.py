@@ -48,8 +48,10 @@ def questions_of_order(
     if order is None:
         return questions_of(fresh, instruments)
     beside = [order.reports[i] for i in order.unresolved if i in order.reports]
-    refers = beside or any(report.exec_ref_id is not None for report in fresh)
-    again = [e.execution_id for e in order.executions.values() if refers or e.execution_id not in order.metrics]
+    refers = bool(beside) or any(report.exec_ref_id is not None for report in fresh)
+    if not refers and len(order.metrics) >= len(order.executions):
+        return questions_of(fresh, instruments)  # the common case: orders may have thousands of executions
+    again = [i for i in order.executions if refers or i not in order.metrics]
     silent = [order.reports[i] for i in again if i not in order.metrics]
-    times = [order.executions[i].transact_ns for i in again]
+    times = (order.executions[i].transact_ns for i in again)
     return questions_of([*fresh, *beside, *silent], instruments, times)
