@@ -14,6 +14,7 @@ from ledger.domain.book import (
     Missing,
     Reference,
     all_references,
+    names_of,
     reference_of,
     references_of_state,
 )
@@ -142,22 +143,36 @@ class Reader:
         decision.events = [e for e in decision.events if e.event_type != DEAD_LETTER or e.event_id not in known]
 
     async def _load(self, book: Book, missing: Missing) -> None:
-        references = sorted(missing.references)
-        columns = [list(column) for column in zip(*references, strict=True)] or [[], [], []]
-        wanted = set(missing.correlation_ids)
-        if references:
+        """Load orders, and what waits for these references or for a name that what waits for them gives."""
+        ids, wanted = set(missing.correlation_ids), set(missing.references)
+        waiting: dict[Reference, list[Captured | CapturedOrder]] = {}
+        overdue: set[Reference] = set()
+        while ids or wanted:
+            columns = [list(column) for column in zip(*sorted(wanted), strict=True)] or [[], [], []]
+            await self._load_orders(book, ids, columns)
+            found = await self._waiting(columns, overdue) if wanted else {}
+            waiting.update((reference, found.get(reference, [])) for reference in wanted)
+            names = {name for held in found.values() for h in held for name in names_of(h)}
+            ids, wanted = set(), names - waiting.keys() - book.by_reference.keys()
+        for reference, held in waiting.items():
+            if reference not in book.by_reference:
+                free = [h for h in held if not any(name in book.by_reference for name in _ties(h))]
+                self._put_pending(book, reference, free, is_overdue=reference in overdue)
+
+    async def _load_orders(self, book: Book, ids: set[str], columns: Sequence[Sequence[str]]) -> None:
+        wanted = set(ids)
+        if columns[0]:
             wanted.update(row[0] for row in await self._fetch("owners", *columns))
         wanted -= book.orders.keys()
         if wanted:
             for order in await self._orders(sorted(wanted)):
                 book.load_order(order)
-        if references:
-            await self._load_pending(book, columns)
 
-    async def _load_pending(self, book: Book, columns: Sequence[Sequence[str]]) -> None:
-        """Load what waits for these references, and the breaks of those whose grace time is over."""
+    async def _waiting(
+        self, columns: Sequence[Sequence[str]], overdue: set[Reference]
+    ) -> dict[Reference, list[Captured | CapturedOrder]]:
+        """Read what names these references and may wait for them; note those whose grace time is over."""
         waiting: dict[Reference, list[Captured | CapturedOrder]] = defaultdict(list)
-        overdue: set[Reference] = set()
         for row in await self._fetch("pending", *columns):
             captured = rows.read_captured(row)
             waiting[reference_of(captured.report)].append(captured)
@@ -166,18 +181,19 @@ class Reader:
         wanted = set(zip(*columns, strict=True))
         for row in await self._fetch("order_reports_of", *columns):
             order_report = rows.read_captured_order(row)
-            references = references_of_state(order_report.report)
-            if not any(reference in book.by_reference for reference in references):
-                for reference in wanted.intersection(references):
-                    waiting[reference].append(order_report)
-        for reference, held in waiting.items():
-            if reference in book.by_reference:
-                continue
-            book.put_pending(reference, held)
-            reports = [h.report for h in held if isinstance(h, Captured)]
-            if reference in overdue:
-                first = min(reports, key=lambda report: (report.report_id, report.content))
-                book.unknown[reference] = unknown_order_break(":".join(reference), reference[2], first)
+            for reference in wanted.intersection(references_of_state(order_report.report)):
+                waiting[reference].append(order_report)
+        return waiting
+
+    @staticmethod
+    def _put_pending(
+        book: Book, reference: Reference, held: Sequence[Captured | CapturedOrder], *, is_overdue: bool
+    ) -> None:
+        book.put_pending(reference, held)
+        reports = [h.report for h in held if isinstance(h, Captured)]
+        if is_overdue and reports:
+            first = min(reports, key=lambda report: (report.report_id, report.content))
+            book.unknown[reference] = unknown_order_break(":".join(reference), reference[2], first)
 
     async def overdue(self, now_ns: int, grace: Grace, limit: int = 500) -> Overdue | None:
         """Give what has waited longer than its grace time at ``now_ns``; None where nothing has."""
@@ -230,6 +246,7 @@ class Reader:
         if owner:
             await self._add_reports(owner)
             await self._add_busts(orders.values())
+        if owner or any(order.order_reports for order in orders.values()):
             await self._add_verdicts(orders)
         for order in orders.values():
             tolerances = of_venue(self._tolerances, order.root.venue if order.root is not None else "")
@@ -276,9 +293,15 @@ class Reader:
             owner[execution_id].metrics[execution_id] = tuple(sorted(found, key=_METRIC_ORDER))
 
     async def _add_busts(self, orders: Iterable[OrderState]) -> None:
-        """Add the busts beside the first of each fill, told from other orders' by what they name."""
-        busted = [o for o in orders if any(r.kind is ReportKind.BUST for r in o.reports.values())]
-        wanted = sorted({(report.venue, report.exec_id) for order in busted for report in order.reports.values()})
+        """Add the busts that are in no chain, told from other orders' by what they name.
+
+        They are the ones beside the first of a fill, and of a split report that never came whole.
+        """
+        busted = [o for o in orders if o.parts or any(r.kind is ReportKind.BUST for r in o.reports.values())]
+        wanted = sorted(
+            {(report.venue, report.exec_id) for order in busted for report in order.reports.values()}
+            | {(r.venue, r.part_of) for o in busted for r in o.reports.values() if r.part_of is not None}
+        )
         if not wanted:
             return
         owner = {reference: order for order in busted for reference in all_references(order)}
@@ -298,6 +321,11 @@ class Reader:
         with explained("reading"):
             found: list[Any] = await self._connection.fetch(_SQL[query], *arguments)
         return found
+
+
+def _ties(held: Captured | CapturedOrder) -> tuple[Reference, ...]:
+    """Any of which would have tied it, were it an order's."""
+    return references_of_state(held.report) if isinstance(held, CapturedOrder) else (reference_of(held.report),)
 
 
 def _arrivals(book: Book, facts: Sequence[Fact]) -> set[tuple[str, int]]:

@@ -65,6 +65,14 @@ def references_of_state(report: OrderReport) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys((report.venue, kind, name) for kind, name in named if name is not None))
 
 
+def names_of(held: Captured | CapturedOrder) -> tuple[Reference, ...]:
+    """Every reference that a report gives its order."""
+    if isinstance(held, CapturedOrder):
+        return references_of_state(held.report)
+    beside = learned_reference(held.report)
+    return (reference_of(held.report),) if beside is None else (reference_of(held.report), beside)
+
+
 def references_of(intent: OrderIntent) -> tuple[Reference, ...]:
     """What reports of this intent may name."""
     by_message = (intent.venue, "c", intent.msg_id)
@@ -178,11 +186,14 @@ class Book:
                 references.add(reference_of(report))
                 beside = learned_reference(report)
                 if beside is not None and beside in self.pending:
-                    asked.update(self._asked_by_held(beside))
+                    asked.update((held.symbol, held.transact_ns) for held in self._reached([beside]))
+            elif isinstance(fact, CapturedOrder):
+                named = references_of_state(fact.report)
+                references.update(named)
+                asked.update((held.symbol, held.transact_ns) for held in self._reached(named))
             elif isinstance(fact, OrderIntent):
                 asked.add((fact.symbol, fact.routed_ns))
-                for reference in references_of(fact):
-                    asked.update(self._asked_by_held(reference))
+                asked.update((held.symbol, held.transact_ns) for held in self._reached(references_of(fact)))
         for reference in references:
             order = self.orders.get(self.by_reference.get(reference, ""))
             if order is not None and order.root is not None:
@@ -201,19 +212,39 @@ class Book:
         fresh: dict[str, list[FillReport]] = {}
         for fact in facts:
             if isinstance(fact, Captured):
-                owner = self.by_reference.get(reference_of(fact.report), "")
-                fresh.setdefault(owner, []).append(fact.report)
+                report = fact.report
+                refers = report.exec_ref_id is not None
+                if refers or (report.fee_currency is not None and report.fee_currency != report.currency):
+                    owner = self.by_reference.get(reference_of(report), "")
+                    fresh.setdefault(owner, []).append(report)
+                beside = learned_reference(report)
+                if beside is not None and beside in self.pending:
+                    owner = self.by_reference.get(reference_of(report), "")
+                    fresh.setdefault(owner, []).extend(self._reached([beside]))
             elif isinstance(fact, OrderIntent):
-                held = [h for r in references_of(fact) for h in self.pending.get(r, {}).values()]
-                reports = [h.report for h in held if isinstance(h, Captured)]
-                fresh.setdefault(fact.correlation_id, []).extend(reports)
+                fresh.setdefault(fact.correlation_id, []).extend(self._reached(references_of(fact)))
+            elif isinstance(fact, CapturedOrder):
+                named = references_of_state(fact.report)
+                owner = next((o for r in named if (o := self.by_reference.get(r)) is not None), "")
+                fresh.setdefault(owner, []).extend(self._reached(named))
         for owner, reports in fresh.items():
             yield from questions_of_order(self.orders.get(owner), reports, self.instruments)
 
-    def _asked_by_held(self, reference: Reference) -> Iterator[tuple[str, int]]:
-        for held in self.pending.get(reference, {}).values():
-            if isinstance(held, Captured):
-                yield held.report.symbol, held.report.transact_ns
+    def _reached(self, references: Iterable[Reference]) -> list[FillReport]:
+        """List the fills that wait for these references, or for another name that what waits for them gives."""
+        todo = [reference for reference in references if reference in self.pending]
+        if not todo:
+            return []
+        found: list[FillReport] = []
+        seen = set(todo)
+        while todo:
+            for held in self.pending.get(todo.pop(), {}).values():
+                if isinstance(held, Captured):
+                    found.append(held.report)
+                fresh = [name for name in names_of(held) if name not in seen]
+                seen.update(fresh)
+                todo += fresh
+        return found
 
     def marks_from(self, symbol: str, at_ns: int, before_ns: int | None = None) -> list[Mark]:
         """List the executions measured at a time from ``at_ns`` on, before ``before_ns``.

@@ -33,7 +33,9 @@ from ledger.domain.records import (
     Captured,
     CapturedOrder,
     DeadLetter,
+    FillReport,
     OrderIntent,
+    OrderReport,
     Overdue,
     PendingReason,
     Resolution,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
+ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
 Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue
 
@@ -159,11 +162,7 @@ class Batch:
             self.decision.events.append(pending_event(captured, PendingReason.INTENT, None))
             return
         settlement = self.settlement(owner)
-        beside = learned_reference(report)
-        if beside is not None and self._owner(beside) != owner:
-            intent = settlement.order.intents.get(report.cl_ord_id or "")
-            if intent is not None:
-                self._learn(beside, intent, settlement)
+        self._learn_from(report, settlement)
         if settlement.order.has(report):
             self._count_duplicate(captured.feed)
             return
@@ -177,7 +176,7 @@ class Batch:
         tied = next((r for r in references if self._owner(r) is not None), None)
         if tied is None:
             if any(key_of(captured) in self._pending(r) for r in references):
-                self._count_duplicate(captured.feed)
+                self._count_duplicate(captured.feed + ORDER_STATES)
                 return
             for reference in references:
                 held = self._pending(reference)
@@ -186,15 +185,11 @@ class Batch:
             return
         settlement = self.settlement(self._owner(tied) or "")
         if report.report_id in settlement.order.order_reports:
-            self._count_duplicate(captured.feed)
+            self._count_duplicate(captured.feed + ORDER_STATES)
             return
         self.decision.order_reports.append(captured)
         settlement.add_order_report(captured)
-        intent = settlement.order.intents.get(tied[2]) or settlement.order.root
-        if intent is not None:
-            for reference in references:
-                if self._owner(reference) is None:
-                    self._learn(reference, intent, settlement)
+        self._learn_from_state(report, settlement)
 
     def take_resolution(self, resolution: Resolution) -> None:
         """Apply two persons' verdict, where the break is still open as they saw it."""
@@ -259,6 +254,11 @@ class Batch:
 
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""
+        if (
+            self.decision.pending_gone and self.decision.pending
+        ):  # what began to wait in this batch, and ended in it
+            gone = set(self.decision.pending_gone)
+            self.decision.pending = [p for p in self.decision.pending if p.row_id not in gone]
         for settlement in self.settlements.values():
             root = settlement.order.root
             tolerances = of_venue(self.policy.tolerances, root.venue if root is not None else "")
@@ -288,6 +288,20 @@ class Batch:
             )
         self._claim(reference, settlement)
 
+    def _learn_from(self, report: FillReport, settlement: Settlement) -> None:
+        """Take up the venue's order id that a report of a trade gives beside the ClOrdID that tied it."""
+        beside = learned_reference(report)
+        intent = settlement.order.intents.get(report.cl_ord_id or "") or settlement.order.root
+        if beside is not None and intent is not None and self._owner(beside) != settlement.order.correlation_id:
+            self._learn(beside, intent, settlement)
+
+    def _learn_from_state(self, report: OrderReport, settlement: Settlement) -> None:
+        """Take up every name that a report of the order's state gives it and that is nobody's yet."""
+        root = settlement.order.root
+        for reference in references_of_state(report):
+            if root is not None and self._owner(reference) is None:
+                self._learn(reference, settlement.order.intents.get(reference[2], root), settlement)
+
     def _claim(self, reference: Reference, settlement: Settlement) -> None:
         """Make the reference the order's unless an earlier one has it, with the reports that wait for it."""
         ours = settlement.order.correlation_id
@@ -307,12 +321,14 @@ class Batch:
                 self.decision.pending_gone.append(held.report.report_id)
                 if not settlement.order.has(held.report):
                     settlement.add_report(held)
+                self._learn_from(held.report, settlement)
                 continue
             for other in references_of_state(held.report):  # it waits under each of its names
                 left = {key: h for key, h in self._pending(other).items() if key != key_of(held)}
                 self.decision.pending_by_reference[other] = left
             if held.report.report_id not in settlement.order.order_reports:
                 settlement.add_order_report(held)
+            self._learn_from_state(held.report, settlement)
 
     def _end_unknown(self, reference: Reference) -> None:
         found = self._unknown(reference)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ledger.domain.identity import make_fill
+from ledger.domain.identity import identify, make_fill, make_order_report
 from ledger.domain.records import (
     Action,
+    Break,
     Captured,
+    CapturedOrder,
+    ExecType,
     OrderIntent,
+    OrdStatus,
     ReportKind,
+    Resolution,
     Side,
     Snapshot,
+    Verdict,
 )
 from ledger.domain.times import utc_date
 
@@ -68,14 +74,19 @@ def report(
     avg: str | None = None,
     fee: str | None = None,
     part_of: str | None = None,
+    account: str = "ACC",
+    currency: str | None = None,
+    correlation_id: str | None = None,
 ) -> Captured:
     fill = make_fill(
         venue="ALPHA",
-        account="ACC",
+        account=account,
         symbol=symbol,
         trade_date=utc_date(at),
         exec_id=exec_id,
         kind=kind,
+        correlation_id=correlation_id,
+        currency=currency,
         exec_ref_id=ref,
         cl_ord_id=cl_ord_id,
         venue_order_id=venue_order_id,
@@ -89,6 +100,68 @@ def report(
         transact_ns=at,
     )
     return Captured(fill, feed, b"raw", at)
+
+
+def bust(exec_id: str, ref: str, *, at: int = T0 + 2 * SECOND, **changes: object) -> Captured:
+    """A trade cancel of the ExecID ``ref``."""
+    return report(exec_id, kind=ReportKind.BUST, ref=ref, at=at, **changes)  # type: ignore[arg-type]
+
+
+def correct(exec_id: str, ref: str, *, at: int = T0 + 2 * SECOND, **changes: object) -> Captured:
+    """A trade correct of the ExecID ``ref``."""
+    return report(exec_id, kind=ReportKind.CORRECT, ref=ref, at=at, **changes)  # type: ignore[arg-type]
+
+
+def order_report(
+    exec_type: ExecType = ExecType.NEW,
+    *,
+    status: OrdStatus | None = None,
+    cl_ord_id: str | None = "M1",
+    orig: str | None = None,
+    venue_order_id: str | None = None,
+    exec_id: str | None = None,
+    qty: str | None = None,
+    cum: str | None = None,
+    leaves: str | None = None,
+    avg: str | None = None,
+    side: Side | None = None,
+    at: int = T0 + SECOND,
+    feed: str = "ALPHA.fix",
+) -> CapturedOrder:
+    """A report of an order's state."""
+    said = make_order_report(
+        venue="ALPHA",
+        trade_date=utc_date(at),
+        exec_type=exec_type,
+        ord_status=status,
+        exec_id=exec_id,
+        cl_ord_id=cl_ord_id,
+        orig_cl_ord_id=orig,
+        venue_order_id=venue_order_id,
+        side=side,
+        order_qty=None if qty is None else Decimal(qty),
+        cum_qty=None if cum is None else Decimal(cum),
+        leaves_qty=None if leaves is None else Decimal(leaves),
+        avg_px=None if avg is None else Decimal(avg),
+        transact_ns=at,
+    )
+    return CapturedOrder(said, feed, b"raw", at)
+
+
+def resolution(found: Break, verdict: Verdict = Verdict.RELEASE, *, at: int = T0 + 60 * SECOND) -> Resolution:
+    """Two persons' verdict on a break as it stands."""
+    return Resolution(
+        identify("test", found.break_id, verdict, found.ours, found.theirs, str(at)),
+        found.break_id,
+        found.correlation_id,
+        verdict,
+        found.ours,
+        found.theirs,
+        "ann",
+        "bob",
+        "checked with the venue",
+        at,
+    )
 
 
 def snapshot(snapshot_id: str, bid: str, ask: str, at: int = T0, symbol: str = "BTCUSDT") -> Snapshot:
