@@ -22,17 +22,17 @@ from ledger.domain.events import (
 from ledger.domain.fees import needs_rate, rate_pair
 from ledger.domain.identity import identify, out_of_order_id
 from ledger.domain.records import (
+    ACTIVE,
+    FILL,
     AuditEvent,
     Break,
     Captured,
     CapturedOrder,
     DeadLetter,
     Execution,
-    ExecutionStatus,
     FillReport,
     OrderIntent,
     PendingReason,
-    ReportKind,
     Resolution,
     SlippageMetric,
     Snapshot,
@@ -105,7 +105,7 @@ class Settlement:
         self._received_ns = max(self._received_ns, captured.received_ns)
         self._causes.append(report.report_id + report.content)
         alone = not (known or report.exec_id in order.referring or order.parts)
-        if report.kind is not ReportKind.FILL or not alone:
+        if report.kind is not FILL or not alone:
             self._whole = True
         else:
             self._fast.append(report)
@@ -291,7 +291,7 @@ class Settlement:
             self._mark(execution, policy, decision)
         elif old != execution:
             decision.executions_changed.append(execution)
-            if old.fee_currency != execution.fee_currency:
+            if (old.fee_currency, old.transact_ns) != (execution.fee_currency, execution.transact_ns):
                 self._mark(execution, policy, decision)
             if execution.execution_id in self._new and execution.last_exec_id == old.last_exec_id:
                 decision.events.append(enriched_event(old, execution))
@@ -304,7 +304,7 @@ class Settlement:
         self, execution: Execution, same_root: bool, snapshots: SnapshotLookup, policy: SlippagePolicy
     ) -> tuple[SlippageMetric, ...] | None:
         """Measure, keeping a benchmark that was already found; None for an execution that does not count."""
-        if execution.status is not ExecutionStatus.ACTIVE:
+        if execution.status is not ACTIVE:
             return None
         root = self.order.root
         assert root is not None
@@ -312,10 +312,7 @@ class Settlement:
         if known is None:
             return measure(execution, root, snapshots, policy)
         old = self.before.executions.get(execution.execution_id) if self.before is not None else None
-        same_fee = old is not None and old.fee_currency == execution.fee_currency
-        return remeasure(
-            known, execution, root, snapshots, policy, same_root=same_root, same_fee_currency=same_fee
-        )
+        return remeasure(known, execution, old, root, snapshots, policy, same_root=same_root)
 
     def _settle_unresolved(self, decision: Decision) -> None:
         order = self.order
@@ -396,7 +393,7 @@ class Settlement:
         same = self.before is not None and self.before.claim == claim and not self.before.suspects
         if same:
             return
-        parts = tuple(sorted(i for i, e in order.executions.items() if e.status is ExecutionStatus.ACTIVE))
+        parts = tuple(sorted(i for i, e in order.executions.items() if e.status is ACTIVE))
         rule = ONE_TO_ONE if len(parts) == 1 else MANY_TO_ONE
         decision.totals.append(
             TotalMatch(claim.source, order.correlation_id, rule, order.cum_qty, order.avg_px, parts)

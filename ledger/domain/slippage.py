@@ -204,24 +204,34 @@ def reprice(metric: SlippageMetric, execution: Execution, policy: SlippagePolicy
 def remeasure(
     known: tuple[SlippageMetric, ...],
     execution: Execution,
+    old: Execution | None,
     root: OrderIntent,
     snapshots: SnapshotLookup,
     policy: SlippagePolicy,
     *,
     same_root: bool,
-    same_fee_currency: bool,
 ) -> tuple[SlippageMetric, ...]:
-    """Measure a corrected execution again: benchmarks that were found stay, unless the order's root changed.
+    """Measure a corrected execution again: benchmarks that were found stay while their question is the same.
 
-    A correct may bring the fee in another currency, or away: then it is measured afresh.
+    ``old`` is the execution that ``known`` was measured for. What changes a question: another root of the order;
+    another wording of the fill with a finer time, which may be beyond the age that a snapshot may have; a fee in
+    another currency, or away.
     """
-    stays = {BenchmarkKind.FILL_MID}
+    same_time = old is not None and (old.symbol, old.transact_ns) == (execution.symbol, execution.transact_ns)
+    stays: set[BenchmarkKind] = set()
     if same_root:
         stays |= {BenchmarkKind.ARRIVAL_MID, BenchmarkKind.DECISION_PRICE}
-    if same_fee_currency and needs_rate(execution, policy.instruments):
+    if same_time:
+        stays.add(BenchmarkKind.FILL_MID)
+    if (
+        same_time
+        and old is not None
+        and old.fee_currency == execution.fee_currency
+        and needs_rate(execution, policy.instruments)
+    ):
         stays.add(BenchmarkKind.FEE)
     kept = {metric.kind: reprice(metric, execution, policy) for metric in known if metric.kind in stays}
-    if not same_root:
+    if not (same_root and same_time):
         return tuple(kept.get(metric.kind, metric) for metric in measure(execution, root, snapshots, policy))
     if BenchmarkKind.FEE not in kept:
         fee = measure_fee(execution, snapshots, policy)

@@ -154,10 +154,10 @@ def test_a_corrected_execution_keeps_its_benchmarks_unless_its_order_began_other
     known = measure(execution(), intent(), quotes, POLICY)
     empty = SnapshotBook()
     corrected = execution(px="110")
-    again = remeasure(known, corrected, intent(), empty, POLICY, same_root=True, same_fee_currency=True)
+    again = remeasure(known, corrected, execution(), intent(), empty, POLICY, same_root=True)
     assert again == tuple(reprice(m, corrected, POLICY) for m in known)
     elsewhere = intent(decision="100")
-    moved = remeasure(known, corrected, elsewhere, empty, POLICY, same_root=False, same_fee_currency=True)
+    moved = remeasure(known, corrected, execution(), elsewhere, empty, POLICY, same_root=False)
     assert [(m.kind, m.snapshot_id) for m in moved] == [
         (BenchmarkKind.ARRIVAL_MID, None),
         (BenchmarkKind.DECISION_PRICE, None),
@@ -168,3 +168,12 @@ def test_a_corrected_execution_keeps_its_benchmarks_unless_its_order_began_other
 def test_a_mid_is_the_benchmark_even_where_the_fill_is_far_from_it() -> None:
     metric = against_snapshot(execution(px="50"), BenchmarkKind.FILL_MID, T0, snapshot("S", "99", "101"), POLICY)
     assert metric.bps == -5_000
+
+
+def test_a_finer_time_of_the_fill_may_make_its_snapshot_stale() -> None:
+    quotes = book(snapshot("S", "99", "101", T0))
+    coarse, fine = execution(at=T0 + 5 * SECOND), execution(at=T0 + 5 * SECOND + 123)
+    known = measure(coarse, intent(), quotes, POLICY)
+    again = remeasure(known, fine, coarse, intent(), quotes, POLICY, same_root=True)
+    assert again == measure(fine, intent(), quotes, POLICY)
+    assert [m.quality_reason for m in again] == [None, "stale_snapshot"]
