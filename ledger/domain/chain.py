@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.domain.fees import fee_bps
-from ledger.domain.records import Execution, ExecutionStatus, FillReport, ReportKind
+from ledger.domain.records import ACTIVE, BUST, BUSTED, CORRECT, Execution, FillReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,16 +37,17 @@ def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]
             key=lambda r: (r.transact_ns, r.exec_id, r.report_id),
         )
         seen.update(r.report_id for r in level)
-        corrects += [r for r in level if r.kind is ReportKind.CORRECT]
-        busts += [r for r in level if r.kind is ReportKind.BUST]
+        corrects += [r for r in level if r.kind is CORRECT]
+        busts += [r for r in level if r.kind is BUST]
     return (fill, *corrects, *busts[:1])
 
 
 def execute(chain: Sequence[FillReport], correlation_id: str, msg_id: str, instruments: Instruments) -> Execution:
     """The execution that a chain amounts to: identity of the fill, money of the last correct."""
     fill, last = chain[0], chain[-1]
-    busted = last.kind is ReportKind.BUST
+    busted = last.kind is BUST
     money = chain[-2] if busted else last
+    status = BUSTED if busted else ACTIVE
     execution = Execution(
         fill.report_id,
         correlation_id,
@@ -58,7 +59,7 @@ def execute(chain: Sequence[FillReport], correlation_id: str, msg_id: str, instr
         fill.trade_date,
         fill.exec_id,
         last.exec_id,
-        ExecutionStatus.BUSTED if busted else ExecutionStatus.ACTIVE,
+        status,
         money.last_qty,
         money.last_px,
         fill.currency,

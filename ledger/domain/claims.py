@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.breaks import make_break
 from ledger.domain.numbers import EXACT, exact_ratio, text
 from ledger.domain.order import NO_CLAIM, Claim
-from ledger.domain.records import BreakKind, FillReport, ReportKind
+from ledger.domain.records import FILL, BreakKind, FillReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _claim_of(report: FillReport) -> Claim:
         report.avg_px or None,
         cum_qty is not None,
         report.report_id,
-        amends=report.kind is not ReportKind.FILL,
+        amends=report.kind is not FILL,
     )
 
 

@@ -102,6 +102,7 @@ def _fill_body(
     order: OrderState,
     metrics: tuple[SlippageMetric, ...],
 ) -> FillBody:
+    order_qty, leaves_qty, status = order.state()
     return FillBody(
         event,
         event_id,
@@ -122,10 +123,10 @@ def _fill_body(
         report.liquidity,
         format_utc(report.transact_ns),
         execution.trade_date.isoformat(),
-        text(order.order_qty),
+        text(order_qty),
         text(order.cum_qty),
-        text(order.leaves_qty),
-        order.ord_status,
+        text(leaves_qty),
+        status,
         None if execution.fee_bps is None else text(execution.fee_bps),
         [_slippage(metric) for metric in metrics],
     )
@@ -251,10 +252,16 @@ def enriched_event(old: Execution, new: Execution) -> AuditEvent:
     return _decided("enriched", said, new.correlation_id, new.execution_id, dict(changed))
 
 
-def letter_ended_event(letter_id: str, correlation_id: str | None, outcome: str) -> AuditEvent:
-    """Say that a dead letter was replayed, and what became of it."""
-    event_id = identify("dead_letter_replayed", letter_id, outcome)
-    return _decided("dead_letter_replayed", event_id, correlation_id, letter_id, {"outcome": outcome})
+def letter_ended_event(
+    letter_id: str, correlation_id: str | None, outcome: str, *, person: str | None = None, cause: str = ""
+) -> AuditEvent:
+    """Say that a dead letter was replayed, and what became of it.
+
+    ``person`` asked for it, else it ended by itself; ``cause`` tells two replays of one letter apart.
+    """
+    event_id = identify("dead_letter_replayed", letter_id, outcome, *([cause] if cause else []))
+    detail = {"outcome": outcome, "requested_by": person}
+    return _decided("dead_letter_replayed", event_id, correlation_id, letter_id, detail)
 
 
 def restated_event(metric: SlippageMetric, correlation_id: str) -> AuditEvent:

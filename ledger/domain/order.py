@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ledger.domain.breaks import largest_qty, loosest_limit
+from ledger.domain.breaks import break_id_of, largest_qty, loosest_limit
 from ledger.domain.chain import follow
 from ledger.domain.numbers import EXACT, ZERO, exact_ratio
 from ledger.domain.records import (
+    BUST,
+    CORRECT,
     Action,
     Break,
+    BreakKind,
     Execution,
     FillReport,
     OrderIntent,
     OrderReport,
     OrdStatus,
-    ReportKind,
 )
 from ledger.domain.standing import UNREPORTED, Standing, closing, ord_status, stand
 from ledger.domain.variants import in_order, merged
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ledger.domain.records import Resolution, SlippageMetric
 
 _NOTHING: tuple[FillReport, ...] = ()
+_NEW, _PARTIALLY_FILLED, _FILLED = OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED, OrdStatus.FILLED
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ class OrderState:
         "order_reports",
         "parts",
         "referring",
+        "rejected",
         "reports",
         "resolutions",
         "root",
@@ -117,6 +121,7 @@ class OrderState:
         self.learned: dict[tuple[str, str, str], tuple[int, str]] = {}
         self.resolutions: dict[str, tuple[Resolution, ...]] = {}
         self.voided: frozenset[tuple[str, str]] = frozenset()
+        self.rejected: frozenset[str] = frozenset()
         self.executions: dict[str, Execution] = {}
         self.metrics: dict[str, tuple[SlippageMetric, ...]] = {}
         self.cum_qty: Decimal = ZERO
@@ -157,9 +162,24 @@ class OrderState:
     def leaves_qty(self) -> Decimal:
         """LeavesQty(151): what may still fill; zero when it is closed, or overfilled."""
         standing = self.standing
-        if standing.closed is not None and not standing.leaves and closing(standing, self.last_fill_ns) is not None:
+        if (
+            standing.closed is not None
+            and not standing.leaves
+            and closing(standing, self.last_fill_ns) is not None
+        ):
             return ZERO
         return max(ZERO, EXACT.subtract(self.order_qty, self.cum_qty))
+
+    def state(self) -> tuple[Decimal, Decimal, OrdStatus]:
+        """Give OrderQty, LeavesQty and OrdStatus at once: every event has them."""
+        standing, order_qty = self.standing, self.order_qty
+        if standing is not UNREPORTED:
+            return order_qty, self.leaves_qty, self.ord_status
+        cum_qty = self.cum_qty
+        if cum_qty >= order_qty:
+            return order_qty, ZERO, _FILLED if cum_qty else _NEW
+        left = EXACT.subtract(order_qty, cum_qty)
+        return order_qty, left, _PARTIALLY_FILLED if cum_qty else _NEW
 
     @property
     def avg_px(self) -> Decimal:
@@ -210,17 +230,23 @@ class OrderState:
         """Take up two persons' verdict on a break; what it voids no longer counts."""
         self.resolutions[resolution.break_id] = (*self.resolutions.get(resolution.break_id, ()), resolution)
         fresh = frozenset(resolution.voids) - self.voided
+        self.rejected |= {i for i, _ in resolution.voids if not self._is_conflict(resolution, i)}
         self.voided |= fresh
         for report_id, _ in fresh:
             if report_id in self.reports:
                 self._count(self.reports[report_id])
 
+    def _is_conflict(self, resolution: Resolution, report_id: str) -> bool:
+        """Whether a verdict is on two wordings of a report, and so voids one of them and not the report."""
+        conflict = break_id_of(self.correlation_id, BreakKind.CONFLICTING_DUPLICATE, report_id)
+        return resolution.break_id == conflict
+
     def is_voided(self, report: FillReport) -> bool:
-        """Whether every wording of the report was voided."""
+        """Whether the report was voided, in whatever wording it may come yet, or each of its wordings was."""
         if not self.voided:
             return False
         wordings = self.variants.get(report.report_id, (report,))
-        return all((report.report_id, v.content) in self.voided for v in wordings)
+        return report.report_id in self.rejected or all((v.report_id, v.content) in self.voided for v in wordings)
 
     def counted_variants(self, report_id: str) -> tuple[FillReport, ...]:
         """Give the wordings of a report less the voided ones; all of them where all are voided."""
@@ -234,22 +260,36 @@ class OrderState:
         counting = report
         if known is not None and report.report_id in self.variants:
             counting = merged(self.counted_variants(report.report_id))
-        if known is not None and known.exec_ref_id is not None:
-            kept = tuple(r for r in self.referring[known.exec_ref_id] if r.report_id != known.report_id)
-            self.referring[known.exec_ref_id] = kept
+        if known is not None:
+            self._uncount(known)
         self.reports[counting.report_id] = counting
-        if counting.kind is not ReportKind.BUST:
+        if counting.kind is not BUST:
             self._add_name(self.named, counting.exec_id, counting.report_id)
         if counting.exec_ref_id is not None:
             refers = self.referring.get(counting.exec_ref_id, _NOTHING)
             self.referring[counting.exec_ref_id] = (*refers, counting)
         if counting.part_of is not None:
             self._add_name(self.parts, counting.part_of, counting.report_id)
-        if counting.cl_ord_id is not None and counting.cl_ord_id not in self.traded:
+        if known is not None and known.cl_ord_id not in {None, counting.cl_ord_id}:
+            self.traded = frozenset(r.cl_ord_id for r in self.reports.values() if r.cl_ord_id is not None)
+            self.restand()
+        elif counting.cl_ord_id is not None and counting.cl_ord_id not in self.traded:
             self.traded |= {counting.cl_ord_id}
             named = self.intents.get(counting.cl_ord_id)
             if self.order_reports or (named is not None and named.action is Action.REPLACE):
                 self.restand()
+
+    def _uncount(self, known: FillReport) -> None:
+        """Take the wording that counted so far out of the indexes."""
+        if known.exec_ref_id is not None:
+            kept = tuple(r for r in self.referring[known.exec_ref_id] if r.report_id != known.report_id)
+            self.referring[known.exec_ref_id] = kept
+        if known.part_of is not None:
+            parts = tuple(i for i in self.parts[known.part_of] if i != known.report_id)
+            if parts:
+                self.parts[known.part_of] = parts
+            else:
+                del self.parts[known.part_of]
 
     @staticmethod
     def _add_name(names: dict[str, tuple[str, ...]], name: str, report_id: str) -> None:
@@ -278,8 +318,8 @@ class OrderState:
         day = report.trade_date
         earlier = [n for n in named if n.trade_date <= day]
         if earlier:
-            return max(earlier, key=lambda n: (n.trade_date, n.kind is ReportKind.CORRECT, n.report_id))
-        return min(named, key=lambda n: (n.trade_date, n.kind is ReportKind.CORRECT, n.report_id))
+            return max(earlier, key=lambda n: (n.trade_date, n.kind is CORRECT, n.report_id))
+        return min(named, key=lambda n: (n.trade_date, n.kind is CORRECT, n.report_id))
 
     def chain(self, fill: FillReport) -> tuple[FillReport, ...]:
         """The fill with the reports that refer to it."""

@@ -39,6 +39,10 @@ class ReportKind(StrEnum):
     CORRECT = "correct"
 
 
+# Names: a member of an enumeration takes ten times as long to look up, and every fill asks (Python 3.11).
+FILL, BUST, CORRECT = ReportKind.FILL, ReportKind.BUST, ReportKind.CORRECT
+
+
 class Liquidity(StrEnum):
     """LastLiquidityInd(851): added or removed."""
 
@@ -243,6 +247,9 @@ class ExecutionStatus(StrEnum):
     BUSTED = "busted"
     VOIDED = "voided"
     SUPERSEDED = "superseded"
+
+
+ACTIVE, BUSTED = ExecutionStatus.ACTIVE, ExecutionStatus.BUSTED
 
 
 class Execution(msgspec.Struct, frozen=True):
