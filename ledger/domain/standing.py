@@ -116,7 +116,8 @@ def ord_status(
         return closed
     if cum_qty and cum_qty >= order_qty:
         return _FILLED
-    if standing.held is not None and last_fill_ns <= standing.held_ns:
+    # a suspended order that trades is not suspended any more; a stopped one stays so (matrix L.1.a: its guarantee)
+    if standing.held is not None and (standing.held is OrdStatus.STOPPED or last_fill_ns <= standing.held_ns):
         return standing.held
     if closed is not None and (closed is not OrdStatus.REJECTED or not cum_qty):
         return closed
