@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ledger.db.errors import LedgerError
+from operations.breaks import commands as breaks
 from operations.desk import commands as desk
 from streaming.errors import SettingsError, StreamingError
 
@@ -31,6 +32,7 @@ dlq = typer.Typer(help="Look at dead letters: what came in and is no fact.", no_
 app.add_typer(dlq, name="dlq", epilog="Example: `execution-agent dlq list --since 1h`")
 
 desk.register(app)
+breaks.register(app)
 
 StateOption = Annotated[
     Path, typer.Option("--state", help="Folder of the embedded servers' data.", envvar="EXECUTION_AGENT_STATE")

@@ -24,6 +24,15 @@ class ArrivalKind(StrEnum):
     REPORT = "report"
     INTENT = "intent"
     SNAPSHOT = "snapshot"
+    VERDICT = "verdict"
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The dead letter whose bytes these are, and the persons' requests to hand it in again."""
+
+    dead_letter_id: str
+    request_ids: tuple[int, ...]
+    person: str
 
 
 class DeadLettered(msgspec.Struct, frozen=True):
@@ -46,7 +55,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """One message as it came. Nothing about it is acknowledged before ``done`` is called.
 
     ``defect`` is set where the feed itself found that the message cannot be a fact (a topic version it does
-    not know): the bytes go to the dead letters. ``done`` is called in the event loop after the commit.
+    not know): the bytes go to the dead letters. ``done`` is called in the event loop after the commit. ``replay``
+    is set where the bytes are those of a dead letter. The ``raw`` of a verdict is the JSON of its votes.
     """
 
     feed: str
@@ -57,6 +67,7 @@ class Arrival(msgspec.Struct, frozen=True):
     position: Position | None = None
     defect: Defect | None = None
     done: Callable[[Outcome], None] | None = None
+    replay: Replay | None = None
 
 
 class Inbox:

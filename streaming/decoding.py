@@ -18,10 +18,12 @@ from ledger.domain.records import (
     DeadLetter,
     FillReport,
     OrderIntent,
+    Resolution,
     Side,
     Snapshot,
 )
 from ledger.domain.times import NANOS, parse_utc
+from ledger.domain.verdicts import Vote, agreed
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.venues.canonical_defects import storable
 from streaming.venues.spelling import check_spelling, may_be_odd
@@ -66,6 +68,8 @@ class _SnapshotMessage(msgspec.Struct):
 
 _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
+_votes = msgspec.json.Decoder(list[Vote])
+_kept_intents = msgspec.json.Decoder(OrderIntent)
 
 
 class Decoding(msgspec.Struct):
@@ -91,10 +95,40 @@ def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decodin
         facts += [_dead(arrival, defect, raw) for defect, raw in decoded.defects]
         return Decoding(facts, decoded.others)
     try:
-        fact = decode_intent(arrival.raw) if arrival.kind is ArrivalKind.INTENT else decode_snapshot(arrival.raw)
+        fact = _read(arrival)
     except DefectError as error:
         return Decoding([_dead(arrival, error.defect, arrival.raw)], {})
     return Decoding([fact], {})
+
+
+def _read(arrival: Arrival) -> Fact:
+    if arrival.kind is ArrivalKind.SNAPSHOT:
+        return decode_snapshot(arrival.raw)
+    if arrival.kind is ArrivalKind.VERDICT:
+        return decode_verdict(arrival.raw)
+    if arrival.replay is not None:
+        try:
+            return _kept_intents.decode(arrival.raw)
+        except msgspec.MsgspecError:  # not one that the rules refused: those are kept as they were understood
+            pass
+    return decode_intent(arrival.raw)
+
+
+def decode_votes(raw: bytes) -> list[Vote]:
+    """Read the votes of a verdict. Raises ``DefectError``."""
+    try:
+        return _votes.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise _malformed(error, raw) from None
+
+
+def decode_verdict(raw: bytes) -> Resolution:
+    """Read what two persons agree on. Raises ``DefectError``."""
+    resolution = agreed(decode_votes(raw))
+    if resolution is None:
+        rule = "two different persons agree on one break, one verdict and the same values"
+        raise defect_error("no_agreement", "votes", raw.decode("utf-8", "replace"), rule, "Vote again.")
+    return resolution
 
 
 def decode_intent(raw: bytes) -> OrderIntent:

@@ -27,6 +27,7 @@ from ledger.db.landing import Landing
 from ledger.db.reading import Reader
 from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
+from streaming.answers import answer_desk
 from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
 from streaming.errors import StreamingError
@@ -258,10 +259,11 @@ class Lander:
             try:
                 wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
                 decision = decide(book, wanted, self._policy)
+                answers = answer_desk(batch.arrivals, batch.facts, book, decision)
                 for feed, number in duplicates.items():
                     decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
                 await reader.drop_known(decision)
-                await landing.land(decision, positions)
+                await landing.land(decision, positions, answers)
             except LedgerRefusedError as error:
                 return error, book
             except LandingConflictError as error:

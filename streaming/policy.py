@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ledger.domain.decide import Policy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
 from ledger.domain.tolerances import Grace, Tolerances
+from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from streaming.settings import Settings
+    from streaming.venues.decoded import Decoder
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -27,3 +30,10 @@ def policy_of(settings: Settings) -> Policy:
 
 def _nanos(seconds: Decimal) -> int:
     return int(seconds * NANOS)
+
+
+def decoders_of(settings: Settings) -> dict[str, Decoder]:
+    """Give each venue's decoder, with the account that its reports are of where they do not say."""
+    return {
+        name: partial(DECODERS[venue.format], account=venue.account) for name, venue in settings.venues.items()
+    }

@@ -12,7 +12,6 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 import asyncpg
@@ -24,6 +23,7 @@ from ledger.db.reading import Reader
 from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
 from streaming.errors import StreamingError
+from streaming.feeds.desk import DeskFeed
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.kafka import KafkaFeed
 from streaming.feeds.websocket import WebSocketFeed
@@ -31,17 +31,15 @@ from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.metrics import Metrics
-from streaming.policy import policy_of
+from streaming.policy import decoders_of, policy_of
 from streaming.publisher import Publisher
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
-from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ledger.domain.records import Position
     from streaming.settings import Settings, VenueSettings
-    from streaming.venues.decoded import Decoder
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
@@ -61,13 +59,10 @@ class Process:
         self._settings = settings
         self.metrics = Metrics()
         self.inbox = Inbox(settings.inbox_limit)
-        decoders: dict[str, Decoder] = {
-            name: partial(DECODERS[venue.format], account=venue.account) for name, venue in settings.venues.items()
-        }
         self.lander = Lander(
             self.connect,
             self.inbox,
-            decoders,
+            decoders_of(settings),
             self.metrics,
             writer=settings.writer,
             policy=policy_of(settings),
@@ -202,6 +197,8 @@ class Process:
                         group.create_task(feed.run(), name=f"feed {name}")
                 kafka = KafkaFeed(self._settings.kafka, self.inbox, self._positions, self._on_state("kafka"))
                 group.create_task(kafka.run(), name="feed kafka")
+                desk = DeskFeed(self.connect, self.inbox, self._settings.venues)
+                group.create_task(desk.run(), name="feed desk")
         finally:
             for name in list(self.metrics.feed_states):
                 if not name.endswith(".rest"):  # they are called, whatever we hold

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ledger.domain.events import DEAD_LETTER, FILL_EVENTS
+from ledger.domain.events import COMPLIANCE_FLAG, DEAD_LETTER, FILL_EVENTS
 
 if TYPE_CHECKING:
     from streaming.settings import KafkaSettings
@@ -18,9 +18,10 @@ MARKET_DATA = "market.data.snapshot.v1"
 FILL_EVENT = "execution.event.fill.v1"
 AUDIT_EVENT = "audit.event.execution"
 DEAD_LETTERS = "dlq.execution"
+COMPLIANCE_FLAGS = "compliance.flag.execution.v1"
 
 INBOUND = (ORDER_INTENT, MARKET_DATA)
-OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS)
+OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS)
 _TIMEOUT = 5.0
 
 
@@ -30,6 +31,8 @@ def topics_of(event_type: str) -> tuple[str, ...]:
         return (FILL_EVENT, AUDIT_EVENT)
     if event_type == DEAD_LETTER:
         return (DEAD_LETTERS, AUDIT_EVENT)
+    if event_type == COMPLIANCE_FLAG:
+        return (COMPLIANCE_FLAGS, AUDIT_EVENT)
     return (AUDIT_EVENT,)
 
 

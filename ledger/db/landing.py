@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
+    from ledger.db.desk import Answers
     from ledger.domain.decision import Decision
     from ledger.domain.records import Position
 
@@ -67,14 +68,18 @@ class Landing:
         if not taken:
             raise LeaseLostError(f"another process is the writer of {name!r}: this one waits until it stops")
 
-    async def land(self, decision: Decision, positions: Iterable[Position] = ()) -> None:
-        """Write a decision and the positions it was taken at, in one transaction.
+    async def land(
+        self, decision: Decision, positions: Iterable[Position] = (), answers: Answers | None = None
+    ) -> None:
+        """Write a decision, the positions it was taken at and the answers to the desk, in one transaction.
 
         Raises ``LandingConflictError`` when rows are already there, ``PositionWentBackError`` when a position
         would shrink, ``LedgerUnavailableError`` when Postgres is away or has rolled back (the commit may have
         happened: load and decide again), ``LedgerRefusedError`` when a value cannot be stored at all.
         """
         inserts, document = _inserts(decision), _changes(decision, positions)
+        if answers is not None:
+            document |= _answers(answers)
         bulk = sum(len(records) for _, records in inserts.values()) > _ONE_STATEMENT_ROWS
         if not bulk:
             document |= {table: rows.as_objects(*found) for table, found in inserts.items() if found[1]}
@@ -183,6 +188,11 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
         "duplicates": decision.duplicates,
         "positions": _latest(positions),
     }
+    return {key: value for key, value in document.items() if value}
+
+
+def _answers(answers: Answers) -> dict[str, object]:
+    document: dict[str, object] = {"desk_outcomes": answers.verdicts, "replays_done": answers.replays}
     return {key: value for key, value in document.items() if value}
 
 

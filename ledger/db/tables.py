@@ -512,3 +512,84 @@ instruments = Table(
     PrimaryKeyConstraint("venue", "symbol"),
     comment="What a quantity of one stands for at a venue, and in which currencies it is priced and paid.",
 )
+
+
+def _person() -> Column[Any]:
+    return Column(
+        "person",
+        Text,
+        nullable=False,
+        server_default=text("SESSION_USER"),
+        comment="the role that was logged in, set by the database",
+    )
+
+
+Index("breaks_open", breaks.c.opened_at, postgresql_where=text("ended_at IS NULL"))
+
+break_votes = Table(
+    "break_votes",
+    metadata,
+    Column("vote_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("break_id", Uuid, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ours", Text, nullable=False, comment="as the break stood when the vote was cast"),
+    Column("theirs", Text, nullable=False, comment="as the break stood when the vote was cast"),
+    _person(),
+    Column("at_ns", BigInteger, nullable=False),
+    Column(
+        "voted_at",
+        DateTime(timezone=True),
+        Computed("to_timestamp(at_ns::double precision / 1e9)", persisted=False),
+    ),
+    Index("break_votes_break", "break_id"),
+    comment="Persons' verdicts on breaks: two who agree release or reject. Append-only.",
+)
+
+break_notes = Table(
+    "break_notes",
+    metadata,
+    Column("note_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("break_id", Uuid, nullable=False),
+    _person(),
+    Column("kind", Text, nullable=False, comment="note, owner"),
+    Column("note", Text, nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Index("break_notes_break", "break_id"),
+    comment="What people noted on breaks, and who owns them: the last owner counts. Append-only.",
+)
+
+replay_requests = Table(
+    "replay_requests",
+    metadata,
+    Column("request_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("dead_letter_id", Uuid, nullable=False),
+    Column(
+        "again",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="also where it was replayed with success",
+    ),
+    _person(),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("done_at", DateTime(timezone=True)),
+    Column("outcome", Text, comment="landed, duplicate, pending, skipped, or dead letter again with the reason"),
+    Index("replay_requests_open", "request_id", postgresql_where=text("done_at IS NULL")),
+    comment="Dead letters that a person wants handed in again, and what became of each.",
+)
+
+desk_outcomes = Table(
+    "desk_outcomes",
+    metadata,
+    Column("resolution_id", Uuid, primary_key=True),
+    Column("break_id", Uuid, nullable=False),
+    Column("votes", ARRAY(BigInteger), nullable=False, comment="the votes it answers: they are used up"),
+    Column("outcome", Text, nullable=False, comment="applied, refused"),
+    Column("why", Text, comment="of a refused one: why it does not apply, and what can be done"),
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("answered_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Index("desk_outcomes_break", "break_id"),
+    comment="What two persons' verdict came to, written with the rows that it changed.",
+)

@@ -1,0 +1,1 @@
+"""``execution-agent breaks``: disagreements between reports and orders, as people handle them."""

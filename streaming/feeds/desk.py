@@ -1,0 +1,145 @@
+"""The desk as a feed: what people asked for in the ledger goes through the same inbox as what venues say.
+
+Two persons' agreeing votes on an open break are one arrival, a dead letter to be handed in again is one. Both are
+asked for by rows and answered by rows in the landing transaction, so nothing is lost or done twice by a crash in
+between: what is not answered is found again by the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from ledger.db.desk import Desk, ReplayAnswer, ReplayRequest
+from ledger.db.errors import LedgerUnavailableError
+from ledger.domain.decide import MARKET_DATA, ORDER_INTENTS
+from ledger.domain.verdicts import Vote, agreed
+from streaming.answers import is_settled
+from streaming.arrivals import Arrival, ArrivalKind, Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    import asyncpg
+
+    from streaming.arrivals import Inbox
+
+DESK = "desk"
+LOOK_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
+_NOT_KEPT = "unknown_version"  # its ce_type is not kept with the bytes: they cannot be read as what they are not
+
+log = structlog.get_logger()
+
+
+class DeskFeed:
+    """Runs while the lease is held; ``venues`` are those whose dead letters can be read here."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        inbox: Inbox,
+        venues: Collection[str],
+        *,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self._connect = connect
+        self._inbox = inbox
+        self._venues = venues
+        self._look_seconds = look_seconds
+        self._handed: set[str] = set()  # what is on its way: with the session it goes, and this object with it
+
+    async def run(self) -> None:
+        """Look for requests until cancelled."""
+        while True:
+            try:
+                await self._session()
+            except (LedgerUnavailableError, OSError) as error:
+                log.warning("ledger unavailable", feed=DESK, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _session(self) -> None:
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        try:
+            desk = Desk(connection)
+            while True:
+                await self._look(desk)
+                await asyncio.sleep(self._look_seconds)
+        finally:
+            connection.terminate()
+
+    async def _look(self, desk: Desk) -> None:
+        """Hand over what is asked for and not on its way; what is answered is not asked for again."""
+        arrivals: list[Arrival] = []
+        on_their_way: set[str] = set()
+        for votes in (await desk.open_votes()).values():
+            found = verdict_of(votes)
+            if found is not None:
+                key, arrival = found
+                on_their_way.add(key)
+                if key not in self._handed:
+                    arrivals.append(arrival)
+        letters: dict[str, list[ReplayRequest]] = defaultdict(list)
+        for request in await desk.open_requests():
+            letters[request.dead_letter_id].append(request)
+        skipped: list[ReplayAnswer] = []
+        for requests in letters.values():
+            handed = {str(r.request_id) for r in requests} & self._handed
+            if handed:  # one replay of a letter at a time
+                on_their_way |= handed
+                continue
+            replayed = self._replay(requests, skipped)
+            if replayed is not None:
+                arrivals.append(replayed)
+                on_their_way.update(str(r.request_id) for r in requests)
+        self._handed = on_their_way
+        if arrivals:
+            await self._inbox.put(arrivals)
+        if skipped:
+            await desk.skip(skipped)
+
+    def _replay(self, requests: Sequence[ReplayRequest], skipped: list[ReplayAnswer]) -> Arrival | None:
+        """Give the arrival that answers all requests for one letter; None where they are answered at once."""
+        first = requests[0]
+        kind = kind_of(first.source, self._venues)
+        again = any(request.again for request in requests)
+        refusal = None
+        if kind is None:
+            refusal = f"refused: {first.source} is no venue of the settings: nothing here reads its messages"
+        elif first.reason == _NOT_KEPT:
+            refusal = "refused: the event type of the message is not kept with its bytes: have it sent again"
+        elif first.replayed and is_settled(first.replay_outcome) and not again:
+            refusal = f"skipped: it was replayed before: {first.replay_outcome}"
+        if kind is None or refusal is not None:
+            skipped += [ReplayAnswer(request.request_id, refusal or "") for request in requests]
+            return None
+        ids = tuple(request.request_id for request in requests)
+        persons = ", ".join(dict.fromkeys(request.person for request in requests))
+        venue = first.source if kind is ArrivalKind.REPORT else None
+        replay = Replay(first.dead_letter_id, ids, persons)
+        return Arrival(first.feed, venue, kind, first.raw, time.time_ns(), replay=replay)
+
+
+def verdict_of(votes: Sequence[Vote]) -> tuple[str, Arrival] | None:
+    """Give the arrival of the first votes on a break that agree, with its key; None while none do."""
+    for end in range(2, len(votes) + 1):
+        resolution = agreed(votes[:end])
+        if resolution is not None:
+            raw = msgspec.json.encode(votes[:end])
+            return resolution.resolution_id, Arrival(DESK, None, ArrivalKind.VERDICT, raw, time.time_ns())
+    return None
+
+
+def kind_of(source: str, venues: Collection[str]) -> ArrivalKind | None:
+    """Say what the bytes of a dead letter were meant to be; None where nothing here reads them."""
+    if source in venues:
+        return ArrivalKind.REPORT
+    return {ORDER_INTENTS: ArrivalKind.INTENT, MARKET_DATA: ArrivalKind.SNAPSHOT}.get(source)

@@ -1,0 +1,461 @@
+"""What people ask for at the desk lands like any other fact: once, whatever crashes in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from ledger.db.desk import Desk
+from ledger.domain.decide import Policy
+from ledger.domain.tolerances import Grace
+from streaming.arrivals import Inbox
+from streaming.feeds.desk import DeskFeed, verdict_of
+from streaming.lander import Lander
+from streaming.metrics import Metrics
+from streaming.venues import canonical
+from tests.integration.arrivals import VENUE, fill, fill_message, fills, intent
+from tests.integration.database import connected, terminate_sessions, until
+from tests.integration.people import Person, person
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from ledger.domain.decision import Decision
+    from streaming.arrivals import Arrival
+
+
+class Floor:
+    """A ledger with a lander and the desk's feed, and persons beside it."""
+
+    def __init__(self, url: str, watching: asyncpg.Connection[Any]) -> None:
+        self.url = url
+        self.watching = watching
+        self.inbox = Inbox()
+        self.decisions: list[Decision] = []
+        self.policy = Policy()
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        return await asyncpg.connect(self.url, timeout=10)
+
+    @asynccontextmanager
+    async def landing(self, *, desk: bool = True) -> AsyncIterator[Lander]:
+        lander = Lander(
+            self.connect, self.inbox, {VENUE: canonical.decode}, Metrics(),
+            writer="writer", policy=self.policy, batch_limit=1000,
+        )  # fmt: skip
+        lander.on_landed.append(self.decisions.append)
+        tasks = [asyncio.create_task(lander.run())]
+        if desk:
+            feed = DeskFeed(self.connect, self.inbox, [VENUE], look_seconds=0.02)
+            tasks.append(asyncio.create_task(feed.run()))
+        try:
+            yield lander
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def land(self, *arrivals: Arrival) -> None:
+        async with self.landing(desk=False) as lander:
+            await self.inbox.put(arrivals)
+            await until(lambda: lander.is_idle)
+
+    async def overfill(self) -> str:
+        """An order of 1 with two fills of 1: a break, and its events on hold."""
+        await self.land(intent(order_qty="1"), fill("E1"), fill("E2"))
+        return await self.open_break()
+
+    async def open_break(self) -> str:
+        found = await self.watching.fetchval("SELECT break_id FROM execution.breaks WHERE ended_at IS NULL")
+        return str(found)
+
+    async def told(self) -> list[tuple[str, str]]:
+        rows = await self.watching.fetch(
+            "SELECT event_type, body FROM execution.audit_events ORDER BY xid, position"
+        )
+        bodies = [(row["event_type"], json.loads(row["body"])) for row in rows]
+        return [(kind, body["exec_id"]) for kind, body in bodies if kind in {"fill", "bust", "correct"}]
+
+    async def events(self, kind: str) -> list[dict[str, Any]]:
+        rows = await self.watching.fetch(
+            "SELECT body FROM execution.audit_events WHERE event_type = $1 ORDER BY xid, position", kind
+        )
+        return [json.loads(row["body"]) for row in rows]
+
+    async def value(self, query: str, *arguments: object) -> Any:
+        return await self.watching.fetchval(query, *arguments)
+
+    async def answered(self, number: int = 1) -> list[dict[str, Any]]:
+        async with asyncio.timeout(20):
+            while True:
+                rows = await self.watching.fetch("SELECT * FROM execution.desk_outcomes ORDER BY answered_at")
+                if len(rows) >= number:
+                    return [dict(row) for row in rows]
+                await asyncio.sleep(0.02)
+
+    async def done(self, request_id: int) -> str:
+        async with asyncio.timeout(20):
+            while True:
+                found = await self.value(
+                    "SELECT outcome FROM execution.replay_requests WHERE request_id = $1 AND done_at IS NOT NULL",
+                    request_id,
+                )
+                if found is not None:
+                    return str(found)
+                await asyncio.sleep(0.02)
+
+
+def vote(who: Person, break_id: str, verdict: str = "release", **changed: str) -> int:
+    """Vote as the database lets a person: with the values that the break has, unless changed."""
+    with psycopg.connect(who.url, row_factory=dict_row) as connection:
+        row = connection.execute(
+            "SELECT break_id, ours, theirs FROM execution.breaks WHERE break_id = %s", [break_id]
+        ).fetchone()
+        assert row is not None
+        values = {**row, "verdict": verdict, "reason": f"{who.name} looked", **changed}
+        cast = connection.execute(
+            "INSERT INTO execution.break_votes (break_id, verdict, reason, ours, theirs) "
+            "VALUES (%(break_id)s, %(verdict)s, %(reason)s, %(ours)s, %(theirs)s) RETURNING vote_id",
+            values,
+        ).fetchone()
+        assert cast is not None
+        return int(cast["vote_id"])
+
+
+def request(who: Person, dead_letter_id: str, *, again: bool = False) -> int:
+    with psycopg.connect(who.url) as connection:
+        row = connection.execute(
+            "INSERT INTO execution.replay_requests (dead_letter_id, again) VALUES (%s, %s) RETURNING request_id",
+            [dead_letter_id, again],
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+async def floor(ledger_url: str) -> AsyncIterator[Floor]:
+    async with connected(ledger_url) as watching:
+        yield Floor(ledger_url, watching)
+
+
+@pytest.fixture
+def alice(ledger_url: str) -> Iterator[Person]:
+    with person(ledger_url, "alice") as who:
+        yield who
+
+
+@pytest.fixture
+def bob(ledger_url: str) -> Iterator[Person]:
+    with person(ledger_url, "bob") as who:
+        yield who
+
+
+# --- four eyes ---------------------------------------------------------------------------------------------
+
+
+async def test_two_persons_release_and_the_events_that_waited_go_out_in_order(
+    floor: Floor, alice: Person, bob: Person
+) -> None:
+    break_id = await floor.overfill()
+    before = await floor.told()
+    async with floor.landing():
+        vote(alice, break_id)
+        vote(bob, break_id)
+        (outcome,) = await floor.answered()
+    assert (outcome["outcome"], outcome["why"]) == ("applied", None)
+    assert before + [told for told in await floor.told() if told not in before] == [("fill", "E1"), ("fill", "E2")]
+    assert await floor.value("SELECT ended_how FROM execution.breaks") == "release"
+    assert await floor.value("SELECT count(*) FROM execution.executions WHERE withheld IS NOT NULL") == 0
+    (released,) = await floor.events("break_released")
+    assert (released["detail"]["requested_by"], released["detail"]["approved_by"]) == (alice.name, bob.name)
+    assert [flag["detail"]["state"] for flag in await floor.events("compliance_flag")] == ["opened", "released"]
+
+
+async def test_two_persons_reject_and_the_newest_is_voided(floor: Floor, alice: Person, bob: Person) -> None:
+    break_id = await floor.overfill()
+    async with floor.landing():
+        vote(alice, break_id, "reject")
+        vote(bob, break_id, "reject")
+        await floor.answered()
+    rows = await floor.watching.fetch("SELECT exec_id, status FROM execution.executions ORDER BY exec_id")
+    assert [tuple(row) for row in rows] == [("E1", "active"), ("E2", "voided")]
+    assert await floor.told() == [("fill", "E1")]
+    assert await floor.value("SELECT cum_qty::text FROM execution.order_states") == "1"
+    assert await floor.value("SELECT on_hold FROM execution.order_states") is False
+
+
+async def test_one_person_twice_is_one_person(floor: Floor, alice: Person) -> None:
+    break_id = await floor.overfill()
+    async with floor.landing():
+        for _ in range(3):
+            vote(alice, break_id)
+        await asyncio.sleep(0.3)
+    assert await floor.open_break() == break_id
+    assert await floor.value("SELECT count(*) FROM execution.desk_outcomes") == 0
+
+
+async def test_votes_on_values_that_have_changed_are_refused_and_used_up(
+    floor: Floor, alice: Person, bob: Person
+) -> None:
+    break_id = await floor.overfill()
+    vote(alice, break_id)
+    vote(bob, break_id)
+    await floor.land(fill("E3"))
+    async with floor.landing():
+        (outcome,) = await floor.answered()
+        assert outcome["outcome"] == "refused"
+        assert outcome["why"] == "the break has changed since: ours 1, theirs 3"
+        assert await floor.open_break() == break_id
+        vote(bob, break_id)
+        vote(alice, break_id)
+        assert [row["outcome"] for row in await floor.answered(2)] == ["refused", "applied"]
+    assert [exec_id for _, exec_id in await floor.told()] == ["E1", "E2", "E3"]
+
+
+async def test_what_cannot_be_rejected_comes_back_with_why(floor: Floor, alice: Person, bob: Person) -> None:
+    await floor.land(intent(), fills(fill_message("E1", cum_qty="5")))
+    break_id = await floor.open_break()
+    async with floor.landing():
+        vote(alice, break_id, "reject")
+        vote(bob, break_id, "reject")
+        (outcome,) = await floor.answered()
+    assert outcome["outcome"] == "refused"
+    assert "about totals: no execution to void" in outcome["why"]
+    assert await floor.open_break() == break_id
+
+
+async def test_votes_from_before_it_opened_again_do_not_count(floor: Floor, alice: Person, bob: Person) -> None:
+    break_id = await floor.overfill()
+    vote(alice, break_id)
+    bust = fills(fill_message("E9", type="bust", exec_ref_id="E2"))
+    await floor.land(bust)
+    assert await floor.value("SELECT ended_how FROM execution.breaks") == "facts"
+    await floor.land(fill("E3"))
+    assert await floor.open_break() == break_id
+    async with floor.landing():
+        vote(bob, break_id)
+        await asyncio.sleep(0.3)
+        assert await floor.open_break() == break_id
+        vote(alice, break_id)
+        await floor.answered()
+    assert await floor.value("SELECT ended_how FROM execution.breaks") == "release"
+
+
+async def test_a_crash_between_vote_and_landing_loses_nothing_and_lands_once(
+    floor: Floor, alice: Person, bob: Person
+) -> None:
+    """The sessions end again and again around the commit; each start looks and lands what is not answered."""
+    break_id = await floor.overfill()
+    vote(alice, break_id)
+    vote(bob, break_id)
+    for number in range(5):
+        with suppress(TimeoutError):
+            async with floor.landing(), asyncio.timeout(0.05 * number):
+                await asyncio.sleep(0.03 * number)
+                await terminate_sessions(floor.watching)
+                await asyncio.sleep(10)
+        floor.inbox.discard(lambda _: True)
+    async with floor.landing():
+        await floor.answered()
+    assert len(await floor.events("break_released")) == 1
+    assert [exec_id for _, exec_id in await floor.told()] == ["E1", "E2"]
+    assert await floor.value("SELECT count(*) FROM execution.break_resolutions") == 1
+
+
+async def test_the_same_verdict_handed_in_twice_is_once(floor: Floor, alice: Person, bob: Person) -> None:
+    break_id = await floor.overfill()
+    vote(alice, break_id)
+    vote(bob, break_id)
+    (votes,) = (await Desk(floor.watching).open_votes()).values()
+    found = verdict_of(votes)
+    assert found is not None
+    await floor.land(found[1], found[1])
+    await floor.land(found[1])
+    assert len(await floor.events("break_released")) == 1
+    assert len(await floor.answered()) == 1
+
+
+# --- who votes is the database's business ------------------------------------------------------------------
+
+
+async def test_nobody_votes_in_anothers_name_or_time(floor: Floor, alice: Person) -> None:
+    break_id = await floor.overfill()
+    with psycopg.connect(alice.url, autocommit=True) as connection:
+        for column, value in (("person", "bob"), ("at_ns", "1"), ("correlation_id", "C2")):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(
+                    "INSERT INTO execution.break_votes (break_id, verdict, reason, ours, theirs, "  # noqa: S608
+                    f"{column}) VALUES (%s, 'release', 'x', '1', '2', %s)",
+                    [break_id, value],
+                )
+        for statement in (
+            "UPDATE execution.break_votes SET person = 'bob'",
+            "DELETE FROM execution.break_votes",
+            "UPDATE execution.breaks SET ended_at = now()",
+            "INSERT INTO execution.desk_outcomes SELECT",
+            "SELECT execution.land('{\"pending_gone\": []}')",
+            "SET SESSION AUTHORIZATION postgres",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    vote(alice, break_id)
+    row = await floor.watching.fetchrow("SELECT person, correlation_id FROM execution.break_votes")
+    assert tuple(row) == (alice.name, "C1")
+
+
+async def test_the_service_has_no_vote_and_nobody_changes_one(
+    floor: Floor, ledger_url: str, alice: Person
+) -> None:
+    break_id = await floor.overfill()
+    with pytest.raises(psycopg.Error, match="a vote is a person's") as refused:
+        vote(Person("service", ledger_url), break_id)
+    assert refused.value.sqlstate == "EA002"
+    vote(alice, break_id)
+    for statement in (
+        "UPDATE execution.break_votes SET person = 'bob'",
+        "DELETE FROM execution.break_votes",
+        "TRUNCATE execution.break_votes",
+        "DELETE FROM execution.break_notes",
+    ):
+        with pytest.raises(asyncpg.PostgresError, match="append-only"):
+            await floor.watching.execute(statement)
+
+
+async def test_a_vote_is_on_an_open_break_as_it_stands_and_says_why(floor: Floor, alice: Person) -> None:
+    break_id = await floor.overfill()
+    with pytest.raises(psycopg.Error, match="has changed since: ours 1, theirs 2"):
+        vote(alice, break_id, theirs="3")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        vote(alice, break_id, reason=" \t\n")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        vote(alice, break_id, "ignore")
+    await floor.land(fills(fill_message("E9", type="bust", exec_ref_id="E2")))
+    with pytest.raises(psycopg.Error, match="is not open"):
+        vote(alice, break_id)
+
+
+# --- dead letters handed in again --------------------------------------------------------------------------
+
+
+async def letter_of(floor: Floor, raw: bytes, source: str = VENUE, reason: str = "malformed") -> str:
+    return str(
+        await floor.value(
+            "INSERT INTO execution.dead_letters (dead_letter_id, source, feed, reason, field, value, rule, "
+            "remedy, raw, received_ns) VALUES (gen_random_uuid(), $1, $2, $3, 'f', 'v', 'r', 'm', $4, 1) "
+            "RETURNING dead_letter_id",
+            source, f"{source}.rest" if source == VENUE else source, reason, raw,
+        )
+    )  # fmt: skip
+
+
+async def test_a_letter_that_can_be_read_now_lands_and_is_marked(floor: Floor, alice: Person) -> None:
+    """As after a decoder was mended."""
+    await floor.land(intent())
+    letter = await letter_of(floor, json.dumps(fill_message("E1")).encode())
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == "landed"
+        assert await floor.done(request(alice, letter)) == "skipped: it was replayed before: landed"
+        assert await floor.done(request(alice, letter, again=True)) == "duplicate"
+    assert await floor.told() == [("fill", "E1")]
+    row = await floor.watching.fetchrow("SELECT replay_outcome, replayed_at FROM execution.dead_letters")
+    assert row["replay_outcome"] == "duplicate"
+    events = await floor.events("dead_letter_replayed")
+    assert [e["detail"] for e in events] == [
+        {"outcome": outcome, "requested_by": alice.name} for outcome in ("landed", "duplicate")
+    ]
+    assert len({e["event_id"] for e in events}) == 2
+
+
+async def test_two_requests_at_once_are_one_replay(floor: Floor, alice: Person, bob: Person) -> None:
+    await floor.land(intent())
+    letter = await letter_of(floor, json.dumps(fill_message("E1")).encode())
+    requests = [request(who, letter) for who in (alice, bob)]
+    async with floor.landing():
+        assert [await floor.done(r) for r in requests] == ["landed", "landed"]
+    (event,) = await floor.events("dead_letter_replayed")
+    assert event["detail"]["requested_by"] == f"{alice.name}, {bob.name}"
+
+
+async def test_what_is_still_wrong_is_the_dead_letter_again(floor: Floor, alice: Person) -> None:
+    await floor.land(fills({"type": "fill", "exec_id": "E1"}))
+    letter = str(await floor.value("SELECT dead_letter_id FROM execution.dead_letters"))
+    async with floor.landing():
+        assert (await floor.done(request(alice, letter))).startswith("dead letter again: missing_field: ")
+        assert (await floor.done(request(alice, letter))).startswith("dead letter again: missing_field: ")
+    assert await floor.value("SELECT count(*) FROM execution.dead_letters") == 1
+    assert len(await floor.events("dead_letter")) == 1
+    assert len(await floor.events("dead_letter_replayed")) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "outcome"),
+    [
+        ("NOWHERE", "malformed", "refused: NOWHERE is no venue of the settings: nothing here reads its messages"),
+        (
+            "order-intents",
+            "unknown_version",
+            "refused: the event type of the message is not kept with its bytes: have it sent again",
+        ),
+    ],
+)
+async def test_what_nothing_can_read_is_refused(
+    floor: Floor, alice: Person, source: str, reason: str, outcome: str
+) -> None:
+    letter = await letter_of(floor, b"x", source, reason)
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == outcome
+    assert await floor.value("SELECT replayed_at FROM execution.dead_letters") is None
+
+
+async def test_intents_and_snapshots_are_handed_in_again_too(floor: Floor, alice: Person) -> None:
+    good = intent("C7", "M7")
+    letter = await letter_of(floor, good.raw, "order-intents")
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == "landed"
+        assert await floor.done(request(alice, letter, again=True)) == "duplicate"
+    assert await floor.value("SELECT correlation_id FROM execution.orders") == "C7"
+
+
+async def test_an_intent_that_the_rules_refused_is_refused_again(floor: Floor, alice: Person) -> None:
+    await floor.land(intent(), intent(order_qty="7"))
+    letter = str(await floor.value("SELECT dead_letter_id FROM execution.dead_letters"))
+    async with floor.landing():
+        assert (await floor.done(request(alice, letter))).startswith("dead letter again: conflicting_intent: ")
+
+
+async def test_a_fill_before_its_intent_is_pending_and_lands_with_it(floor: Floor, alice: Person) -> None:
+    letter = await letter_of(floor, json.dumps(fill_message("E1")).encode())
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == "pending"
+    await floor.land(intent())
+    assert await floor.told() == [("fill", "E1")]
+
+
+async def test_an_out_of_order_letter_ends_by_itself_when_the_missing_report_comes(
+    floor: Floor, alice: Person
+) -> None:
+    floor.policy = msgspec.structs.replace(floor.policy, grace=Grace(0, 1, 10**18))
+    await floor.land(intent())
+    async with floor.landing() as lander:
+        await floor.inbox.put([fills(fill_message("E9", type="bust", exec_ref_id="E1"))])
+        async with asyncio.timeout(20):
+            while not await floor.value("SELECT count(*) FROM execution.dead_letters"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        letter = str(await floor.value("SELECT dead_letter_id FROM execution.dead_letters"))
+        assert await floor.done(request(alice, letter)) == "pending"
+        await floor.inbox.put([fill("E1")])
+        await until(lambda: lander.is_idle)
+    row = await floor.watching.fetchrow("SELECT replay_outcome FROM execution.dead_letters")
+    assert row["replay_outcome"].startswith("landed: ")
+    assert await floor.value("SELECT status FROM execution.executions") == "busted"
+    assert [e["detail"]["requested_by"] for e in await floor.events("dead_letter_replayed")] == [alice.name, None]
+    assert await floor.value("SELECT count(*) FROM execution.fills_pending") == 0
