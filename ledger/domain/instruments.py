@@ -115,6 +115,8 @@ class Instruments:
 
     def find(self, venue: str, symbol: str) -> Instrument | None:
         """Give the entry of a venue's symbol, None where there is none."""
+        if not self._by_name:
+            return None
         return self._by_name.get((venue, symbol)) or self._by_name.get((ANY_VENUE, symbol))
 
     def rate_pair(self, venue: str, currency: str, wanted: str) -> RatePair | None:

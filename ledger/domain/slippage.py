@@ -40,6 +40,11 @@ from ledger.domain.records import (
 )
 
 _HALF = Decimal("0.5")
+# names: a member of an enumeration takes ten times as long to look up, and every fill asks
+_BUY, _MID = Side.BUY, "mid"
+_ARRIVAL, _AT_FILL, _FEE = BenchmarkKind.ARRIVAL_MID, BenchmarkKind.FILL_MID, BenchmarkKind.FEE
+_EXACT, _BEST_EFFORT = Quality.EXACT, Quality.BEST_EFFORT
+_INVERSE = InstrumentKind.INVERSE
 
 
 class SlippagePolicy(msgspec.Struct, frozen=True):
@@ -78,7 +83,7 @@ def microprice(snapshot: Snapshot) -> Decimal | None:
 
 def slippage_bps(side: Side, price: Decimal, benchmark: Decimal, *, inverse: bool = False) -> Decimal:
     """Cost in bps, rounded once, half to even, to 12 places. ``price`` and ``benchmark`` must be positive."""
-    difference = EXACT.subtract(price, benchmark) if side is Side.BUY else EXACT.subtract(benchmark, price)
+    difference = EXACT.subtract(price, benchmark) if side is _BUY else EXACT.subtract(benchmark, price)
     return exact_ratio(EXACT.multiply(difference, TEN_THOUSAND), price if inverse else benchmark)
 
 
@@ -96,14 +101,14 @@ def measure(
     """
     arrival = against_snapshot(
         execution,
-        BenchmarkKind.ARRIVAL_MID,
+        _ARRIVAL,
         root.routed_ns,
         arrival_snapshot or snapshots.at_or_before(execution.symbol, root.routed_ns),
         policy,
     )
     at_fill = against_snapshot(
         execution,
-        BenchmarkKind.FILL_MID,
+        _AT_FILL,
         execution.transact_ns,
         snapshots.at_or_before(execution.symbol, execution.transact_ns),
         policy,
@@ -178,7 +183,7 @@ def against_snapshot(
     """
     if snapshot is None:
         return _unmeasured(execution, kind, "no_snapshot")
-    benchmark, reason = (mid(snapshot), None) if kind is BenchmarkKind.FEE else _price(snapshot, policy)
+    benchmark, reason = (mid(snapshot), None) if kind is _FEE else _price(snapshot, policy)
     if wanted_ns - snapshot.at_ns > policy.stale_after_ns:
         reason = "stale_snapshot"
     return SlippageMetric(
@@ -189,7 +194,7 @@ def against_snapshot(
         benchmark,
         snapshot.at_ns,
         snapshot.snapshot_id,
-        Quality.EXACT if reason is None else Quality.BEST_EFFORT,
+        _EXACT if reason is None else _BEST_EFFORT,
         reason,
     )
 
@@ -251,7 +256,7 @@ def supersedes(snapshot: Snapshot, metric: SlippageMetric, wanted_ns: int) -> bo
 
 def _price(snapshot: Snapshot, policy: SlippagePolicy) -> tuple[Decimal, str | None]:
     """Give the price of a snapshot, and why it is not the one that was asked for."""
-    if policy.price == "mid":
+    if policy.price == _MID:
         return mid(snapshot), None
     found = microprice(snapshot)
     if found is None:
@@ -263,11 +268,11 @@ def _price(snapshot: Snapshot, policy: SlippagePolicy) -> tuple[Decimal, str | N
 
 def _is_inverse(execution: Execution, policy: SlippagePolicy) -> bool:
     instrument = policy.instruments.find(execution.venue, execution.symbol)
-    return instrument is not None and instrument.kind is InstrumentKind.INVERSE
+    return instrument is not None and instrument.kind is _INVERSE
 
 
 def _bps(kind: BenchmarkKind, execution: Execution, benchmark: Decimal, policy: SlippagePolicy) -> Decimal | None:
-    if kind is not BenchmarkKind.FEE:
+    if kind is not _FEE:
         inverse = _is_inverse(execution, policy)
         return slippage_bps(execution.side, execution.last_px, benchmark, inverse=inverse)
     instrument = policy.instruments.find(execution.venue, execution.symbol)
