@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 import dagster as dg
 from sqlalchemy import Connection, Engine, NullPool, create_engine
@@ -14,6 +15,7 @@ from ledger.domain.times import NANOS
 
 POSTGRES_VARIABLE = "EXECUTION_AGENT_POSTGRES_URL"
 STALE_VARIABLE = "EXECUTION_AGENT_STALE_SNAPSHOT_SECONDS"
+PRICE_VARIABLE = "EXECUTION_AGENT_BENCHMARK_PRICE"
 
 
 class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -21,6 +23,7 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     url: str
     stale_snapshot_seconds: str = "5"
+    benchmark_price: str = "mid"
 
     def engine(self) -> Engine:
         """Make an engine. No pool: a run is short, and an idle connection is one the venues could use."""
@@ -41,4 +44,7 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise ValueError(
                 f"{STALE_VARIABLE}={self.stale_snapshot_seconds!r}: a number of seconds is required"
             ) from None
-        return Policy(SlippagePolicy(int(seconds * NANOS)))
+        if self.benchmark_price not in {"mid", "microprice"}:
+            raise ValueError(f"{PRICE_VARIABLE}={self.benchmark_price!r}: mid or microprice is required")
+        price: Literal["mid", "microprice"] = "microprice" if self.benchmark_price == "microprice" else "mid"
+        return Policy(SlippagePolicy(int(seconds * NANOS), price))

@@ -13,7 +13,7 @@ import dagster as dg
 from execution_assets.checks import CHECKS
 from execution_assets.executions import executions
 from execution_assets.jobs import derive_day_job
-from execution_assets.resources import POSTGRES_VARIABLE, STALE_VARIABLE, LedgerResource
+from execution_assets.resources import POSTGRES_VARIABLE, PRICE_VARIABLE, STALE_VARIABLE, LedgerResource
 from execution_assets.slippage import slippage_metrics
 from execution_assets.sources import SOURCES
 from sensors.landed_days import landed_days
@@ -33,6 +33,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             "ledger": LedgerResource(
                 url=dg.EnvVar(POSTGRES_VARIABLE),
                 stale_snapshot_seconds=os.environ.get(STALE_VARIABLE, "5"),
+                benchmark_price=os.environ.get(PRICE_VARIABLE, "mid"),
             ),
             **(resource_overrides or {}),
         },

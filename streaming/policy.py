@@ -22,7 +22,7 @@ def policy_of(settings: Settings) -> Policy:
     """Give the policy in force."""
     grace = settings.grace
     return Policy(
-        SlippagePolicy(_nanos(settings.stale_snapshot_seconds)),
+        SlippagePolicy(_nanos(settings.stale_snapshot_seconds), settings.benchmark_price),
         {name: Tolerances(**venue.tolerances.model_dump()) for name, venue in settings.venues.items()},
         Grace(_nanos(grace.gap_seconds), _nanos(grace.reference_seconds), _nanos(grace.intent_seconds)),
     )

@@ -36,6 +36,13 @@ LEFT JOIN LATERAL (
       AND s.at_ns <= CASE m.kind WHEN 'arrival_mid' THEN root.routed_ns ELSE e.transact_ns END
     ORDER BY s.at_ns DESC, s.snapshot_id COLLATE "C" DESC LIMIT 1
 ) b ON m.kind <> 'decision_price'
+WHERE m.kind <> 'fee'
+"""
+# what no longer counts for another reason than a bust, and was never told
+_UNTOLD = """
+SELECT count(*) FROM execution.executions e
+WHERE e.status IN ('voided', 'superseded') AND NOT EXISTS (
+    SELECT 1 FROM execution.audit_events a WHERE a.event_type = 'fill' AND a.event_id = e.execution_id)
 """
 _FILL_EVENTS = """
 SELECT replace(event_id::text, '-', ''),
@@ -98,10 +105,11 @@ def events(
     executions = _number(connection, "SELECT count(*) FROM execution.executions")
     decided = _number(connection, "SELECT count(*) FROM execution.audit_events WHERE event_type = 'fill'")
     withheld = _number(connection, "SELECT count(*) FROM execution.executions WHERE execution_id = ANY(withheld)")
+    untold = _number(connection, _UNTOLD)
     landed, refilled = _fill_events(connection, refill_hours)
     messages, published = read_fill_events(bootstrap, prefix)
     return [
-        Line("events", "executions", executions, "fill events + held", decided + withheld),
+        Line("events", "executions", executions, "fill events + held", decided + withheld + untold),
         Line("events", "fills, busts, corrects", len(refilled), "of them on Kafka", len(refilled & published)),
         Line("events", "events on Kafka", len(published), "of them landed", len(published & landed)),
         Line("events", "events on Kafka", len(published), "messages on Kafka", messages),
