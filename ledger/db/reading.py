@@ -66,6 +66,7 @@ class Reader:
         instruments: Instruments | None = None,
     ) -> None:
         self._connection = connection
+        self._has_order_reports = True  # until open_book has looked
         self._tolerances = tolerances or {}
         self._instruments = instruments or Instruments()
 
@@ -76,6 +77,8 @@ class Reader:
         orders that something was landed for in the last minute are in it: a late snapshot restates them.
         """
         since = now_ns - _WINDOW_NS
+        (row,) = await self._fetch("has_order_reports")
+        self._has_order_reports = row["has_order_reports"]
         snapshots = SnapshotBook()
         for row in await self._fetch("snapshots_before", since):
             snapshots.window(row["symbol"]).covered_from = row["at_ns"]
@@ -114,6 +117,8 @@ class Reader:
 
         Give the facts less the old snapshots that only the database remembers, and the number of those by feed.
         """
+        if not self._has_order_reports:
+            self._has_order_reports = any(type(fact) is CapturedOrder for fact in facts)
         missing = book.missing(facts)
         if missing.correlation_ids or missing.references:
             await self._load(book, missing)
@@ -179,7 +184,7 @@ class Reader:
             if row["is_overdue"]:
                 overdue.add(reference_of(captured.report))
         wanted = set(zip(*columns, strict=True))
-        for row in await self._fetch("order_reports_of", *columns):
+        for row in await self._order_reports_of(columns):
             order_report = rows.read_captured_order(row)
             for reference in wanted.intersection(references_of_state(order_report.report)):
                 waiting[reference].append(order_report)
@@ -261,7 +266,7 @@ class Reader:
             orders[row["correlation_id"]].learned[reference] = (row["routed_ns"], row["msg_id"])
         owner = {reference: order for order in orders.values() for reference in all_references(order)}
         columns = [list(column) for column in zip(*sorted(owner), strict=True)]
-        for row in await self._fetch("order_reports_of", *columns):
+        for row in await self._order_reports_of(columns):
             report = rows.read_order_report(row)
             tied = next((owner[r] for r in references_of_state(report) if r in owner), None)
             if tied is not None:
@@ -270,13 +275,18 @@ class Reader:
             if order.order_reports:
                 order.restand()
 
+    async def _order_reports_of(self, columns: Sequence[Sequence[str]]) -> list[Any]:
+        # a probe costs an index a day and name: none of it where no venue of ours gives order reports
+        return await self._fetch("order_reports_of", *columns) if self._has_order_reports else []
+
     async def _add_verdicts(self, orders: Mapping[str, OrderState]) -> None:
         """Add what two persons decided, and what waits for a fill that the venue counts."""
         for row in await self._fetch("resolutions", list(orders)):
             orders[row["correlation_id"]].void(rows.read_resolution(row))
         for row in await self._fetch("gaps", list(orders)):
             order = orders[row["correlation_id"]]
-            order.waits_since, order.is_overdue = row["since_ns"], row["is_overdue"]
+            order.waits_since = row["since_ns"]
+            order.is_overdue = row["is_overdue"] or row["is_break"]
             if row["is_overdue"]:
                 order.lettered |= {row["report_id"].hex}
 

@@ -38,7 +38,12 @@ SELECT correlation_id, report_id, overdue_at IS NOT NULL AS is_overdue FROM exec
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_reference'
 
 -- name: gaps
-SELECT report_id, correlation_id, since_ns, overdue_at IS NOT NULL AS is_overdue FROM execution.fills_pending
+-- Without a grace time there is a break at once, and no row is overdue.
+SELECT report_id, correlation_id, since_ns, overdue_at IS NOT NULL AS is_overdue,
+       EXISTS (SELECT 1 FROM execution.breaks b
+               WHERE b.correlation_id = p.correlation_id AND b.ended_at IS NULL
+                 AND b.kind IN ('cum_qty_differs', 'avg_px_differs')) AS is_break
+FROM execution.fills_pending p
 WHERE correlation_id = ANY($1::text[]) AND reason = 'awaiting_gap'
 
 -- name: learned
@@ -46,6 +51,9 @@ SELECT * FROM execution.order_references WHERE correlation_id = ANY($1::text[])
 
 -- name: resolutions
 SELECT * FROM execution.break_resolutions WHERE correlation_id = ANY($1::text[]) ORDER BY at_ns, resolution_id
+
+-- name: has_order_reports
+SELECT EXISTS (SELECT 1 FROM execution.order_reports) AS has_order_reports
 
 -- name: order_reports_of
 -- Whatever names one of these references, the venue's order id included; told apart by whom it is tied to.
@@ -88,7 +96,11 @@ WHERE p.overdue_at IS NULL AND p.reason = 'awaiting_gap' AND p.since_ns < $1
 LIMIT $2
 
 -- name: reports
-SELECT * FROM execution.fills WHERE report_id = ANY($1::uuid[])
+-- Every wording but those that wait for another reference to become an order's.
+SELECT * FROM execution.fills f
+WHERE report_id = ANY($1::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM execution.fills_pending p
+                  WHERE p.report_id = f.report_id AND p.content = f.content AND p.reason = 'awaiting_intent')
 
 -- name: busts_of
 -- The second bust of a fill is in no chain: it has no effect, but it may come again, or disagree.
