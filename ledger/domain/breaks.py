@@ -102,13 +102,18 @@ def overfill_break(correlation_id: str, order_qty: Decimal, cum_qty: Decimal) ->
 def make_break(correlation_id: str, kind: BreakKind, report_id: str | None, ours: str, theirs: str) -> Break:
     """Build a break; its id is its subject: one disagreement, one break, whatever its values become."""
     return Break(
-        identify("break", correlation_id, kind, report_id or ""),
+        break_id_of(correlation_id, kind, report_id),
         correlation_id,
         kind,
         report_id,
         ours,
         theirs,
     )
+
+
+def break_id_of(correlation_id: str, kind: BreakKind, report_id: str | None) -> str:
+    """Id of the break of a kind about a report, or about the whole order."""
+    return identify("break", correlation_id, kind, report_id or "")
 
 
 def unknown_order_break(subject: str, reference: str, report: FillReport) -> Break:

@@ -254,16 +254,21 @@ class Batch:
 
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""
-        if (
-            self.decision.pending_gone and self.decision.pending
-        ):  # what began to wait in this batch, and ended in it
-            gone = set(self.decision.pending_gone)
-            self.decision.pending = [p for p in self.decision.pending if p.row_id not in gone]
+        if self.decision.wordings_gone and self.decision.pending:
+            self._forget_brief_waits()
         for settlement in self.settlements.values():
             root = settlement.order.root
             tolerances = of_venue(self.policy.tolerances, root.venue if root is not None else "")
             settlement.settle(self, self.policy.slippage, tolerances, self.policy.grace, self.decision)
         return self.decision
+
+    def _forget_brief_waits(self) -> None:
+        """What began to wait in this batch and ended in it leaves no row."""
+        decision = self.decision
+        begun = {(p.row_id, p.content) for p in decision.pending}
+        ended = set(decision.wordings_gone)
+        decision.pending = [p for p in decision.pending if (p.row_id, p.content) not in ended]
+        decision.wordings_gone = [key for key in decision.wordings_gone if key not in begun]
 
     def _owner(self, reference: Reference) -> str | None:
         return self._references.get(reference) or self.book.by_reference.get(reference)
@@ -318,7 +323,7 @@ class Batch:
         self._end_unknown(reference)
         for held in waiting.values():
             if isinstance(held, Captured):
-                self.decision.pending_gone.append(held.report.report_id)
+                self.decision.wordings_gone.append(key_of(held))
                 if not settlement.order.has(held.report):
                     settlement.add_report(held)
                 self._learn_from(held.report, settlement)

@@ -87,8 +87,10 @@ class Ended(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct):
     """Rows by table, in the order in which they were decided; ``new`` rows are inserted, others changed.
 
-    ``refused`` are the resolutions that do not apply any more, with why; ``letters_ended`` the dead letters whose
-    missing report has come, with what became of them; ``unknown`` the breaks of references without an order.
+    ``pending_gone`` are rows by id, ``wordings_gone`` reports whose intent has come, by id and content: another
+    wording of one may wait under another reference still. ``refused`` are the resolutions that do not apply any
+    more, with why; ``letters_ended`` the dead letters whose missing report has come, with what became of them;
+    ``unknown`` the breaks of references without an order.
     """
 
     intents: list[OrderIntent] = msgspec.field(default_factory=list)
@@ -107,6 +109,7 @@ class Decision(msgspec.Struct):
     totals: list[TotalMatch] = msgspec.field(default_factory=list)
     pending: list[Pending] = msgspec.field(default_factory=list)
     pending_gone: list[str] = msgspec.field(default_factory=list)
+    wordings_gone: list[tuple[str, str]] = msgspec.field(default_factory=list)
     pending_overdue: list[str] = msgspec.field(default_factory=list)
     resolutions: list[Resolution] = msgspec.field(default_factory=list)
     refused: list[tuple[Resolution, str]] = msgspec.field(default_factory=list)

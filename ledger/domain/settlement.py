@@ -218,6 +218,8 @@ class Settlement:
             self._settle_whole(snapshots, policy, tolerances, decision)
         else:
             self._settle_fast(snapshots, policy, tolerances, decision)
+        if not order.suspects:
+            order.is_overdue = False
         if order.suspects or (self.before is not None and self.before.suspects):
             self._wait_for_gap(decision)
         if order.standing is not (self.before.standing if self.before is not None else UNREPORTED):

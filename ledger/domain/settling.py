@@ -21,7 +21,17 @@ from ledger.domain.breaks import (
 from ledger.domain.chain import execute
 from ledger.domain.claims import claim_after, claim_breaks, latest_claim
 from ledger.domain.numbers import EXACT, ZERO
-from ledger.domain.records import Break, Execution, ExecutionStatus, FillReport, OrderIntent, ReportKind
+from ledger.domain.records import (
+    ACTIVE,
+    BUST,
+    BUSTED,
+    FILL,
+    Break,
+    Execution,
+    ExecutionStatus,
+    FillReport,
+    OrderIntent,
+)
 from ledger.domain.variants import disagreement
 
 if TYPE_CHECKING:
@@ -65,18 +75,18 @@ def settle_whole(order: OrderState, tolerances: Tolerances, instruments: Instrum
     order.last_fill_ns = -1
     resolved: set[str] = set()
     counting: set[str] = set()
-    bust_of = _busted_wholes(order)
-    resolved.update(bust_of.values())
+    busted_wholes, their_busts = _busted_wholes(order) if order.parts else (set(), set())
+    resolved |= their_busts
     for report in order.reports.values():
-        if report.kind is not ReportKind.FILL:
+        if report.kind is not FILL:
             continue
         chain = order.chain(report)
         resolved.update(r.report_id for r in chain)
         order.last_fill_ns = max(order.last_fill_ns, report.transact_ns)
         execution = execute(chain, order.correlation_id, report.cl_ord_id or root.msg_id, instruments)
-        execution = _matched(order, execution, bust_of)
+        execution = _matched(order, execution, busted_wholes)
         order.executions[report.report_id] = execution
-        if execution.status is ExecutionStatus.ACTIVE:
+        if execution.status is ACTIVE:
             counting.update(r.report_id for r in chain)
             _add(order, execution)
             _check_limit(order, execution, tolerances)
@@ -93,14 +103,14 @@ def _add(order: OrderState, execution: Execution) -> None:
     order.notional = EXACT.add(order.notional, EXACT.multiply(execution.last_qty, execution.last_px))
 
 
-def _matched(order: OrderState, execution: Execution, bust_of: dict[str, str]) -> Execution:
+def _matched(order: OrderState, execution: Execution, busted_wholes: AbstractSet[str]) -> Execution:
     """Name the rule where a report came whole and split: the parts count, and the whole does not."""
     report = order.reports[execution.execution_id]
     status, rule = execution.status, None
     if report.part_of is not None:
         rule = ONE_TO_MANY
-        if report.part_of in bust_of:
-            status = ExecutionStatus.BUSTED
+        if report.part_of in busted_wholes:
+            status = BUSTED
     elif report.exec_id in order.parts:
         rule = MANY_TO_ONE
         status = ExecutionStatus.SUPERSEDED  # also when it is busted: the bust takes back the parts
@@ -111,15 +121,15 @@ def _matched(order: OrderState, execution: Execution, bust_of: dict[str, str]) -
     return msgspec.structs.replace(execution, status=status, match_rule=rule)
 
 
-def _busted_wholes(order: OrderState) -> dict[str, str]:
-    """Map the ExecID of a split report that was busted whole to the bust: it takes back every part."""
-    if not order.parts:
-        return {}
-    return {
-        r.exec_ref_id: r.report_id
-        for r in sorted(order.reports.values(), key=lambda r: (r.transact_ns, r.report_id), reverse=True)
-        if r.kind is ReportKind.BUST and r.exec_ref_id is not None and r.exec_ref_id in order.parts
-    }
+def _busted_wholes(order: OrderState) -> tuple[set[str], set[str]]:
+    """List the ExecIDs of split reports that were busted whole, which takes back every part, and those busts."""
+    busts = [r for r in order.reports.values() if r.kind is BUST and r.exec_ref_id in order.parts]
+    wholes = {r.exec_ref_id for r in busts if r.exec_ref_id is not None}
+    for exec_id in order.parts.keys() - wholes:  # by the ExecID of a correct of it
+        fills = (order.reports[i] for i in order.named.get(exec_id, ()))
+        if any(f.kind is FILL and order.chain(f)[-1].kind is BUST for f in fills):
+            wholes.add(exec_id)
+    return wholes, {r.report_id for r in busts}
 
 
 def _as_reported(order: OrderState) -> tuple[Decimal, Decimal]:
@@ -144,15 +154,14 @@ def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[s
 
 
 def _check_splits(order: OrderState) -> None:
-    """Compare each whole with the sum of its parts, where both are known."""
+    """Compare each whole with the sum of its parts, where both are known; what was busted is a part still."""
     for exec_id, part_ids in order.parts.items():
         parts = [order.executions[i] for i in part_ids if i in order.executions]
         for whole_id in order.named.get(exec_id, ()):
             whole = order.executions.get(whole_id)
             if whole is None or whole.status is not ExecutionStatus.SUPERSEDED:
                 continue
-            active = [p for p in parts if p.status is ExecutionStatus.ACTIVE]
-            qty, notional = _sums(active)
+            qty, notional = _sums(p for p in parts if p.status is not ExecutionStatus.VOIDED)
             if (qty, notional) != _sums([whole]):
                 _note(order, split_break(order.correlation_id, whole, qty, notional))
 
@@ -200,22 +209,18 @@ def _suspect(order: OrderState, found: Iterable[Break]) -> None:
         order.suspects[suspect.break_id] = suspect
         if order.is_overdue:
             _note(order, suspect)
-    if not order.suspects:
-        order.is_overdue = False
 
 
 def _beside_the_point(order: OrderState) -> set[str]:
     """Second busts of one fill: known, and without effect (a cancel cannot be canceled)."""
-    return {
-        r.report_id for r in order.reports.values() if r.kind is ReportKind.BUST and _leads_to_a_fill(order, r)
-    }
+    return {r.report_id for r in order.reports.values() if r.kind is BUST and _leads_to_a_fill(order, r)}
 
 
 def _leads_to_a_fill(order: OrderState, report: FillReport) -> bool:
     seen: set[str] = set()
     target = order.target(report)
     while target is not None and target.report_id not in seen:
-        if target.kind is ReportKind.FILL:
+        if target.kind is FILL:
             return True
         seen.add(target.report_id)
         target = order.target(target)

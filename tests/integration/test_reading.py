@@ -94,8 +94,7 @@ class InMemory:
 
     @property
     def pending(self) -> set[str]:
-        waiting = {p.row_id for p in self.decision.pending}
-        return waiting - set(self.decision.pending_gone)
+        return {p.row_id for p in self.decision.pending}
 
     @property
     def breaks(self) -> set[str]:

@@ -68,7 +68,8 @@ class Ledger:
 
     def _land_waiting(self, decision: Decision) -> None:
         gone = set(decision.pending_gone)
-        self.pending = {row for row in self.pending if row[0] not in gone}
+        wordings = set(decision.wordings_gone)
+        self.pending = {row for row in self.pending if row[0] not in gone and row not in wordings}
         for row in decision.pending:
             key = (row.row_id, row.content)
             assert key not in self.pending, "waits twice"
