@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from ledger.domain.decision import Decision
+    from ledger.domain.decision import Decision, Pending
     from ledger.domain.order import OrderState
     from ledger.domain.records import Break, Execution, SlippageMetric
 
@@ -37,7 +37,7 @@ class Ledger:
         self.policy = policy or Policy()
         self.executions: dict[str, Execution] = {}
         self.metrics: dict[tuple[str, str], SlippageMetric] = {}
-        self.pending: set[tuple[str, str]] = set()
+        self.waits: dict[tuple[str, str], Pending] = {}
         self.breaks: dict[str, Break] = {}
         self.events: list[tuple[str, str]] = []
         self.told: list[Any] = []
@@ -67,13 +67,12 @@ class Ledger:
         return decision
 
     def _land_waiting(self, decision: Decision) -> None:
-        gone = set(decision.pending_gone)
-        wordings = set(decision.wordings_gone)
-        self.pending = {row for row in self.pending if row[0] not in gone and row not in wordings}
+        gone, wordings = set(decision.pending_gone), set(decision.wordings_gone)
+        self.waits = {key: p for key, p in self.waits.items() if key[0] not in gone and key not in wordings}
         for row in decision.pending:
             key = (row.row_id, row.content)
-            assert key not in self.pending, "waits twice"
-            self.pending.add(key)
+            assert key not in self.waits, "waits twice"
+            self.waits[key] = row
         for found in decision.breaks + decision.breaks_changed:
             self.breaks[found.break_id] = found
         for ended in decision.breaks_ended:
@@ -82,9 +81,9 @@ class Ledger:
             assert letter.dead_letter_id not in self.letters, "a dead letter is kept once"
             self.letters.add(letter.dead_letter_id)
         for learned in decision.learned:
-            key = (learned.venue, learned.kind, learned.reference, learned.correlation_id)
-            assert key not in self.learned, "learned twice"
-            self.learned[key] = (learned.routed_ns, learned.msg_id)
+            name = (learned.venue, learned.kind, learned.reference, learned.correlation_id)
+            assert name not in self.learned, "learned twice"
+            self.learned[name] = (learned.routed_ns, learned.msg_id)
 
     def _land_events(self, decision: Decision) -> None:
         for event in decision.events:
@@ -93,6 +92,16 @@ class Ledger:
             if event.event_type in FILL_EVENTS:
                 self.events.append((event.event_type, event.event_id))
                 self.told.append(event)
+
+    @property
+    def pending(self) -> set[tuple[str, str]]:
+        """The rows that wait, by id and content."""
+        return set(self.waits)
+
+    @property
+    def waiting(self) -> list[Pending]:
+        """The rows that wait."""
+        return [self.waits[key] for key in sorted(self.waits)]
 
     @property
     def orders(self) -> dict[str, OrderState]:
