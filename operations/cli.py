@@ -17,6 +17,8 @@ from rich.console import Console
 from ledger.db.errors import LedgerError
 from operations.breaks import commands as breaks
 from operations.desk import commands as desk
+from operations.explain import commands as explaining
+from operations.letters import commands as letters
 from streaming.errors import SettingsError, StreamingError
 
 app = typer.Typer(
@@ -28,11 +30,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-dlq = typer.Typer(help="Look at dead letters: what came in and is no fact.", no_args_is_help=True)
+dlq = typer.Typer(
+    help="Look at dead letters, what came in and is no fact, and hand them in again.", no_args_is_help=True
+)
 app.add_typer(dlq, name="dlq", epilog="Example: `execution-agent dlq list --since 1h`")
 
 desk.register(app)
+explaining.register(app)
 breaks.register(app)
+letters.register(dlq)
 
 StateOption = Annotated[
     Path, typer.Option("--state", help="Folder of the embedded servers' data.", envvar="EXECUTION_AGENT_STATE")

@@ -2,9 +2,9 @@
 
 A row of ``MATRICES`` is a message: to the venue ``D X 10000``, ``G Y,X 8000``, ``F Y,X``; from it ``8`` with
 ClOrdID (and OrigClOrdID), ExecType, OrdStatus, OrderQty, CumQty, LeavesQty, LastQty, then what is not the default:
-a price ``@50``, an AvgPx ``~50``, an ExecID ``=B``, an ExecRefID ``>B``, ``!`` where the figures do not follow from
-what was reported so far; or ``9`` with the ids and OrdStatus. ``day`` begins the next day. A row with ``?`` before
-it is the other way it may go: the matrix goes on as if it had not been there.
+a price ``@50``, an AvgPx ``~50``, an ExecID ``=B``, an ExecRefID ``>B``, ``!`` where the figures do not follow
+from what was reported so far; or ``9`` with the ids and OrdStatus. ``day`` begins the next day. A row with ``?``
+before it is the other way it may go: the matrix goes on as if it had not been there.
 """
 
 from __future__ import annotations

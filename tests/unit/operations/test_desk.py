@@ -29,7 +29,8 @@ HEARTBEAT = "8=FIX.4.4|9=1|35=0|34=1|49=V|52=20261102-09:30:00|56=T|10=000|"
 BAD = FILL.replace("31=100.50", "31=abc").replace("17=E1", "17=E9")
 INTENT = {
     "correlation_id": "C1", "msg_id": "M1", "action": "new", "venue": "ALPHA", "account": "ACC",
-    "symbol": "BTCUSD", "side": "buy", "order_qty": "10000", "limit_price": "101", "routed_at": "2026-11-02T09:29:59Z",
+    "symbol": "BTCUSD", "side": "buy", "order_qty": "10000", "limit_price": "101",
+    "routed_at": "2026-11-02T09:29:59Z",
 }  # fmt: skip
 
 

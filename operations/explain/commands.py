@@ -1,0 +1,76 @@
+"""``execution-agent explain``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+# exit codes: 0 explained; 1 nothing has that name, or the ledger could not be read; 2 wrong usage
+_FAILED, _USAGE = 1, 2
+_STATE = Path(".state")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: `execution-agent explain 17537743 --venue ALPHA`")(explain)
+
+
+def explain(
+    name: Annotated[
+        str, typer.Argument(metavar="EXEC_ID|CORRELATION_ID", help="Also a ClOrdID or the venue's OrderID.")
+    ],
+    venue: Annotated[str | None, typer.Option(help="Of this venue, where several use the same id.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            help="The ledger's database; else of EXECUTION_AGENT_CONFIG's file, else of the embedded servers.",
+            envvar="EXECUTION_AGENT_POSTGRES_URL",
+            show_envvar=True,
+        ),
+    ] = None,
+    state: Annotated[
+        Path,
+        typer.Option("--state", help="Folder of the embedded servers' data.", envvar="EXECUTION_AGENT_STATE"),
+    ] = _STATE,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Tell the story of an order from the ledger.
+
+    What was routed; every report with its bytes, how it was matched and the order's state after it; executions
+    with slippage and fees; breaks with votes and resolutions; events. Exit codes: 0 explained; 1 nothing has that
+    name, or the ledger could not be read; 2 wrong usage.
+    """
+    import psycopg
+    from rich.console import Console
+
+    from operations.dead_letters import NoLedgerError, ledger_url
+    from operations.explain.page import print_story
+    from operations.explain.reading import explain as read
+    from operations.explain.story import story_of
+
+    try:
+        answer = read(ledger_url(url, state), name, venue)
+    except NoLedgerError as error:
+        _fail(str(error), _USAGE)
+    except psycopg.Error as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        _fail(f"the ledger could not be read: {first}", _FAILED)
+    if not answer.orders and not answer.waiting:
+        at = f" at {venue}" if venue is not None else ""
+        _fail(f"no order or report{at} has the ExecID, correlation id, ClOrdID or OrderID {name!r}", _FAILED)
+    story = story_of(name, answer)
+    if as_json:
+        sys.stdout.write(json.dumps(story) + "\n")
+    else:
+        print_story(story, Console(markup=False, highlight=False, emoji=False))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"execution-agent: {message}\n")
+    raise typer.Exit(code)

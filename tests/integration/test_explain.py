@@ -1,0 +1,234 @@
+"""`execution-agent explain` on a real ledger: whatever is asked for, the whole story and no other order's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ledger.db.landing import Landing
+from ledger.domain.book import Book
+from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.errors import Defect
+from ledger.domain.identity import dead_letter_id, identify, make_order_report
+from ledger.domain.records import (
+    Action,
+    Break,
+    CapturedOrder,
+    DeadLetter,
+    ExecType,
+    OrdStatus,
+    ReportKind,
+    Resolution,
+    Verdict,
+)
+from ledger.domain.times import utc_date
+from operations.cli import app
+from tests.integration.database import connected
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+WIRE = b"8=FIX.4.4\x0135=8\x0117=EXEC-9\x0111=MSG-1\x0131=\x1b[31mnan\x0110=000\x01"
+DEFECT = Defect("not_a_number", "LastPx(31)", "nan", "a decimal number is required", "Ask the venue to resend it.")
+LETTER = DeadLetter(dead_letter_id("ALPHA", WIRE), "ALPHA", "ALPHA.fix", DEFECT, WIRE, T0 + 7 * SECOND)
+
+
+def stated(
+    exec_id: str,
+    exec_type: ExecType,
+    *,
+    at: int,
+    cl_ord_id: str | None = "MSG-1",
+    orig: str | None = None,
+    order_qty: Decimal | None = None,
+    status: OrdStatus | None = None,
+) -> CapturedOrder:
+    made = make_order_report(
+        venue="ALPHA",
+        trade_date=utc_date(at),
+        exec_type=exec_type,
+        transact_ns=at,
+        exec_id=exec_id,
+        ord_status=status,
+        cl_ord_id=cl_ord_id,
+        orig_cl_ord_id=orig,
+        venue_order_id="ORDER-77",
+        order_qty=order_qty,
+    )
+    return CapturedOrder(made, "ALPHA.fix", WIRE.replace(b"EXEC-9", exec_id.encode()), at + 1)
+
+
+async def land(url: str, *batches: list[Fact]) -> Book:
+    book = Book()
+    async with connected(url) as connection:
+        landing = Landing(connection)
+        for batch in batches:
+            decision = decide(book, batch, Policy())
+            await landing.land(decision, ())
+            book.apply(decision)
+    return book
+
+
+@pytest.fixture
+async def ledger(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An order with a replace, a bust, a fill by OrderID alone and a released break; and another order."""
+    second = intent("C1", "MSG-2", action=Action.REPLACE, orig="MSG-1", qty="12", limit="101", at=T0 + 3 * SECOND)
+    book = await land(
+        ledger_url,
+        [snapshot("SNAP-1", "99", "101", T0 - 1)],
+        [report("EXEC-1", cl_ord_id="MSG-1", qty="2", px="100", at=T0 + SECOND)],  # before its intent
+        [intent("C1", "MSG-1", qty="10", limit="101"), second],
+        [stated("EXEC-0", ExecType.NEW, at=T0 + SECOND - 5, status=OrdStatus.NEW)],
+        [report("EXEC-2", cl_ord_id="MSG-1", qty="1", px="100.5", at=T0 + 2 * SECOND, fee="0.1")],
+        [report("BUST-2", kind=ReportKind.BUST, ref="EXEC-2", cl_ord_id="MSG-1", at=T0 + 3 * SECOND)],
+        [stated("EXEC-3", ExecType.REPLACED, at=T0 + 4 * SECOND, cl_ord_id="MSG-2", orig="MSG-1")],
+        [report("EXEC-4", cl_ord_id=None, venue_order_id="ORDER-77", qty="3", px="102", at=T0 + 5 * SECOND)],
+        [intent("C2", "MSG-9", qty="1"), report("EXEC-1", cl_ord_id="MSG-9", symbol="ETHUSDT", at=T0 + SECOND)],
+        [report("EXEC-5", cl_ord_id="nobody", at=T0 + 6 * SECOND), LETTER],
+    )
+    [found] = book.orders["C1"].breaks.values()
+    await land_more(ledger_url, book, [_release(found)])
+    for name in ("EXECUTION_AGENT_CONFIG", "EXECUTION_AGENT_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EXECUTION_AGENT_POSTGRES_URL", ledger_url)
+    return ledger_url
+
+
+async def land_more(url: str, book: Book, facts: list[Fact]) -> None:
+    async with connected(url) as connection:
+        landing = Landing(connection)
+        await landing.land(decide(book, facts, Policy()), ())
+
+
+def _release(found: Break) -> Resolution:
+    return Resolution(
+        identify("resolution", found.break_id),
+        found.break_id,
+        found.correlation_id,
+        Verdict.RELEASE,
+        found.ours,
+        found.theirs,
+        "ann",
+        "bob",
+        "agreed on the phone",
+        T0 + 9 * SECOND,
+    )
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["explain", *arguments])
+
+
+def story(*arguments: str) -> dict[str, Any]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_reports_in_the_venues_order_with_the_state_after_each(ledger: str) -> None:
+    [order] = story("C1")["orders"]
+    assert [(i["action"], i["msg_id"], i["order_qty"]) for i in order["intents"]] == [
+        ("new", "MSG-1", "10"),
+        ("replace", "MSG-2", "12"),
+    ]
+    after = [
+        (
+            r["exec_id"],
+            r["after"]["ord_status"],
+            r["after"]["cum_qty"],
+            r["after"]["leaves_qty"],
+            r["after"]["avg_px"],
+        )
+        for r in order["reports"]
+    ]
+    assert after == [
+        ("EXEC-0", "New", "0", "10", "0"),
+        ("EXEC-1", "PartiallyFilled", "2", "8", "100"),
+        ("EXEC-2", "PartiallyFilled", "3", "7", "100.166666666667"),
+        ("BUST-2", "PartiallyFilled", "2", "8", "100"),
+        ("EXEC-3", "PartiallyFilled", "2", "10", "100"),
+        ("EXEC-4", "PartiallyFilled", "5", "7", "101.2"),
+    ]
+    assert order["state"]["ord_status"] == "PartiallyFilled"
+
+
+def test_how_each_was_matched_and_what_it_waited_for(ledger: str) -> None:
+    [order] = story("C1")["orders"]
+    reports = {r["exec_id"]: r for r in order["reports"]}
+    assert reports["EXEC-1"]["matched_by"] == "ClOrdID MSG-1, routed as new"
+    assert reports["EXEC-1"]["waited"] == "awaiting_intent (over)"
+    assert reports["EXEC-2"]["waited"] is None
+    assert reports["BUST-2"]["matched_by"] == "ClOrdID MSG-1, routed as new; takes back execution EXEC-2"
+    assert reports["EXEC-3"]["matched_by"] == "ClOrdID MSG-2, routed as replace"
+    assert reports["EXEC-4"]["matched_by"].startswith("OrderID ORDER-77, learned from report EXEC-0 of ")
+    assert reports["EXEC-0"]["raw"] == "8=FIX.4.4|35=8|17=EXEC-0|11=MSG-1|31=\\x1b[31mnan|10=000|"
+
+
+def test_executions_breaks_and_events(ledger: str) -> None:
+    [order] = story("C1")["orders"]
+    executions = {e["exec_id"]: e for e in order["executions"]}
+    assert {name: (e["status"], e["chain"]) for name, e in executions.items()} == {
+        "EXEC-1": ("active", []),
+        "EXEC-2": ("busted", ["BUST-2"]),
+        "EXEC-4": ("active", []),
+    }
+    arrival = next(m for m in executions["EXEC-4"]["slippage"] if m["kind"] == "arrival_mid")
+    assert (arrival["bps"], arrival["benchmark"], arrival["snapshot_id"]) == ("200", "100", "SNAP-1")
+    assert (arrival["bid"], arrival["ask"], arrival["quality"]) == ("99", "101", "exact")
+    [found] = order["breaks"]
+    assert (found["kind"], found["exec_id"], found["ours"], found["theirs"]) == (
+        "price_beyond_limit",
+        "EXEC-4",
+        "101",
+        "102",
+    )
+    [resolution] = found["resolutions"]
+    assert (resolution["verdict"], resolution["requested_by"], resolution["approved_by"]) == (
+        "release",
+        "ann",
+        "bob",
+    )
+    assert (found["ended_how"], bool(found["ended_at"])) == ("release", True)
+    told = {e["event_id"]: e["event_type"] for e in order["events"]}
+    assert all(e["execution_id"] in told for e in order["executions"])
+    assert {"fill", "bust", "pending", "break_opened", "break_released", "compliance_flag"} <= set(told.values())
+
+
+@pytest.mark.parametrize("name", ["EXEC-2", "BUST-2", "EXEC-3", "MSG-2", "ORDER-77", "C1"])
+def test_every_name_leads_to_the_order(ledger: str, name: str) -> None:
+    assert [order["correlation_id"] for order in story(name)["orders"]] == ["C1"]
+
+
+def test_an_exec_id_of_two_orders_gives_both_and_one_of_none_says_so(ledger: str) -> None:
+    assert [order["correlation_id"] for order in story("EXEC-1")["orders"]] == ["C1", "C2"]
+    found = story("EXEC-5", "--venue", "ALPHA")
+    assert found["orders"] == []
+    assert [(w["exec_id"], w["waits_for"]) for w in found["waiting"]] == [("EXEC-5", "awaiting_intent")]
+    for arguments in (["EXEC-1", "--venue", "BRAVO"], ["EXEC-77"]):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert arguments[0] in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_page_for_people_has_it_all_and_is_safe_to_look_at(ledger: str) -> None:
+    page = run("C1").stdout
+    assert "\x1b" not in page
+    for said in (
+        "Order C1",
+        "replace MSG-2 of MSG-1, 12",
+        "after it: PartiallyFilled, CumQty 5, LeavesQty 7, AvgPx 101.2",
+        "EXEC-2: busted, by BUST-2, buy 1 @ 100.5",
+        "arrival_mid: 200 bps against 100",
+        "price_beyond_limit of EXEC-4: ours 101, theirs 102",
+        "release asked for by ann, approved by bob: agreed on the phone",
+        "not_a_number: LastPx(31)=nan",
+    ):
+        assert said in page
+    assert "EXEC-5" not in page
+    assert "ETHUSDT" not in page
