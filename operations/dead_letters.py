@@ -27,10 +27,7 @@ _CONNECT_SECONDS = 5
 _LISTED = ("id", "received", "source", "reason", "field", "value")
 _WIDEST = 60
 _SHOWN = ("id", "source", "feed", "received", "reason", "field", "value", "rule", "remedy")
-_AGAIN = (
-    "mend it at its source and have it sent again; the same bytes once more are this dead letter again,"
-    " and count as a duplicate"
-)
+_AGAIN = "once what was wrong is mended here: execution-agent dlq replay {0}; else have it sent again"
 
 Letter = dict[str, Any]
 
@@ -88,7 +85,9 @@ def _read(url: str, query: str, arguments: dict[str, object]) -> list[Letter]:
 
 def _letter(row: dict[str, Any]) -> Letter:
     received = format_utc(row.pop("received_ns"))
-    return {"id": row.pop("dead_letter_id"), "received": received, **row}
+    replayed = row.pop("replayed_at")
+    when = None if replayed is None else replayed.isoformat()
+    return {"id": row.pop("dead_letter_id"), "received": received, **row, "replayed_at": when}
 
 
 def as_table(letters: Sequence[Letter]) -> str:
@@ -103,7 +102,13 @@ def as_table(letters: Sequence[Letter]) -> str:
 def as_page(letter: Letter) -> str:
     """Everything about one dead letter, its bytes as text with escapes."""
     parts = [(name, escaped(letter[name])) for name in _SHOWN]
-    parts += [("again", _AGAIN), ("raw", f"{len(letter['raw'])} bytes"), ("", readable(letter["raw"]))]
+    if letter["replay_outcome"] is not None:
+        parts.append(("replayed", f"{letter['replayed_at']} {escaped(letter['replay_outcome'])}"))
+    parts += [
+        ("again", _AGAIN.format(letter["id"])),
+        ("raw", f"{len(letter['raw'])} bytes"),
+        ("", readable(letter["raw"])),
+    ]
     return "\n".join(f"{name:<9} {value}".rstrip() if name else value for name, value in parts)
 
 

@@ -193,7 +193,7 @@ def add_person(
     """
     from operations import people as logins
 
-    with _ledger(url, state) as ledger:
+    with asked_ledger(url, state) as ledger:
         made = logins.add(ledger, name)
     _print(made)
 
@@ -203,7 +203,7 @@ def list_people(url: LedgerOption = None, state: StateOption = STATE) -> None:
     """List the persons who may vote."""
     from operations import people as logins
 
-    with _ledger(url, state) as ledger:
+    with asked_ledger(url, state) as ledger:
         found = logins.listed(ledger)
     _print(logins.as_lines(found) if found else "nobody: execution-agent people add NAME makes a login")
 
@@ -217,13 +217,13 @@ def remove_person(
     """Lock a person's login and end its sessions; what they did stays, under their name."""
     from operations import people as logins
 
-    with _ledger(url, state) as ledger:
+    with asked_ledger(url, state) as ledger:
         logins.remove(ledger, name)
     _print(f"{name} may not log in any more")
 
 
 @contextmanager
-def _ledger(url: str | None, state: Path) -> Iterator[str]:
+def asked_ledger(url: str | None, state: Path) -> Iterator[str]:
     """Give the ledger's URL; end the command with one line where something is not as it must be."""
     import psycopg
 
@@ -247,7 +247,7 @@ def _ledger(url: str | None, state: Path) -> Iterator[str]:
 def _desk(url: str | None, state: Path) -> Iterator[Desk]:
     from operations.breaks.desk import opened
 
-    with _ledger(url, state) as ledger, opened(ledger) as desk:
+    with asked_ledger(url, state) as ledger, opened(ledger) as desk:
         yield desk
 
 

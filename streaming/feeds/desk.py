@@ -110,14 +110,9 @@ class DeskFeed:
         """Give the arrival that answers all requests for one letter; None where they are answered at once."""
         first = requests[0]
         kind = kind_of(first.source, self._venues)
+        settled = first.replay_outcome if first.replayed else None
         again = any(request.again for request in requests)
-        refusal = None
-        if kind is None:
-            refusal = f"refused: {first.source} is no venue of the settings: nothing here reads its messages"
-        elif first.reason == _NOT_KEPT:
-            refusal = "refused: the event type of the message is not kept with its bytes: have it sent again"
-        elif first.replayed and is_settled(first.replay_outcome) and not again:
-            refusal = f"skipped: it was replayed before: {first.replay_outcome}"
+        refusal = refusal_of(first.source, first.reason, settled, self._venues, again=again)
         if kind is None or refusal is not None:
             skipped += [ReplayAnswer(request.request_id, refusal or "") for request in requests]
             return None
@@ -143,3 +138,16 @@ def kind_of(source: str, venues: Collection[str]) -> ArrivalKind | None:
     if source in venues:
         return ArrivalKind.REPORT
     return {ORDER_INTENTS: ArrivalKind.INTENT, MARKET_DATA: ArrivalKind.SNAPSHOT}.get(source)
+
+
+def refusal_of(
+    source: str, reason: str, replayed: str | None, venues: Collection[str], *, again: bool
+) -> str | None:
+    """Say why a dead letter is not handed in; None where it is. ``replayed`` is its last replay's outcome."""
+    if kind_of(source, venues) is None:
+        return f"refused: {source} is no venue of the settings: nothing here reads its messages"
+    if reason == _NOT_KEPT:
+        return "refused: the event type of the message is not kept with its bytes: have it sent again"
+    if replayed is not None and is_settled(replayed) and not again:
+        return f"skipped: it was replayed before: {replayed}"
+    return None

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from operations.cli import app
+from tests.integration.arrivals import fill_message
+from tests.integration.people import person
 
 OLD, NEW = "11111111-1111-5111-8111-111111111111", "22222222-2222-5222-8222-222222222222"
 RAW = b"8=FIX.4.4\x0135=8\x0132=\x1b[31mnan\x0110=000\x01\xff"
@@ -107,4 +109,119 @@ def test_what_is_wrong_is_one_line(
     result = CliRunner().invoke(app, ["dlq", "list", *arguments])
     assert result.exit_code == code, result.output
     assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# --- handed in again ---------------------------------------------------------------------------------------
+
+
+def write_settings(folder: Path, ledger_url: str) -> Path:
+    """The settings of a streaming process that does not run, whose venue ALPHA speaks the canonical format."""
+    (folder / "stream").mkdir()
+    (folder / "stream" / "stream.toml").write_text(
+        f'postgres_url = "{ledger_url}"\nredis_url = "redis://127.0.0.1:1/0"\n'
+        '[kafka]\nbootstrap = "127.0.0.1:1"\n'
+        '[venues.ALPHA]\nformat = "canonical"\n'
+        '[venues.ALPHA.feed]\nkind = "rest"\nsecrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZg=="]\n'
+    )
+    return folder
+
+
+def keep(ledger_url: str, raw: bytes, source: str = "ALPHA", reason: str = "malformed") -> str:
+    with psycopg.connect(ledger_url) as connection:
+        row = connection.execute(
+            "INSERT INTO execution.dead_letters (dead_letter_id, source, feed, reason, field, value, rule, "
+            "remedy, raw, received_ns) VALUES (gen_random_uuid(), %s, %s, %s, 'f', 'v', 'r', 'm', %s, %s) "
+            "RETURNING dead_letter_id::text",
+            [source, f"{source}.rest", reason, raw, time.time_ns()],
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def replayed(*arguments: str, code: int = 0) -> list[tuple[str, str]]:
+    result = CliRunner().invoke(app, ["dlq", "replay", "--json", *arguments])
+    assert result.exit_code == code, result.output
+    return [(letter["id"], letter["outcome"]) for letter in json.loads(result.stdout)]
+
+
+@pytest.fixture
+def empty(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A ledger without dead letters; the settings of its streaming process are in the state folder."""
+    monkeypatch.delenv("EXECUTION_AGENT_CONFIG", raising=False)
+    monkeypatch.setenv("EXECUTION_AGENT_POSTGRES_URL", ledger_url)
+    monkeypatch.setenv("EXECUTION_AGENT_STATE", str(write_settings(tmp_path, ledger_url)))
+    return ledger_url
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def test_what_can_be_read_now_lands_once_and_says_so(empty: str) -> None:
+    letters = [keep(empty, json.dumps(fill_message(exec_id)).encode()) for exec_id in ("E1", "E2")]
+    broken = keep(empty, b'{"type": "fill"}')
+    found = dict(replayed("--venue", "ALPHA", code=1))
+    assert [found[letter] for letter in letters] == ["pending", "pending"]
+    assert found[broken].startswith("dead letter again: missing_field: ")
+    assert rows(empty, "SELECT exec_id FROM execution.fills ORDER BY 1") == [("E1",), ("E2",)]
+    assert rows(
+        empty, "SELECT count(*) FROM execution.audit_events WHERE event_type = 'dead_letter_replayed'"
+    ) == [(3,)]
+
+
+def test_a_replay_is_once_unless_it_is_asked_for_again(empty: str) -> None:
+    report = {**fill_message("E1"), "type": "new", "order_qty": "1"}
+    del report["last_qty"], report["last_px"]
+    letter = keep(empty, json.dumps(report).encode())
+    assert replayed(letter[:8]) == [(letter, "landed")]
+    assert replayed(letter[:8]) == [(letter, "skipped: it was replayed before: landed")]
+    assert replayed(letter[:8], "--again") == [(letter, "duplicate")]
+    page = CliRunner().invoke(app, ["dlq", "show", letter]).stdout
+    assert "duplicate" in page.split("replayed")[1]
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(empty: str) -> None:
+    letter, broken = keep(empty, json.dumps(fill_message("E1")).encode()), keep(empty, b"{")
+    foreign = keep(empty, b"x", "NOWHERE")
+    found = dict(replayed("--since", "1h", "--dry-run", code=1))
+    assert found[letter] == "would land: fill E1: buy 1 BTCUSDT @ 100"
+    assert found[broken].startswith("dead letter again: malformed: ")
+    assert found[foreign].startswith("refused: NOWHERE is no venue of the settings")
+    assert rows(empty, "SELECT count(*) FROM execution.replay_requests") == [(0,)]
+    assert rows(empty, "SELECT count(*) FROM execution.fills") == [(0,)]
+    replayed(letter)
+    assert replayed(letter, "--dry-run") == [(letter, "duplicate: fill E1: buy 1 BTCUSDT @ 100")]
+
+
+def test_a_person_may_ask_and_the_running_settings_do_it(empty: str) -> None:
+    letter = keep(empty, json.dumps(fill_message("E1")).encode())
+    with person(empty, "erin") as erin:
+        assert replayed(letter, "--url", erin.url) == [(letter, "pending")]
+    assert rows(empty, "SELECT person FROM execution.replay_requests") == [(erin.name,)]
+
+
+def test_without_a_process_and_settings_the_request_is_recorded(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = keep(empty, json.dumps(fill_message("E1")).encode())
+    monkeypatch.setenv("EXECUTION_AGENT_STATE", str(tmp_path / "nowhere"))
+    ((_, outcome),) = replayed(letter, "--wait", "0.1")
+    assert outcome.startswith("recorded: it is handed in as soon as")
+    assert rows(empty, "SELECT done_at FROM execution.replay_requests") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "which dead letters?"),
+        (["xyz!"], 2, "ID 'xyz!': at least 4"),
+        (["--since", "yesterday"], 2, "--since: 'yesterday' is no duration"),
+        (["0000aaaa"], 1, "there is no dead letter 0000aaaa"),
+    ],
+)
+def test_a_wrong_replay_is_one_line(empty: str, arguments: list[str], code: int, said: str) -> None:
+    result = CliRunner().invoke(app, ["dlq", "replay", *arguments])
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
     assert len(result.stderr.splitlines()) == 1

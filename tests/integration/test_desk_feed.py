@@ -4,159 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from ledger.db.desk import Desk
-from ledger.domain.decide import Policy
 from ledger.domain.tolerances import Grace
-from streaming.arrivals import Inbox
-from streaming.feeds.desk import DeskFeed, verdict_of
-from streaming.lander import Lander
-from streaming.metrics import Metrics
-from streaming.venues import canonical
+from streaming.feeds.desk import verdict_of
 from tests.integration.arrivals import VENUE, fill, fill_message, fills, intent
-from tests.integration.database import connected, terminate_sessions, until
-from tests.integration.people import Person, person
+from tests.integration.database import terminate_sessions, until
+from tests.integration.floor import request, vote
+from tests.integration.people import Person
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from ledger.domain.decision import Decision
-    from streaming.arrivals import Arrival
-
-
-class Floor:
-    """A ledger with a lander and the desk's feed, and persons beside it."""
-
-    def __init__(self, url: str, watching: asyncpg.Connection[Any]) -> None:
-        self.url = url
-        self.watching = watching
-        self.inbox = Inbox()
-        self.decisions: list[Decision] = []
-        self.policy = Policy()
-
-    async def connect(self) -> asyncpg.Connection[Any]:
-        return await asyncpg.connect(self.url, timeout=10)
-
-    @asynccontextmanager
-    async def landing(self, *, desk: bool = True) -> AsyncIterator[Lander]:
-        lander = Lander(
-            self.connect, self.inbox, {VENUE: canonical.decode}, Metrics(),
-            writer="writer", policy=self.policy, batch_limit=1000,
-        )  # fmt: skip
-        lander.on_landed.append(self.decisions.append)
-        tasks = [asyncio.create_task(lander.run())]
-        if desk:
-            feed = DeskFeed(self.connect, self.inbox, [VENUE], look_seconds=0.02)
-            tasks.append(asyncio.create_task(feed.run()))
-        try:
-            yield lander
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-
-    async def land(self, *arrivals: Arrival) -> None:
-        async with self.landing(desk=False) as lander:
-            await self.inbox.put(arrivals)
-            await until(lambda: lander.is_idle)
-
-    async def overfill(self) -> str:
-        """An order of 1 with two fills of 1: a break, and its events on hold."""
-        await self.land(intent(order_qty="1"), fill("E1"), fill("E2"))
-        return await self.open_break()
-
-    async def open_break(self) -> str:
-        found = await self.watching.fetchval("SELECT break_id FROM execution.breaks WHERE ended_at IS NULL")
-        return str(found)
-
-    async def told(self) -> list[tuple[str, str]]:
-        rows = await self.watching.fetch(
-            "SELECT event_type, body FROM execution.audit_events ORDER BY xid, position"
-        )
-        bodies = [(row["event_type"], json.loads(row["body"])) for row in rows]
-        return [(kind, body["exec_id"]) for kind, body in bodies if kind in {"fill", "bust", "correct"}]
-
-    async def events(self, kind: str) -> list[dict[str, Any]]:
-        rows = await self.watching.fetch(
-            "SELECT body FROM execution.audit_events WHERE event_type = $1 ORDER BY xid, position", kind
-        )
-        return [json.loads(row["body"]) for row in rows]
-
-    async def value(self, query: str, *arguments: object) -> Any:
-        return await self.watching.fetchval(query, *arguments)
-
-    async def answered(self, number: int = 1) -> list[dict[str, Any]]:
-        async with asyncio.timeout(20):
-            while True:
-                rows = await self.watching.fetch("SELECT * FROM execution.desk_outcomes ORDER BY answered_at")
-                if len(rows) >= number:
-                    return [dict(row) for row in rows]
-                await asyncio.sleep(0.02)
-
-    async def done(self, request_id: int) -> str:
-        async with asyncio.timeout(20):
-            while True:
-                found = await self.value(
-                    "SELECT outcome FROM execution.replay_requests WHERE request_id = $1 AND done_at IS NOT NULL",
-                    request_id,
-                )
-                if found is not None:
-                    return str(found)
-                await asyncio.sleep(0.02)
-
-
-def vote(who: Person, break_id: str, verdict: str = "release", **changed: str) -> int:
-    """Vote as the database lets a person: with the values that the break has, unless changed."""
-    with psycopg.connect(who.url, row_factory=dict_row) as connection:
-        row = connection.execute(
-            "SELECT break_id, ours, theirs FROM execution.breaks WHERE break_id = %s", [break_id]
-        ).fetchone()
-        assert row is not None
-        values = {**row, "verdict": verdict, "reason": f"{who.name} looked", **changed}
-        cast = connection.execute(
-            "INSERT INTO execution.break_votes (break_id, verdict, reason, ours, theirs) "
-            "VALUES (%(break_id)s, %(verdict)s, %(reason)s, %(ours)s, %(theirs)s) RETURNING vote_id",
-            values,
-        ).fetchone()
-        assert cast is not None
-        return int(cast["vote_id"])
-
-
-def request(who: Person, dead_letter_id: str, *, again: bool = False) -> int:
-    with psycopg.connect(who.url) as connection:
-        row = connection.execute(
-            "INSERT INTO execution.replay_requests (dead_letter_id, again) VALUES (%s, %s) RETURNING request_id",
-            [dead_letter_id, again],
-        ).fetchone()
-        assert row is not None
-        return int(row[0])
-
-
-@pytest.fixture
-async def floor(ledger_url: str) -> AsyncIterator[Floor]:
-    async with connected(ledger_url) as watching:
-        yield Floor(ledger_url, watching)
-
-
-@pytest.fixture
-def alice(ledger_url: str) -> Iterator[Person]:
-    with person(ledger_url, "alice") as who:
-        yield who
-
-
-@pytest.fixture
-def bob(ledger_url: str) -> Iterator[Person]:
-    with person(ledger_url, "bob") as who:
-        yield who
+    from tests.integration.floor import Floor
 
 
 # --- four eyes ---------------------------------------------------------------------------------------------
@@ -308,8 +173,8 @@ async def test_nobody_votes_in_anothers_name_or_time(floor: Floor, alice: Person
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
     vote(alice, break_id)
-    row = await floor.watching.fetchrow("SELECT person, correlation_id FROM execution.break_votes")
-    assert tuple(row) == (alice.name, "C1")
+    cast = await floor.value("SELECT person || ' ' || correlation_id FROM execution.break_votes")
+    assert cast == f"{alice.name} C1"
 
 
 async def test_the_service_has_no_vote_and_nobody_changes_one(
@@ -366,8 +231,7 @@ async def test_a_letter_that_can_be_read_now_lands_and_is_marked(floor: Floor, a
         assert await floor.done(request(alice, letter)) == "skipped: it was replayed before: landed"
         assert await floor.done(request(alice, letter, again=True)) == "duplicate"
     assert await floor.told() == [("fill", "E1")]
-    row = await floor.watching.fetchrow("SELECT replay_outcome, replayed_at FROM execution.dead_letters")
-    assert row["replay_outcome"] == "duplicate"
+    assert await floor.value("SELECT replay_outcome FROM execution.dead_letters") == "duplicate"
     events = await floor.events("dead_letter_replayed")
     assert [e["detail"] for e in events] == [
         {"outcome": outcome, "requested_by": alice.name} for outcome in ("landed", "duplicate")
@@ -454,8 +318,7 @@ async def test_an_out_of_order_letter_ends_by_itself_when_the_missing_report_com
         assert await floor.done(request(alice, letter)) == "pending"
         await floor.inbox.put([fill("E1")])
         await until(lambda: lander.is_idle)
-    row = await floor.watching.fetchrow("SELECT replay_outcome FROM execution.dead_letters")
-    assert row["replay_outcome"].startswith("landed: ")
+    assert (await floor.value("SELECT replay_outcome FROM execution.dead_letters")).startswith("landed: ")
     assert await floor.value("SELECT status FROM execution.executions") == "busted"
     assert [e["detail"]["requested_by"] for e in await floor.events("dead_letter_replayed")] == [alice.name, None]
     assert await floor.value("SELECT count(*) FROM execution.fills_pending") == 0

@@ -1,0 +1,1 @@
+"""``execution-agent dlq replay``: dead letters handed in again."""
