@@ -14,7 +14,19 @@ from operations.cli import app
 from operations.embedded.state import MARKER
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["run", "stream", "config", "migrate", "reset", "dlq", "dlq list", "dlq show"]
+COMMANDS = [
+    "run",
+    "stream",
+    "decode",
+    "replay",
+    "explain",
+    "config",
+    "migrate",
+    "reset",
+    "dlq",
+    "dlq list",
+    "dlq show",
+]
 SLOW = {"dagster", "sqlalchemy", "pandas", "boto3", "asyncpg", "psycopg", "confluent_kafka", "uvicorn", "redis"}
 HELP = """
 import sys
