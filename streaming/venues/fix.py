@@ -8,6 +8,7 @@ One decoder for all versions, as venues mix them: what a version writes in its o
 - ExecTransType(20) of FIX 4.2 and before: 1 cancels, 2 corrects the execution ExecRefID(19), 3 is a status
   whatever ExecType says.
 - ExecType(150) 1 and 2, FIX 4.2's fills, are fills in a FIX 4.4 session, too: venues send them there.
+- A guarantee (OrdStatus 7, stopped) is in FIX 4.2 a partial fill that leaves CumQty(14) zero: it is no trade.
 - FIX 4.0 and 4.1 may say neither: with LastShares(32) above zero, or OrdStatus(39) 1 or 2, it is a fill.
 - Figures of the order (CumQty, LeavesQty, AvgPx) are claims as given: AvgPx=0 on a full fill (CME), all of them 0
   on a correct (a clearing drop copy), are real. ``ledger.domain`` compares what can be compared.
@@ -57,6 +58,7 @@ _TRANS_TYPES: dict[str, ReportKind | ExecType] = {
 _NEW = frozenset({"", "0"})
 # OrdStatus(39) of FIX 4.0 and 4.1, in the place of ExecType: the same letters, but for D (accepted for bidding)
 _STATUS_EXEC_TYPES = {key: value for key, value in _EXEC_TYPES.items() if key in "0123456789ABCE"}
+_OLD_FILLS = frozenset({"1", "2"})
 _WITHOUT_EXEC_TYPE = frozenset({"FIX.4.0", "FIX.4.1", "FIX.4.2"})
 # MsgType(35) of what a drop copy may carry beside reports and cannot hold a trade
 _MESSAGES = {
@@ -132,12 +134,17 @@ def _kind(fields: Fields) -> ReportKind | ExecType:
     exec_type = fields.get("150", "")
     kind = _EXEC_TYPES.get(exec_type)
     if kind is not None:
-        return kind
+        return ExecType.STOPPED if exec_type in _OLD_FILLS and _is_guarantee(fields) else kind
     if exec_type:
         raise unknown("150", exec_type, "an ExecType of FIX 4.0 to 5.0SP2 is required")
     if fields["8"] not in _WITHOUT_EXEC_TYPE:
         raise missing("150", fields, "it says whether a report is of a trade")
     return _kind_by_status(fields)
+
+
+def _is_guarantee(fields: Fields) -> bool:
+    """Whether a fill of FIX 4.2 is only promised: Stopped, and CumQty(14) still zero (matrix D37)."""
+    return fields["8"] in _WITHOUT_EXEC_TYPE and fields.get("39") == "7" and read_number(fields, "14") == 0
 
 
 def _kind_by_status(fields: Fields) -> ReportKind | ExecType:

@@ -22,9 +22,11 @@ WHERE (exec_id = %(name)s OR last_exec_id = %(name)s) AND (%(venue)s::text IS NU
 -- Reports with this ExecID, and the order each is tied to: of a trade by its execution, while it waits by its row.
 SELECT f.*, coalesce(e.correlation_id, p.correlation_id) AS order_id, p.reason AS waits_for, p.since_ns
 FROM execution.fills f
-LEFT JOIN execution.executions e
-  ON f.kind = 'fill' AND e.execution_id = f.report_id
-  OR f.kind <> 'fill' AND f.report_id = ANY(e.chain)
+LEFT JOIN LATERAL (
+    SELECT correlation_id FROM execution.executions WHERE f.kind = 'fill' AND execution_id = f.report_id
+    UNION ALL
+    SELECT correlation_id FROM execution.executions WHERE f.kind <> 'fill' AND f.report_id = ANY(chain)
+) e ON true
 LEFT JOIN execution.fills_pending p ON p.report_id = f.report_id AND p.content = f.content
 WHERE f.exec_id = %(name)s AND (%(venue)s::text IS NULL OR f.venue = %(venue)s)
 

@@ -243,6 +243,16 @@ def test_one_line_a_message_with_the_state_after_it(intents: Path) -> None:
     assert [execution["exec_id"] for execution in rest["executions"]] == ["E1", "E2"]
 
 
+def test_a_guarantee_of_fix_4_2_is_no_trade(intents: Path) -> None:
+    """Matrix D37: Stopped is told as a partial fill with CumQty 0, and lasts when the trade has come."""
+    old = FILL.replace("FIX.4.4", "FIX.4.2").replace("150=F|39=1", "20=0|150=1|39=7")
+    promised = old.replace("14=3000|151=7000", "14=0|151=10000")
+    traded = old.replace("17=E1", "17=E2")
+    first, second = replayed(f"{promised}\n{traded}", "--intents", intents)
+    assert (first["ord_status"], first["cum_qty"], first["executions"]) == ("Stopped", "0", [])
+    assert (second["ord_status"], second["cum_qty"], second["breaks"]) == ("Stopped", "3000", [])
+
+
 def test_breaks_show_at_once_with_both_values(intents: Path) -> None:
     [line] = replayed(REST, "--intents", intents)  # the venue counts 10000, one report is missing
     assert [(b["kind"], b["ours"], b["theirs"]) for b in line["breaks"]] == [("cum_qty_differs", "7000", "10000")]
