@@ -15,12 +15,17 @@ import pytest
 from ledger.db.desk import Desk
 from ledger.domain.tolerances import Grace
 from streaming.feeds.desk import verdict_of
+from streaming.metrics import Metrics
+from streaming.publisher import Publisher
+from streaming.topics import AUDIT_EVENT, COMPLIANCE_FLAGS
 from tests.integration.arrivals import VENUE, fill, fill_message, fills, intent
 from tests.integration.database import terminate_sessions, until
 from tests.integration.floor import request, vote
 from tests.integration.people import Person
+from tests.integration.topics import kafka_settings, read_topic
 
 if TYPE_CHECKING:
+    from operations.embedded import Endpoints
     from tests.integration.floor import Floor
 
 
@@ -322,3 +327,35 @@ async def test_an_out_of_order_letter_ends_by_itself_when_the_missing_report_com
     assert await floor.value("SELECT status FROM execution.executions") == "busted"
     assert [e["detail"]["requested_by"] for e in await floor.events("dead_letter_replayed")] == [alice.name, None]
     assert await floor.value("SELECT count(*) FROM execution.fills_pending") == 0
+
+
+# --- what compliance reads ---------------------------------------------------------------------------------
+
+
+async def test_flags_of_a_break_arrive_at_the_broker(
+    floor: Floor, alice: Person, bob: Person, endpoints: Endpoints, topic_prefix: str
+) -> None:
+    break_id = await floor.overfill()
+    async with floor.landing():
+        vote(alice, break_id)
+        vote(bob, break_id)
+        await floor.answered()
+    kafka = kafka_settings(endpoints, topic_prefix)
+    may_publish = asyncio.Event()
+    may_publish.set()
+    publisher = Publisher(
+        floor.connect, kafka, Metrics(), writer="writer", source="spiffe://test/agent",
+        refill_seconds=86_400, may_publish=may_publish,
+    )  # fmt: skip
+    task = asyncio.create_task(publisher.run())
+    try:
+        await until(lambda: publisher.state == "live" and publisher.is_idle)
+        flags = await asyncio.to_thread(read_topic, kafka, COMPLIANCE_FLAGS)
+        audit = await asyncio.to_thread(read_topic, kafka, AUDIT_EVENT)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert [json.loads(flag.value)["detail"]["state"] for flag in flags] == ["opened", "released"]
+    assert [(flag.key, flag.headers["ce_type"]) for flag in flags] == [("C1", COMPLIANCE_FLAGS.encode())] * 2
+    assert {flag.event_id for flag in flags} <= {message.event_id for message in audit}

@@ -13,25 +13,50 @@ from referencing import Registry, Resource
 
 from ledger.db.outbox import OutboxEvent
 from ledger.domain.book import Book
+from ledger.domain.breaks import make_break
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.errors import Defect, DefectError
-from ledger.domain.events import DEAD_LETTER, FILL_EVENTS, DecisionBody, FillBody, SlippageBody
-from ledger.domain.identity import dead_letter_id
+from ledger.domain.events import (
+    COMPLIANCE_FLAG,
+    DEAD_LETTER,
+    FILL_EVENTS,
+    DecisionBody,
+    FillBody,
+    SlippageBody,
+)
+from ledger.domain.identity import dead_letter_id, identify
 from ledger.domain.numbers import parse_decimal
 from ledger.domain.records import (
     Action,
     AuditEvent,
     BenchmarkKind,
     BreakKind,
+    Captured,
     DeadLetter,
     OrderIntent,
+    OrdStatus,
+    Overdue,
+    PendingReason,
     ReportKind,
+    Resolution,
     Side,
     Snapshot,
+    Verdict,
+    Waiting,
 )
 from streaming.decoding import decode_intent, decode_snapshot
 from streaming.producing import TopicWriter
-from streaming.topics import AUDIT_EVENT, DEAD_LETTERS, FILL_EVENT, INBOUND, MARKET_DATA, ORDER_INTENT, OUTBOUND
+from streaming.topics import (
+    AUDIT_EVENT,
+    COMPLIANCE_FLAGS,
+    DEAD_LETTERS,
+    FILL_EVENT,
+    INBOUND,
+    MARKET_DATA,
+    ORDER_INTENT,
+    OUTBOUND,
+    topics_of,
+)
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 
 EVENTS = Path(__file__).parents[2] / "docs/events"
@@ -56,6 +81,19 @@ def events_of(*batches: Iterable[Fact]) -> list[AuditEvent]:
         book.apply(decision)
         events += decision.events
     return events
+
+
+def verdict(kind: BreakKind, word: Verdict, ours: str, theirs: str, about: Captured | None = None) -> Resolution:
+    """Two persons agree on a break of the order C1."""
+    found = make_break("C1", kind, about.report.report_id if about is not None else None, ours, theirs)
+    said = (found.break_id, "C1", word, ours, theirs, "alice", "bob", "they looked")
+    return Resolution(identify(*said), *said, T0 + 9 * SECOND)
+
+
+def overdue(captured: Captured, reason: PendingReason, correlation_id: str | None) -> Overdue:
+    """The grace time of a report is over."""
+    row_id = captured.report.report_id
+    return Overdue(T0 + 99 * SECOND, (Waiting(row_id, reason, correlation_id, captured),))
 
 
 LETTER = DeadLetter(
@@ -99,6 +137,34 @@ DAYS = {
         [snapshot("S1", "99", "101", T0 - SECOND), intent(), report()],
         [snapshot("S2", "98", "100", T0 + SECOND // 2)],
     ],
+    "an overfill that two persons release": [
+        [intent(qty="1"), report("E1"), report("E2")],
+        [verdict(BreakKind.OVERFILL, Verdict.RELEASE, "1", "2")],
+    ],
+    "an overfill that two persons reject": [
+        [intent(qty="1"), report("E1"), report("E2")],
+        [verdict(BreakKind.OVERFILL, Verdict.REJECT, "1", "2")],
+    ],
+    "a wording that two persons reject when it was told": [
+        [intent(), report(px="100")],
+        [report(px="101")],
+        [verdict(BreakKind.CONFLICTING_DUPLICATE, Verdict.REJECT, "last_px 100", "last_px 101", report())],
+    ],
+    "another wording that says more": [[intent(), report()], [report(fee="0.5")]],
+    "totals that differ": [
+        [intent(), report(cum="5")],
+        [intent("C2", "M2"), report("E2", cl_ord_id="M2", cum="1", avg="9")],
+    ],
+    "a fill whose intent comes after its grace time": [
+        [report()],
+        [overdue(report(), PendingReason.INTENT, None)],
+        [intent()],
+    ],
+    "a bust whose fill comes after its grace time": [
+        [intent(), report("E2", kind=BUST, ref="E1")],
+        [overdue(report("E2", kind=BUST, ref="E1"), PendingReason.REFERENCE, "C1")],
+        [report("E1")],
+    ],
     "dead letters": [[LETTER, intent(), intent(qty="11"), intent("C2")]],
 }
 
@@ -124,11 +190,27 @@ def test_events_hold_to_the_schemas_of_their_topics(day: str) -> None:
             assert body["correlation_id"] == event.key
         if event.event_type == DEAD_LETTER:
             validator(DEAD_LETTERS).validate(body)
+        if event.event_type == COMPLIANCE_FLAG:
+            validator(COMPLIANCE_FLAGS).validate(body)
+            assert topics_of(event.event_type) == (COMPLIANCE_FLAGS, AUDIT_EVENT)
+            assert body["correlation_id"] == event.key
 
 
 def test_every_kind_of_event_was_among_them() -> None:
     events = [event for day in DAYS.values() for event in events_of(*day)]
     assert {event.event_type for event in events} == set(SCHEMAS[AUDIT_EVENT]["properties"]["event"]["enum"])
+
+
+def test_every_state_and_kind_of_flag_was_among_them() -> None:
+    flags = [
+        json.loads(event.body)["detail"]
+        for day in DAYS.values()
+        for event in events_of(*day)
+        if event.event_type == COMPLIANCE_FLAG
+    ]
+    states = SCHEMAS[COMPLIANCE_FLAGS]["properties"]["detail"]["properties"]["state"]["enum"]
+    assert {flag["state"] for flag in flags} == set(states)
+    assert {flag["kind"] for flag in flags} >= {"overfill", "unknown_order", "cum_qty_differs", "avg_px_differs"}
 
 
 def test_a_schema_names_exactly_the_fields_that_are_written() -> None:
@@ -138,15 +220,18 @@ def test_a_schema_names_exactly_the_fields_that_are_written() -> None:
     slippage = fill["properties"]["slippage"]["items"]
     assert set(slippage["properties"]) == set(SlippageBody.__struct_fields__)
     assert set(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["properties"]) == set(DecisionBody.__struct_fields__)
-    assert set(SCHEMAS[DEAD_LETTERS]["properties"]) == set(DecisionBody.__struct_fields__)
+    for topic in (DEAD_LETTERS, COMPLIANCE_FLAGS):
+        assert set(SCHEMAS[topic]["properties"]) == set(DecisionBody.__struct_fields__)
 
 
 def test_a_schema_lists_every_value_of_an_enumeration() -> None:
     slippage = SCHEMAS[FILL_EVENT]["properties"]["slippage"]["items"]["properties"]
     assert set(slippage["kind"]["enum"]) == set(BenchmarkKind)
     assert set(SCHEMAS[ORDER_INTENT]["properties"]["action"]["enum"]) == set(Action)
-    kinds = json.dumps(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"])
-    assert all(f'"{kind}"' in kinds for kind in BreakKind)
+    assert set(SCHEMAS[COMPLIANCE_FLAGS]["$defs"]["kind"]["enum"]) == set(BreakKind)
+    assert set(SCHEMAS[FILL_EVENT]["properties"]["ord_status"]["enum"]) == set(OrdStatus)
+    pending = json.dumps(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["allOf"][0])
+    assert all(f'"{reason}"' in pending for reason in (PendingReason.INTENT, PendingReason.REFERENCE))
 
 
 @pytest.mark.parametrize(
