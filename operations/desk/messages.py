@@ -29,7 +29,6 @@ _BOM = b"\xef\xbb\xbf"
 _BEGIN = re.compile(rb"(?<![0-9])8=FIXT?\.[0-9]\.[0-9](?:SP[0-9])?(\x01|\||\^A)")
 _PAIRS = re.compile(rb"(?:^|[\x01|])[0-9]{1,5}=[^\x01|]*[\x01|][0-9]{1,5}=")
 _LENGTH = re.compile(rb"9=([0-9]{1,7})")
-_JSON_START = re.compile(r"[{\[]")
 _JSON_LINE = re.compile(r"^[{\[]", re.MULTILINE)
 _BLANK = re.compile(r"[\s,\x1e]*")
 _json = json.JSONDecoder()
@@ -171,19 +170,25 @@ def _next_json(text: str, start: int) -> tuple[int, int, bool]:
     """Give the next document's begin and end, behind a prefix on its line; else the line, which holds none."""
     newline = text.find("\n", start)
     end = newline if newline >= 0 else len(text)
-    first = None
-    for candidate in _JSON_START.finditer(text, start, end):
-        first = candidate.start() if first is None else first
+    # behind a prefix such as "[10:00:01] "; what is deeper in a message that cannot be read is not another one
+    begins = [at for at in (_first(text, "[{", start, end), _first(text, "{", start, end)) if at is not None]
+    if not begins:
+        return start, end, False
+    for at in begins:
         try:
-            return candidate.start(), _json.raw_decode(text, candidate.start())[1], True
+            return at, _json.raw_decode(text, at)[1], True
         except (ValueError, RecursionError):
             continue
-    if first is None:
-        return start, end, False
+    first = begins[0]
     if text[first:end].strip() in {"{", "["}:  # a document over many lines, cut off or misspelt: up to the next
         following = _JSON_LINE.search(text, end + 1)
         end = len(text) if following is None else following.start()
     return first, end, True
+
+
+def _first(text: str, signs: str, start: int, end: int) -> int | None:
+    found = [at for sign in signs if (at := text.find(sign, start, end)) >= 0]
+    return min(found, default=None)
 
 
 def _take_document(text: str, place: str, found: Found) -> None:

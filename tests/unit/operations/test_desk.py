@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,25 @@ def test_json_that_cannot_be_read_costs_its_own_line() -> None:
         "others",
         "defect",
     ]
+
+
+def test_what_is_deeper_in_a_cut_message_is_no_message() -> None:
+    whole = json.dumps({"channel": "executions", "sequence": 1, "data": [{"type": "fill", "exec_id": "E1"}]})
+    [line] = decoded(f"{whole[:-1]}\n", venue="canonical")
+    assert (line["kind"], line["raw"]) == ("defect", whole[:-1])
+
+
+@pytest.mark.parametrize("venue", ["fix", "binance", "kraken", "coinbase", "deribit", "canonical"])
+def test_no_bytes_whatever_stop_it(venue: str, intents: Path) -> None:
+    single = [*FILL.replace("|", "\x01"), *'{}[]",:\n0|^A\x1e\xff']
+    pieces = [*single, FILL, '{"e":', "8=FIX.4.4|", "10=000|", '[{"a":1},']
+    for seed in range(40):
+        chance = random.Random(seed)
+        sent = "".join(chance.choices(pieces, k=chance.randrange(60))).encode("latin-1")
+        for arguments in (["decode"], ["replay"], ["replay", "--intents", intents]):
+            result = run(*arguments, "--venue", venue, "-", sent=sent)
+            assert result.exit_code == 0, (seed, result.exception)
+            assert all(json.loads(line)["message"] for line in result.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
