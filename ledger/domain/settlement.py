@@ -278,7 +278,7 @@ class Settlement:
             _write_metrics(execution.execution_id, metrics, old_metrics, decision)
         for metric in _latest(self._restated):
             for final in order.metrics.get(metric.execution_id, ()):
-                if final.kind is metric.kind:
+                if final.kind is metric.kind and final.snapshot_id == metric.snapshot_id:  # not by a new root
                     decision.events.append(restated_event(final, order.correlation_id))
         self._settle_unresolved(decision)
         self._settle_breaks(decision)
