@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,8 +22,6 @@ from tests.integration.database import connected
 from tests.integration.people import Person, person
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typer.testing import Result
 
     from tests.integration.floor import Floor
@@ -259,8 +258,11 @@ async def test_the_beginning_of_two_ids_is_not_one(floor: Floor, state: Path) ->
     assert (result.exit_code, "is the beginning of 2 breaks" in result.stderr) == (1, True)
 
 
-def test_every_kind_of_break_has_its_advice() -> None:
+def test_every_kind_of_break_has_its_advice_here_and_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     assert set(WHAT_TO_DO) == set(BreakKind)
+    for kind, advice in WHAT_TO_DO.items():
+        assert any(line.startswith(f"| `{kind}` | ") and f"| {advice} |" in line for line in manual.splitlines())
 
 
 # --- people ------------------------------------------------------------------------------------------------
