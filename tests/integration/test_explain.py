@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -232,3 +233,26 @@ def test_the_page_for_people_has_it_all_and_is_safe_to_look_at(ledger: str) -> N
         assert said in page
     assert "EXEC-5" not in page
     assert "ETHUSDT" not in page
+
+
+def test_votes_and_notes_stand_beside_their_break(ledger: str) -> None:
+    [found] = story("MSG-9")["orders"][0]["breaks"]
+    with psycopg.connect(ledger) as connection:
+        connection.execute("SET session_replication_role = replica")  # the rows as they are, by no person's login
+        connection.execute(
+            "INSERT INTO execution.break_votes"
+            " (break_id, correlation_id, verdict, reason, ours, theirs, person, at_ns)"
+            " VALUES (%s, 'C2', 'reject', 'not ours', 'BTCUSDT', 'ETHUSDT', 'ann', %s)",
+            (found["break_id"], T0),
+        )
+        connection.execute(
+            "INSERT INTO execution.break_notes (break_id, person, kind, note)"
+            " VALUES (%s, 'bob', 'note', 'asked ALPHA')",
+            (found["break_id"],),
+        )
+    [found] = story("MSG-9")["orders"][0]["breaks"]
+    assert [(v["person"], v["verdict"], v["reason"]) for v in found["votes"]] == [("ann", "reject", "not ours")]
+    assert [(n["person"], n["kind"], n["note"]) for n in found["notes"]] == [("bob", "note", "asked ALPHA")]
+    page = run("MSG-9").stdout
+    assert "ann votes reject: not ours" in page
+    assert "bob, note: asked ALPHA" in page
