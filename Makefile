@@ -50,8 +50,10 @@ oracle: setup ## Slippage and fees of a million random fills against fractions (
 live-final: setup ## Live against final slippage on captured markets (FILES="…"; default ../shared/data/*.gz)
 	@$(BIN)/python -m bench.live_final $(FILES)
 
+CONVERGENCE := tests/unit/domain/test_convergence.py tests/unit/domain/test_order_machine.py \
+  tests/integration/test_reading.py tests/integration/test_convergence_day.py
 nightly: setup ## Convergence with 10,000 examples
-	@CONVERGENCE_EXAMPLES=10000 $(BIN)/pytest -q tests/unit/domain
+	@CONVERGENCE_EXAMPLES=10000 $(BIN)/pytest -q -n 2 --dist worksteal $(CONVERGENCE)
 
 lock: $(UV) ## Resolve the dependencies again
 	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-annotate --no-header \

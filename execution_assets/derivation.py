@@ -120,8 +120,10 @@ def _derive_orders(
         [*facts.intents, *facts.reports, *facts.resolutions],
         policy,
     )
-    executions = {e.execution_id: e for e in decision.executions}
-    metrics: dict[MetricKey, SlippageMetric] = {(m.execution_id, m.kind): m for m in decision.metrics}
+    executions = {e.execution_id: e for e in decision.executions if e.trade_date == day}
+    metrics: dict[MetricKey, SlippageMetric] = {
+        (m.execution_id, m.kind): m for m in decision.metrics if m.trade_date == day
+    }
     for was, now in differing(_live_executions(connection, day, list(executions)), executions):
         differences.add(was, now)
         if now is not None:

@@ -1,7 +1,8 @@
 """The day's landed facts, order by order: what ``decide`` needs to derive the day again, in bounded chunks.
 
-Of other days only busts and corrects are read: they change the day's executions, other days' fills do not (an
-overfill is a break of the order, which is not part of the day's figures).
+Of other days only busts and corrects are read, and the fills of the same orders, one of which they may mean: they
+change the day's executions, other days' fills do not (an overfill is a break of the order, which is not part of the
+day's figures).
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ def read_facts(connection: Connection, day: date) -> Iterator[Facts]:
         chunk[owner] = reports
         size += len(reports)
         if size >= CHUNK_REPORTS:
-            yield _with_intents(connection, chunk)
+            yield _with_intents(connection, chunk, day)
             chunk, size = {}, 0
     if chunk:
-        yield _with_intents(connection, chunk)
+        yield _with_intents(connection, chunk, day)
 
 
 def _reports_by_order(connection: Connection, day: date) -> Iterator[tuple[str, list[FillReport]]]:
@@ -83,8 +84,13 @@ def _reports_by_order(connection: Connection, day: date) -> Iterator[tuple[str, 
         yield owner, reports
 
 
-def _with_intents(connection: Connection, chunk: dict[str, list[FillReport]]) -> Facts:
+def _with_intents(connection: Connection, chunk: dict[str, list[FillReport]], day: date) -> Facts:
     ids = {"ids": list(chunk)}
+    # a bust or correct may mean a fill of another day, whose ExecID the venue has used again
+    referring = [owner for owner, reports in chunk.items() if any(r.exec_ref_id is not None for r in reports)]
+    if referring:
+        for row in rows_of(connection, "fills_of_other_days", {"ids": referring, "day": day}):
+            chunk[row["owner"]].append(read_report(row))
     return Facts(
         [read_intent(row) for row in rows_of(connection, "intents", ids)],
         # decide wants to know how a report came; the figures do not depend on it, and raw bytes are heavy

@@ -6,6 +6,7 @@ everything out again. Both end in the same state.
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal  # noqa: TC003
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ledger.domain.order import OrderState
     from ledger.domain.tolerances import Tolerances
 
+Whole = tuple[str, date]  # ExecID and trade date of a report that was split
 ONE_TO_MANY, MANY_TO_ONE = "one_to_many", "many_to_one"
 
 
@@ -103,15 +105,15 @@ def _add(order: OrderState, execution: Execution) -> None:
     order.notional = EXACT.add(order.notional, EXACT.multiply(execution.last_qty, execution.last_px))
 
 
-def _matched(order: OrderState, execution: Execution, busted_wholes: AbstractSet[str]) -> Execution:
+def _matched(order: OrderState, execution: Execution, busted_wholes: AbstractSet[Whole]) -> Execution:
     """Name the rule where a report came whole and split: the parts count, and the whole does not."""
     report = order.reports[execution.execution_id]
     status, rule = execution.status, None
     if report.part_of is not None:
         rule = ONE_TO_MANY
-        if report.part_of in busted_wholes:
+        if (report.part_of, report.trade_date) in busted_wholes:
             status = BUSTED
-    elif report.exec_id in order.parts:
+    elif _parts_of(order, report.exec_id, report.trade_date):
         rule = MANY_TO_ONE
         status = ExecutionStatus.SUPERSEDED  # also when it is busted: the bust takes back the parts
     if order.is_voided(report):
@@ -121,15 +123,28 @@ def _matched(order: OrderState, execution: Execution, busted_wholes: AbstractSet
     return msgspec.structs.replace(execution, status=status, match_rule=rule)
 
 
-def _busted_wholes(order: OrderState) -> tuple[set[str], set[str]]:
-    """List the ExecIDs of split reports that were busted whole, which takes back every part, and those busts."""
-    busts = [r for r in order.reports.values() if r.kind is BUST and r.exec_ref_id in order.parts]
-    wholes = {r.exec_ref_id for r in busts if r.exec_ref_id is not None}
-    for exec_id in order.parts.keys() - wholes:  # by the ExecID of a correct of it
+def _busted_wholes(order: OrderState) -> tuple[set[Whole], set[str]]:
+    """List the split reports that were busted whole, which takes back every part, and the busts that name them."""
+    wholes: set[Whole] = set()
+    busts: set[str] = set()
+    for report in order.reports.values():
+        exec_id = report.exec_ref_id
+        if report.kind is BUST and exec_id is not None and exec_id in order.parts:
+            ids = (*order.parts[exec_id], *order.named.get(exec_id, ()))
+            days = {order.reports[i].trade_date for i in ids}
+            day = max((d for d in days if d <= report.trade_date), default=min(days))
+            if _parts_of(order, exec_id, day):
+                wholes.add((exec_id, day))
+                busts.add(report.report_id)
+    for exec_id in order.parts:  # by the ExecID of a correct of it
         fills = (order.reports[i] for i in order.named.get(exec_id, ()))
-        if any(f.kind is FILL and order.chain(f)[-1].kind is BUST for f in fills):
-            wholes.add(exec_id)
-    return wholes, {r.report_id for r in busts}
+        wholes.update((exec_id, f.trade_date) for f in fills if f.kind is FILL and order.chain(f)[-1].kind is BUST)
+    return wholes, busts
+
+
+def _parts_of(order: OrderState, exec_id: str, day: date) -> list[str]:
+    """List the parts of a report: an ExecID may be another's on another day."""
+    return [i for i in order.parts.get(exec_id, ()) if order.reports[i].trade_date == day]
 
 
 def _as_reported(order: OrderState) -> tuple[Decimal, Decimal]:
@@ -155,13 +170,13 @@ def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[s
 
 def _check_splits(order: OrderState) -> None:
     """Compare each whole with the sum of its parts, where both are known; what was busted is a part still."""
-    for exec_id, part_ids in order.parts.items():
-        parts = [order.executions[i] for i in part_ids if i in order.executions]
+    for exec_id in order.parts:
         for whole_id in order.named.get(exec_id, ()):
             whole = order.executions.get(whole_id)
             if whole is None or whole.status is not ExecutionStatus.SUPERSEDED:
                 continue
-            qty, notional = _sums(p for p in parts if p.status is not ExecutionStatus.VOIDED)
+            parts = (order.executions.get(i) for i in _parts_of(order, exec_id, whole.trade_date))
+            qty, notional = _sums(p for p in parts if p is not None and p.status is not ExecutionStatus.VOIDED)
             if (qty, notional) != _sums([whole]):
                 _note(order, split_break(order.correlation_id, whole, qty, notional))
 

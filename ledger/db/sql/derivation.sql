@@ -36,6 +36,16 @@ WHERE (f.trade_date = :day OR f.kind <> 'fill')
   AND NOT EXISTS (SELECT 1 FROM execution.orders i WHERE i.venue = f.venue AND i.msg_id = f.cl_ord_id)
 ORDER BY owner
 
+-- name: fills_of_other_days
+SELECT e.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
+       f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+FROM execution.executions e
+JOIN execution.fills f ON f.report_id = e.execution_id AND f.trade_date = e.trade_date
+WHERE e.correlation_id = ANY(:ids) AND e.trade_date <> :day
+  AND NOT EXISTS (SELECT 1 FROM execution.fills_pending p
+                  WHERE p.report_id = f.report_id AND p.content = f.content AND p.reason = 'awaiting_intent')
+
 -- name: intents
 SELECT correlation_id, msg_id, action, orig_msg_id, venue, account, symbol, side, order_qty, limit_price,
        decision_price, currency, routed_ns, venue_order_id

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.decide import Policy
 from ledger.domain.identity import out_of_order_id
 from ledger.domain.records import (
+    Action,
     BreakKind,
     Captured,
     ExecutionStatus,
@@ -17,7 +18,7 @@ from ledger.domain.records import (
     Waiting,
 )
 from ledger.domain.tolerances import Grace
-from tests.unit.domain.facts import SECOND, T0, bust, intent, report, resolution
+from tests.unit.domain.facts import SECOND, T0, bust, intent, report, resolution, snapshot
 from tests.unit.domain.worlds import Ledger
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ def test_held_events_are_told_in_the_order_of_the_fills_when_two_persons_release
         ledger.land([fact])
     assert not ledger.events
     ledger.land([resolution(only_break(ledger))])
-    ids = {
-        f.report.report_id: f.report.exec_id for f in [*fills, report("E1"), bust("B3", "E3", at=T0 + 9 * SECOND)]
-    }
+    ids = {f.report.report_id: f.report.exec_id for f in [report("E1"), *held]}
     assert [ids[event_id] for _, event_id in ledger.events] == ["E1", "E2", "E3", "B3", "E4"]
 
 
@@ -164,3 +163,13 @@ def test_a_rejected_wording_leaves_the_other_one() -> None:
     (execution,) = ledger.executions.values()
     assert {counting, execution.last_px} == {report("E1").report.last_px, report("E1", px="97").report.last_px}
     assert execution.status is ExecutionStatus.ACTIVE
+
+
+def test_a_slippage_is_said_to_be_restated_by_one_snapshot_once() -> None:
+    """An earlier root found in the batch of a late snapshot measures anew: that is no restatement."""
+    ledger = Ledger()
+    ledger.land([intent(msg_id="R1", action=Action.REPLACE, orig="M1", at=T0 + 5 * SECOND)])
+    ledger.land([report("E1", cl_ord_id="R1", at=T0 + 9 * SECOND)])
+    ledger.land([snapshot("S1", "99", "101", T0)])
+    ledger.land([snapshot("S2", "99", "102", T0 + 4 * SECOND), intent(at=T0 + SECOND)])
+    assert {m.snapshot_id for (_, kind), m in ledger.metrics.items() if kind == "arrival_mid"} == {"S1"}

@@ -1,8 +1,8 @@
 """A day at two feeds and a desk, step by step: orders, fills, busts, verdicts and the clock in any order.
 
 After every step nothing is told twice, nothing while its order is on hold, and quantities are conserved; at the
-end the same facts in other orders, with what two persons decided, come to the same rows. A failing run is printed as
-the steps that led to it: keep it as a test by name in the module of the rule that was wrong.
+end the same facts in other orders, with what two persons decided, come to the same rows. A failing run is printed
+as the steps that led to it: keep it as a test by name in the module of the rule that was wrong.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.domain.records import BreakKind
 from tests.unit.domain.facts import SECOND, T0, bust, correct, intent, report
-from tests.unit.domain.worlds import Ledger
+from tests.unit.domain.worlds import DAY, Ledger
 
 if TYPE_CHECKING:
     from ledger.domain.decide import Fact
@@ -66,6 +66,15 @@ def test_a_bust_of_the_whole_takes_back_every_part_and_breaks_nothing(known: lis
         assert not ledger.orders["C1"].cum_qty
         assert not ledger.breaks
         assert not ledger.pending, "a second bust has no effect"
+
+
+def test_an_exec_id_used_again_on_another_day_is_another_whole() -> None:
+    for ordered in permutations([WHOLE, *PARTS, report("E1", qty="2", at=T0 + DAY)]):
+        ledger = landed(*ordered)
+        assert str(ledger.orders["C1"].cum_qty) == "6"
+        assert not ledger.breaks
+    ledger.land([bust("B1", "E1", at=T0 + DAY + SECOND)])
+    assert str(ledger.orders["C1"].cum_qty) == "4"
 
 
 def test_a_bust_of_one_part_leaves_the_others_and_breaks_nothing() -> None:

@@ -44,7 +44,7 @@ def test_two_prices_of_one_fill_are_a_break_and_both_are_kept() -> None:
 def test_figures_of_a_bust_move_nothing_and_differ_without_a_break() -> None:
     wordings = [bust("B1", "E1", qty="0", px="0").report, bust("B1", "E1", qty="1").report]
     assert disagreement(wordings) is None
-    assert disagreement([w for w in wordings[:1]] + [bust("B1", "E1", side=Side.SELL).report]) is not None
+    assert disagreement([wordings[0], bust("B1", "E1", side=Side.SELL).report]) is not None
 
 
 def test_a_wording_under_another_message_leaves_no_trace_of_the_first() -> None:
