@@ -1,8 +1,8 @@
 """The day's landed facts, order by order: what ``decide`` needs to derive the day again, in bounded chunks.
 
 Of other days only busts and corrects are read, and the fills of the same orders, one of which they may mean: they
-change the day's executions, other days' fills do not (an overfill is a break of the order, which is not part of the
-day's figures).
+change the day's executions, other days' fills do not (an overfill is a break of the order, which is not part of
+the day's figures).
 """
 
 from __future__ import annotations

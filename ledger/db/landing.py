@@ -180,6 +180,7 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
             if key not in inserted
         ],
         "pending_gone": decision.pending_gone,
+        "wordings_gone": decision.wordings_gone,
         "metrics_gone": decision.metrics_gone,
         "executions_changed": decision.executions_changed,
         "metrics_changed": decision.metrics_changed,

@@ -173,6 +173,11 @@ BEGIN
         DELETE FROM execution.fills_pending
         WHERE report_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'pending_gone'));
     END IF;
+    IF doc ? 'wordings_gone' THEN
+        DELETE FROM execution.fills_pending
+        WHERE (report_id, content) IN (
+            SELECT (value->>0)::uuid, (value->>1)::uuid FROM jsonb_array_elements(doc->'wordings_gone'));
+    END IF;
     IF doc ? 'metrics_gone' THEN
         DELETE FROM execution.slippage_metrics
         WHERE (execution_id, kind) IN (

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ledger.domain.decision import Decision
     from ledger.domain.order import OrderState
 
-EXAMPLES = max(20, int(os.environ.get("CONVERGENCE_EXAMPLES", "300")) // 5)
+EXAMPLES = max(20, int(os.environ.get("CONVERGENCE_EXAMPLES", "300")) // 2)
 POLICY = Policy(grace=Grace(gap_ns=SECOND))
 TOTALS = frozenset({BreakKind.CUM_QTY_DIFFERS, BreakKind.AVG_PX_DIFFERS})  # with a grace time, the clock's matter
 
