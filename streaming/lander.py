@@ -302,7 +302,8 @@ class Lander:
         for letter in decision.dead_letters:
             self._metrics.count_dead_letter(letter.feed)
         self._metrics.move_open(
-            len(decision.pending) - len(decision.pending_gone), len(decision.breaks) - len(decision.breaks_ended)
+            len(decision.pending) - len(decision.pending_gone) - len(decision.wordings_gone),
+            len(decision.breaks) - len(decision.breaks_ended),
         )
         for arrival, outcome in outcomes_of(batch.arrivals, batch.facts, decision):
             assert arrival.done is not None
