@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("dead_letters")
 _URL, _CONFIG = "EXECUTION_AGENT_POSTGRES_URL", "EXECUTION_AGENT_CONFIG"
 _CONNECT_SECONDS = 5
-_LISTED = ("id", "received", "source", "reason", "field", "value")
+_LISTED = ("id", "received", "source", "reason", "field", "value", "replay_outcome")
 _WIDEST = 60
 _SHOWN = ("id", "source", "feed", "received", "reason", "field", "value", "rule", "remedy")
 _AGAIN = "once what was wrong is mended here: execution-agent dlq replay {0}; else have it sent again"
@@ -92,7 +92,7 @@ def _letter(row: dict[str, Any]) -> Letter:
 
 def as_table(letters: Sequence[Letter]) -> str:
     """One line a dead letter, under a line of names."""
-    lines = [_LISTED, *(tuple(_short(escaped(letter[name])) for name in _LISTED) for letter in letters)]
+    lines = [_LISTED, *(tuple(_short(escaped(letter[name] or "-")) for name in _LISTED) for letter in letters)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_LISTED))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -45,9 +45,11 @@ def add(url: str, name: str) -> str:
         if known is not None:
             state = "is there" if known["may_log_in"] else "was there and is locked"
             raise PeopleError(f"login {name} {state}: a name stands for one person for good, choose another")
+        # hashed here: the statement may be logged
+        verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
-                sql.Identifier(name), sql.Literal(password), sql.Identifier(_GROUP)
+                sql.Identifier(name), sql.Literal(verifier.decode()), sql.Identifier(_GROUP)
             )
         )
     return make_url(plain_url(url)).set(username=name, password=password).render_as_string(hide_password=False)

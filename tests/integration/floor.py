@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.decision import Decision
     from streaming.arrivals import Arrival
+    from streaming.venues.decoded import Decoder
     from tests.integration.people import Person
 
 
@@ -38,6 +39,7 @@ class Floor:
         self.decisions: list[Decision] = []
         self.policy = Policy()
         self.writer = "writer"
+        self.decode: Decoder = canonical.decode
 
     async def connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(self.url, timeout=10)
@@ -45,7 +47,7 @@ class Floor:
     @asynccontextmanager
     async def landing(self, *, desk: bool = True) -> AsyncIterator[Lander]:
         lander = Lander(
-            self.connect, self.inbox, {VENUE: canonical.decode}, Metrics(),
+            self.connect, self.inbox, {VENUE: self.decode}, Metrics(),
             writer=self.writer, policy=self.policy, batch_limit=1000,
         )  # fmt: skip
         lander.on_landed.append(self.decisions.append)

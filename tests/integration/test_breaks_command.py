@@ -95,7 +95,7 @@ async def test_a_running_process_lands_what_two_persons_decide(
     assert [tuple(row) for row in rows] == [("E1", "active"), ("E2", "voided")]
 
 
-async def test_an_execution_that_was_told_is_taken_back_as_a_bust(
+async def test_what_else_is_wrong_keeps_the_order_on_hold(
     floor: Floor, alice: Person, bob: Person, state: Path
 ) -> None:
     await floor.land(intent(), fill("E1"))

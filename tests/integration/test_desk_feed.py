@@ -11,21 +11,28 @@ import asyncpg
 import msgspec
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from ledger.db.desk import Desk
+from ledger.domain.times import format_utc
 from ledger.domain.tolerances import Grace
 from streaming.feeds.desk import verdict_of
 from streaming.metrics import Metrics
+from streaming.process import Process
 from streaming.publisher import Publisher
+from streaming.settings import HttpSettings, RestFeedSettings, Settings, VenueSettings
 from streaming.topics import AUDIT_EVENT, COMPLIANCE_FLAGS
+from streaming.venues import canonical, fix
 from tests.integration.arrivals import VENUE, fill, fill_message, fills, intent
 from tests.integration.database import terminate_sessions, until
 from tests.integration.floor import request, vote
 from tests.integration.people import Person
 from tests.integration.topics import kafka_settings, read_topic
+from tests.unit.domain.facts import SECOND, T0
 
 if TYPE_CHECKING:
     from operations.embedded import Endpoints
+    from streaming.venues.decoded import Decoded
     from tests.integration.floor import Floor
 
 
@@ -61,6 +68,69 @@ async def test_two_persons_reject_and_the_newest_is_voided(floor: Floor, alice: 
     assert await floor.told() == [("fill", "E1")]
     assert await floor.value("SELECT cum_qty::text FROM execution.order_states") == "1"
     assert await floor.value("SELECT on_hold FROM execution.order_states") is False
+
+
+async def test_an_execution_that_was_told_is_taken_back_as_a_bust(
+    floor: Floor, alice: Person, bob: Person
+) -> None:
+    late = fills(fill_message("E1", transact_time=format_utc(T0 + 9 * SECOND)))
+    await floor.land(intent(order_qty="1"), late)
+    assert await floor.told() == [("fill", "E1")]
+    await floor.land(fill("E0"))  # an earlier trade that came later: E1 is the newest
+    break_id = await floor.open_break()
+    async with floor.landing():
+        vote(alice, break_id, "reject")
+        vote(bob, break_id, "reject")
+        await floor.answered()
+    assert sorted(await floor.told()) == [("bust", "E1"), ("fill", "E0"), ("fill", "E1")]
+    (taken_back,) = await floor.events("bust")
+    assert (taken_back["cum_qty"], taken_back["slippage"]) == ("1", [])
+
+
+async def test_the_streaming_process_runs_the_desk(
+    floor: Floor, alice: Person, bob: Person, endpoints: Endpoints, topic_prefix: str, redis_url: str
+) -> None:
+    break_id = await floor.overfill()
+    rest = RestFeedSettings(secrets=[SecretStr("whsec_" + "MDEyMzQ1Njc4OWFiY2RlZg==")])
+    settings = Settings(
+        postgres_url=SecretStr(floor.url),
+        redis_url=SecretStr(redis_url),
+        kafka=kafka_settings(endpoints, topic_prefix),
+        http=HttpSettings(port=0),
+        venues={VENUE: VenueSettings(format="canonical", feed=rest)},
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(Process(settings).run(stop))
+    try:
+        vote(alice, break_id)
+        vote(bob, break_id)
+        (outcome,) = await floor.answered()
+        letter = await letter_of(floor, json.dumps(fill_message("E7", "M7")).encode())
+        assert await floor.done(request(alice, letter)) == "pending"
+    finally:
+        stop.set()
+        await running
+    assert outcome["outcome"] == "applied"
+    assert await floor.told() == [("fill", "E1"), ("fill", "E2")]
+
+
+async def test_totals_that_were_released_stay_so_until_they_say_something_else(
+    floor: Floor, alice: Person, bob: Person
+) -> None:
+    await floor.land(intent(), fills(fill_message("E1", cum_qty="5")))
+    break_id = await floor.open_break()
+    assert await floor.told() == []
+    async with floor.landing():
+        vote(alice, break_id)
+        vote(bob, break_id)
+        await floor.answered()
+    assert await floor.told() == [("fill", "E1")]
+    later = format_utc(T0 + 9 * SECOND)
+    await floor.land(intent(), fills(fill_message("E1", cum_qty="5")))  # nothing new, read again from the ledger
+    assert await floor.value("SELECT count(*) FROM execution.breaks WHERE ended_at IS NULL") == 0
+    await floor.land(fills(fill_message("E2", cum_qty="7", transact_time=later)))
+    assert await floor.open_break() == break_id
+    assert await floor.value("SELECT theirs FROM execution.breaks") == "7"
 
 
 async def test_one_person_twice_is_one_person(floor: Floor, alice: Person) -> None:
@@ -283,6 +353,39 @@ async def test_what_nothing_can_read_is_refused(
     async with floor.landing():
         assert await floor.done(request(alice, letter)) == outcome
     assert await floor.value("SELECT replayed_at FROM execution.dead_letters") is None
+
+
+async def test_what_postgres_refuses_again_is_the_dead_letter_again(floor: Floor, alice: Person) -> None:
+    def poisoned(venue: str, raw: bytes, account: str = "") -> Decoded:
+        """A decoder that lets something through which Postgres cannot store."""
+        decoded = canonical.decode(venue, raw, account)
+        decoded.reports = [(msgspec.structs.replace(r, symbol="\x00"), item) for r, item in decoded.reports]
+        return decoded
+
+    letter = await letter_of(floor, json.dumps(fill_message("E1")).encode(), reason="ledger_refused")
+    floor.decode = poisoned
+    async with floor.landing():
+        assert (await floor.done(request(alice, letter))).startswith("dead letter again: ledger_refused: ")
+    floor.decode = canonical.decode
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == "pending"
+
+
+async def test_a_fix_message_is_read_by_its_venues_decoder(floor: Floor, alice: Person) -> None:
+    fields = (
+        "8=FIX.4.4", "9=0", "35=8", "49=V", "56=A", "34=2", "52=20261118-11:06:41", "37=O1", "11=M1", "17=E1",
+        "150=F", "39=1", "55=BTCUSDT", "54=1", "38=10", "32=1", "31=100", "14=1", "151=9", "6=100",
+        "60=20261118-11:06:41", "1=ACC",
+    )  # fmt: skip
+    body = "\x01".join(fields[2:]) + "\x01"
+    head = f"{fields[0]}\x019={len(body)}\x01{body}"
+    raw = f"{head}10={sum(head.encode()) % 256:03d}\x01".encode()
+    letter = await letter_of(floor, raw)
+    floor.decode = fix.decode
+    await floor.land(intent())
+    async with floor.landing():
+        assert await floor.done(request(alice, letter)) == "landed"
+    assert await floor.told() == [("fill", "E1")]
 
 
 async def test_intents_and_snapshots_are_handed_in_again_too(floor: Floor, alice: Person) -> None:
