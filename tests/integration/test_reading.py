@@ -16,11 +16,11 @@ from ledger.db.reading import Reader
 from ledger.domain.book import Book
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.digest import digest_of
-from ledger.domain.records import Action, Captured, CapturedOrder, ReportKind, Side, Snapshot
+from ledger.domain.records import Action, Captured, CapturedOrder, ExecType, ReportKind, Side, Snapshot
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.standing import closing
 from tests.integration.database import TABLES, connected, stored_executions, stored_metrics
-from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+from tests.unit.domain.facts import SECOND, T0, bust, intent, order_report, report, snapshot
 from tests.unit.domain.worlds import Ledger, split, worlds
 
 if TYPE_CHECKING:
@@ -412,3 +412,58 @@ async def test_an_order_that_is_forgotten_and_loaded_again_has_its_marks_once(
     book.load_order(order)
     assert book.marks_from("BTCUSDT", 0) == marks
     assert len(marks) == 2
+
+
+async def landed_alike(connection: asyncpg.Connection[Any], *facts: Fact) -> None:
+    """Land fact by fact with a book that forgets, and compare with one landing in memory."""
+    live, reference = fresh(connection), Ledger()
+    reference.land(facts)
+    for fact in facts:
+        await live.land([fact])
+    executions, metrics, pending, breaks = await live.rows()
+    assert by_text(executions) == by_text(reference.executions.values())
+    assert by_text(metrics) == by_text(reference.metrics.values())
+    assert (pending, breaks) == ({row_id for row_id, _ in reference.pending}, set(reference.breaks))
+    await assert_order_states_agree(connection, reference.orders)
+
+
+async def test_a_gap_of_an_order_without_fills_is_known_after_a_reload(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    totals = [order_report(ExecType.ORDER_STATUS, cum="2", at=T0 + n * SECOND) for n in (5, 6)]
+    await landed_alike(connection, intent(), *totals, report("E1"), report("E2", at=T0 + 2 * SECOND))
+
+
+async def test_a_bust_of_a_whole_that_came_in_parts_only_is_known_after_a_reload(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    parts = [report(f"P{n}", part_of="E1") for n in (1, 2)]
+    await landed_alike(connection, intent(), *parts, bust("B1", "E1"), report("E3", at=T0 + 9 * SECOND))
+
+
+async def test_a_wording_that_waits_for_its_message_counts_when_that_comes(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    facts = [
+        intent(msg_id="R1", action=Action.REPLACE, orig="M1", at=T0 + SECOND),
+        report("E1", venue_order_id="V1"),
+        report("E1", cl_ord_id=None, venue_order_id="V1", fee="1"),
+        report("E2", cl_ord_id="R1", venue_order_id="V1"),
+        report("E3", cl_ord_id="R1"),
+        intent(),
+    ]
+    await landed_alike(connection, *facts)
+
+
+async def test_what_names_lead_to_is_measured_with_snapshots_that_are_looked_up(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    facts = [
+        snapshot("S1", "99", "101", T0 - SECOND),
+        snapshot("S2", "100", "102", T0 + 2 * SECOND),
+        report("E1", cl_ord_id="X9", at=T0 + 3 * SECOND),
+        order_report(ExecType.NEW, cl_ord_id="X9", venue_order_id="V1"),
+        intent(),
+        order_report(ExecType.NEW, venue_order_id="V1"),
+    ]
+    await landed_alike(connection, *facts)
