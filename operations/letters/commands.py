@@ -1,4 +1,4 @@
-"""``execution-agent dlq replay``: its options, and what it prints."""
+"""``execution-agent dlq``: its options, and what it prints."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID  # noqa: TC003  typer reads it at run time
 
 import typer
 
-from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail
+from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,76 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
-def register(dlq: typer.Typer) -> None:
-    """Add the command to the group."""
+dlq = typer.Typer(help="Dead letters, what came in and is no fact: see them, replay them.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(dlq, name="dlq", epilog="Example: `execution-agent dlq list --since 1h`")
+    dlq.command("list", epilog="Example: `execution-agent dlq list --venue ALPHA --since 1h`")(list_dead_letters)
+    dlq.command("show", epilog="Example: `execution-agent dlq show 5f0c6d4e-0a4b-5d0c-9d57-0d3c1f5f4b5a`")(
+        show_dead_letter
+    )
     dlq.command("replay", epilog="Example: `execution-agent dlq replay --since 1h --venue ALPHA --dry-run`")(
         replay
     )
+
+
+def list_dead_letters(
+    venue: Annotated[str | None, typer.Option(help="Of this venue, or of this source.")] = None,
+    reason: Annotated[str | None, typer.Option(help="With this reason, such as `not_a_number`.")] = None,
+    since: Annotated[str | None, typer.Option(help="Of the last 90s, 5m, 1h.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 20,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List dead letters, the newest first."""
+    import psycopg
+
+    from operations.dead_letters import NoLedgerError, as_data, as_table, find, ledger_url
+    from operations.main_job.plan import parse_duration
+
+    try:
+        seconds = None if since is None else parse_duration(since)
+    except ValueError as error:
+        fail(f"--since: {error}", USAGE)
+    try:
+        letters = find(ledger_url(url, state), venue=venue, reason=reason, seconds=seconds, limit=limit)
+    except NoLedgerError as error:
+        fail(str(error), USAGE)
+    except psycopg.Error as error:
+        fail(f"the ledger could not be read: {first_line(error)}", FAILED)
+    if as_json:
+        sys.stdout.write(json.dumps([as_data(letter) for letter in letters]) + "\n")
+    else:
+        sys.stdout.write((as_table(letters) if letters else "no dead letters") + "\n")
+
+
+def show_dead_letter(
+    dead_letter_id: Annotated[UUID, typer.Argument(metavar="ID", help="Its id, as the list or the event says.")],
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the bytes as they came, and nothing else.")] = False,
+) -> None:
+    """Show one dead letter: what was wrong, what mends it, and its bytes."""
+    import psycopg
+
+    from operations.dead_letters import NoLedgerError, as_data, as_page, find_one, ledger_url
+
+    try:
+        letter = find_one(ledger_url(url, state), dead_letter_id)
+    except NoLedgerError as error:
+        fail(str(error), USAGE)
+    except psycopg.Error as error:
+        fail(f"the ledger could not be read: {first_line(error)}", FAILED)
+    if letter is None:
+        fail(f"there is no dead letter {dead_letter_id}", FAILED)
+    if raw:
+        sys.stdout.buffer.write(letter["raw"])
+    else:
+        sys.stdout.write((json.dumps(as_data(letter)) if as_json else as_page(letter)) + "\n")
 
 
 def replay(
