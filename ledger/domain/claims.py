@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.domain.breaks import make_break
+from ledger.domain.decision import Decision, TotalMatch
 from ledger.domain.numbers import EXACT, exact_ratio, text
 from ledger.domain.order import NO_CLAIM, Claim
-from ledger.domain.records import FILL, BreakKind, FillReport
+from ledger.domain.records import ACTIVE, FILL, BreakKind, FillReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ledger.domain.order import OrderState
     from ledger.domain.records import Break, OrderReport
     from ledger.domain.tolerances import Tolerances
+
+
+ONE_TO_ONE, ONE_TO_MANY, MANY_TO_ONE = "one_to_one", "one_to_many", "many_to_one"  # how reports match executions
 
 
 def claim_after(claim: Claim, fill: FillReport) -> Claim:
@@ -92,3 +96,17 @@ def claim_breaks(
         if apart and not tolerances.allows_bps(apart, notional, tolerances.avg_px_bps):
             ours = exact_ratio(notional, cum_qty)
             yield make_break(order.correlation_id, BreakKind.AVG_PX_DIFFERS, None, text(ours), text(claim.avg_px))
+
+
+def match_total(order: OrderState, before: OrderState | None, decision: Decision) -> None:
+    """Match the venue's total with the executions it is the sum of, where the two agree, and name the rule."""
+    claim = order.claim
+    if not claim.is_total or not claim.sound or order.suspects or order.unresolved or not order.cum_qty:
+        return
+    if before is not None and before.claim == claim and not before.suspects:
+        return
+    parts = tuple(sorted(i for i, e in order.executions.items() if e.status is ACTIVE))
+    rule = ONE_TO_ONE if len(parts) == 1 else MANY_TO_ONE
+    decision.totals.append(
+        TotalMatch(claim.source, order.correlation_id, rule, order.cum_qty, order.avg_px, parts)
+    )

@@ -7,25 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.domain.announcing import Announcer
-from ledger.domain.book import reference_of
-from ledger.domain.decision import Decision, Ended, Pending, Stood, TotalMatch
-from ledger.domain.errors import Defect
+from ledger.domain.claims import match_total
+from ledger.domain.decision import Decision, Stood
 from ledger.domain.events import (
-    break_event,
     enriched_event,
-    flag_event,
-    letter_ended_event,
-    pending_event,
     restated_event,
-    verdict_event,
 )
 from ledger.domain.fees import needs_rate, rate_pair
-from ledger.domain.identity import identify, out_of_order_id
+from ledger.domain.holds import settle_breaks
 from ledger.domain.records import (
     ACTIVE,
     FILL,
-    AuditEvent,
-    Break,
     Captured,
     CapturedOrder,
     DeadLetter,
@@ -39,7 +31,7 @@ from ledger.domain.records import (
     Verdict,
     Waiting,
 )
-from ledger.domain.settling import MANY_TO_ONE, settle_fill, settle_whole
+from ledger.domain.settling import settle_fill, settle_whole
 from ledger.domain.slippage import (
     SlippagePolicy,
     SnapshotLookup,
@@ -50,16 +42,14 @@ from ledger.domain.slippage import (
     supersedes,
 )
 from ledger.domain.standing import UNREPORTED
-from ledger.domain.times import utc_date
 from ledger.domain.verdicts import RefusedError, voids_of
+from ledger.domain.waits import end_grace, settle_unresolved, wait_for_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ledger.domain.order import OrderState
     from ledger.domain.tolerances import Grace, Tolerances
-
-ONE_TO_ONE = "one_to_one"
 
 
 class Settlement:
@@ -147,35 +137,12 @@ class Settlement:
         return None
 
     def end_grace(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
-        """End the grace time of a gap, which is a break then, or of a reference, whose dead letter is given."""
-        if waiting.reason is PendingReason.GAP:
-            return self._end_gap(waiting, decision)
-        order = self.order
-        if waiting.row_id not in order.unresolved or waiting.row_id in order.lettered:
-            return None
-        order.lettered |= {waiting.row_id}
-        decision.pending_overdue.append(waiting.row_id)
-        report = waiting.captured.report
-        assert isinstance(report, FillReport), "what refers to a report is a report of a trade"
-        rule = f"what a {report.kind} refers to comes in time"
-        letter_id = out_of_order_id(waiting.row_id)
-        return _letter(letter_id, waiting, "exec_ref_id", report.exec_ref_id or "", rule)
-
-    def _end_gap(self, waiting: Waiting, decision: Decision) -> DeadLetter | None:
-        order = self.order
-        if not order.suspects:
-            decision.pending_gone.append(waiting.row_id)
-            return None
-        if waiting.row_id in order.lettered:
-            return None
-        order.is_overdue = self._whole = True
-        order.lettered |= {waiting.row_id}
-        self._causes.append(waiting.row_id)
-        decision.pending_overdue.append(waiting.row_id)
-        suspect = next(iter(order.suspects.values()))
-        rule = f"the fills that make up the venue's total come in time (ours: {suspect.ours})"
-        letter_id = _gap_letter_id(waiting.row_id, order.waits_since)
-        return _letter(letter_id, waiting, suspect.kind.removesuffix("_differs"), suspect.theirs, rule)
+        """End the grace time of what waits; a gap is a break from then on."""
+        letter = end_grace(self.order, waiting, decision)
+        if letter is not None and waiting.reason is PendingReason.GAP:
+            self._causes.append(waiting.row_id)
+            self._whole = True
+        return letter
 
     def restate(self, execution_id: str, snapshot: Snapshot, policy: SlippagePolicy) -> None:
         """Measure against a snapshot that came late, where it is the better benchmark.
@@ -221,11 +188,11 @@ class Settlement:
         if not order.suspects:
             order.is_overdue = False
         if order.suspects or (self.before is not None and self.before.suspects):
-            self._wait_for_gap(decision)
+            wait_for_gap(order, self.before, self._received_ns, decision)
         if order.standing is not (self.before.standing if self.before is not None else UNREPORTED):
             self._note_standing(decision)
         if self._totals or order.claim.is_total:
-            self._match_total(decision)
+            match_total(order, self.before, decision)
         self._mark_arrival(decision)
         decision.orders[order.correlation_id] = order
 
@@ -255,7 +222,7 @@ class Settlement:
             else:
                 on_hold = True
         if on_hold:
-            self._settle_breaks(decision)
+            settle_breaks(order, self.before, min(self._causes, default=""), self._resolved, decision)
             announcer.announce(decision, order.executions.values())
 
     def _settle_whole(
@@ -280,8 +247,8 @@ class Settlement:
             for final in order.metrics.get(metric.execution_id, ()):
                 if final.kind is metric.kind and final.snapshot_id == metric.snapshot_id:  # not by a new root
                     decision.events.append(restated_event(final, order.correlation_id))
-        self._settle_unresolved(decision)
-        self._settle_breaks(decision)
+        settle_unresolved(order, before, self._new, decision)
+        settle_breaks(order, before, min(self._causes, default=""), self._resolved, decision)
         Announcer(order, before).announce(decision, order.executions.values())
 
     def _write_execution(
@@ -316,62 +283,6 @@ class Settlement:
         old = self.before.executions.get(execution.execution_id) if self.before is not None else None
         return remeasure(known, execution, old, root, snapshots, policy, same_root=same_root)
 
-    def _settle_unresolved(self, decision: Decision) -> None:
-        order = self.order
-        before = self.before.unresolved if self.before is not None else frozenset()
-        gone = sorted(before - order.unresolved)
-        decision.pending_gone += gone
-        for report_id in gone:
-            self._end_letter(report_id, out_of_order_id(report_id), decision)
-        for report_id in sorted(order.unresolved - before):
-            captured = self._new.get(report_id)
-            if captured is not None:
-                report = captured.report
-                decision.pending.append(
-                    Pending(
-                        report_id,
-                        report.content,
-                        report.trade_date,
-                        reference_of(report),
-                        PendingReason.REFERENCE,
-                        order.correlation_id,
-                        captured.received_ns,
-                    )
-                )
-                decision.events.append(pending_event(captured, PendingReason.REFERENCE, order.correlation_id))
-
-    def _end_letter(self, row_id: str, letter_id: str, decision: Decision) -> None:
-        """Mark the dead letter of something that waited too long: what was missing has come."""
-        if row_id in self.order.lettered:
-            self.order.lettered -= {row_id}
-            decision.letters_ended.append((letter_id, "landed: what was missing has come"))
-            decision.events.append(letter_ended_event(letter_id, self.order.correlation_id, "landed"))
-
-    def _wait_for_gap(self, decision: Decision) -> None:
-        """Keep one row while the venue's totals are not ours: it ends by itself, or with its grace time."""
-        order, before = self.order, self.before
-        root = order.root
-        assert root is not None
-        row_id = identify("gap", order.correlation_id)
-        had = before is not None and before.waits_since is not None
-        if order.suspects and not had:
-            order.waits_since = self._received_ns or root.routed_ns
-            decision.pending.append(
-                Pending(
-                    row_id,
-                    order.claim.source,
-                    utc_date(root.routed_ns),
-                    (root.venue, "c", root.msg_id),
-                    PendingReason.GAP,
-                    order.correlation_id,
-                    order.waits_since,
-                )
-            )
-        elif had and not order.suspects:
-            decision.pending_gone.append(row_id)
-            self._end_letter(row_id, _gap_letter_id(row_id, order.waits_since), decision)
-            order.waits_since = None
-
     def _note_standing(self, decision: Decision) -> None:
         order, now = self.order, self.order.standing
         decision.standings.append(
@@ -386,52 +297,6 @@ class Settlement:
                 now.base,
             )
         )
-
-    def _match_total(self, decision: Decision) -> None:
-        """Match the venue's total with the executions it is the sum of, where the two agree."""
-        order, claim = self.order, self.order.claim
-        if not claim.is_total or not claim.sound or order.suspects or order.unresolved or not order.cum_qty:
-            return
-        same = self.before is not None and self.before.claim == claim and not self.before.suspects
-        if same:
-            return
-        parts = tuple(sorted(i for i, e in order.executions.items() if e.status is ACTIVE))
-        rule = ONE_TO_ONE if len(parts) == 1 else MANY_TO_ONE
-        decision.totals.append(
-            TotalMatch(claim.source, order.correlation_id, rule, order.cum_qty, order.avg_px, parts)
-        )
-
-    def _settle_breaks(self, decision: Decision) -> None:
-        old = self.before.breaks if self.before is not None else {}
-        if old == self.order.breaks:
-            return
-        cause = min(self._causes, default="")
-        for break_id, found in self.order.breaks.items():
-            if break_id not in old:
-                decision.breaks.append(found)
-                self._tell_break("opened", found, cause, decision)
-            elif old[break_id] != found:
-                decision.breaks_changed.append(found)
-                self._tell_break("changed", found, cause, decision)
-        for break_id, found in old.items():
-            if break_id in self.order.breaks:
-                continue
-            resolution = self._resolved.get(break_id)
-            if resolution is None:
-                decision.breaks_ended.append(Ended(break_id, "facts"))
-                self._tell_break("ended", found, cause, decision)
-            else:
-                decision.breaks_ended.append(Ended(break_id, resolution.verdict))
-                told = verdict_event(found, resolution)
-                decision.events += [told, self._flag(told.event_type.removeprefix("break_"), found, told.event_id)]
-
-    def _tell_break(self, state: str, found: Break, cause: str, decision: Decision) -> None:
-        told = break_event(f"break_{state}", found, cause)
-        decision.events += [told, self._flag(state, found, told.event_id)]
-
-    def _flag(self, state: str, found: Break, told_id: str) -> AuditEvent:
-        report = self.order.reports.get(found.report_id or "")
-        return flag_event(state, found, report or self.order.root, told_id)
 
     @staticmethod
     def _mark(execution: Execution, policy: SlippagePolicy, decision: Decision) -> None:
@@ -473,27 +338,3 @@ def _write_metrics(
 def _latest(restated: Iterable[SlippageMetric]) -> Iterable[SlippageMetric]:
     """Two late snapshots in one batch: only the better one is written."""
     return {(m.execution_id, m.kind): m for m in restated}.values()
-
-
-def _gap_letter_id(row_id: str, since_ns: int | None) -> str:
-    """Id of a gap's dead letter: an order may wait more than once."""
-    return out_of_order_id(f"{row_id} {since_ns}")
-
-
-def _letter(letter_id: str, waiting: Waiting, field: str, value: str, rule: str) -> DeadLetter:
-    captured = waiting.captured
-    defect = Defect(
-        "out_of_order",
-        field,
-        value,
-        rule,
-        "Ask the venue to resend what is missing: when it comes this is replayed by itself.",
-    )
-    return DeadLetter(
-        letter_id,
-        captured.report.venue,
-        captured.feed,
-        defect,
-        captured.raw,
-        captured.received_ns,
-    )

@@ -20,7 +20,7 @@ from ledger.domain.breaks import (
     split_break,
 )
 from ledger.domain.chain import execute
-from ledger.domain.claims import claim_after, claim_breaks, latest_claim
+from ledger.domain.claims import MANY_TO_ONE, ONE_TO_MANY, claim_after, claim_breaks, latest_claim
 from ledger.domain.numbers import EXACT, ZERO
 from ledger.domain.records import (
     ACTIVE,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from ledger.domain.tolerances import Tolerances
 
 Whole = tuple[str, date]  # ExecID and trade date of a report that was split
-ONE_TO_MANY, MANY_TO_ONE = "one_to_many", "many_to_one"
 
 
 def settle_fill(order: OrderState, fill: FillReport, tolerances: Tolerances, instruments: Instruments) -> None:
