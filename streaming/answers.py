@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.db.desk import Answers, ReplayAnswer, VerdictAnswer
 from ledger.domain.book import key_of, reference_of
-from ledger.domain.decide import ORDER_INTENTS
+from ledger.domain.decide import ORDER_INTENTS, ORDER_STATES
 from ledger.domain.events import letter_ended_event
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.records import Captured, CapturedOrder, DeadLetter, OrderIntent, Snapshot
@@ -56,6 +56,22 @@ def answer_desk(
                 letter_ended_event(replay.dead_letter_id, None, outcome, person=replay.person, cause=cause)
             )
     return answers
+
+
+def discount_replays(arrivals: Sequence[Arrival], facts: Sequence[Sequence[Fact]], decision: Decision) -> None:
+    """Take what replays brought again out of the duplicates: a person handed it in, no venue sent it twice."""
+    if not any(arrival.replay is not None for arrival in arrivals):
+        return
+    fresh = {key_of(c) for c in decision.fills} | {key_of(c) for c in decision.order_reports}
+    for arrival, held in zip(arrivals, facts, strict=True):
+        for fact in held if arrival.replay is not None else ():
+            feed = None
+            if isinstance(fact, DeadLetter):
+                feed = None if fact in decision.dead_letters else fact.feed
+            elif isinstance(fact, Captured | CapturedOrder) and key_of(fact) not in fresh:
+                feed = fact.feed if isinstance(fact, Captured) else fact.feed + ORDER_STATES
+            if feed is not None and decision.duplicates.get(feed):
+                decision.duplicates[feed] -= 1
 
 
 def _verdict_answer(arrival: Arrival, held: Sequence[Fact], decision: Decision) -> list[VerdictAnswer]:

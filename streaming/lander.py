@@ -27,7 +27,7 @@ from ledger.db.landing import Landing
 from ledger.db.reading import Reader
 from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
-from streaming.answers import answer_desk
+from streaming.answers import answer_desk, discount_replays
 from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
 from streaming.errors import StreamingError
@@ -263,6 +263,7 @@ class Lander:
                 for feed, number in duplicates.items():
                     decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
                 await reader.drop_known(decision)
+                discount_replays(batch.arrivals, batch.facts, decision)
                 await landing.land(decision, positions, answers)
             except LedgerRefusedError as error:
                 return error, book

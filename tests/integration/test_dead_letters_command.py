@@ -180,6 +180,8 @@ def test_a_replay_is_once_unless_it_is_asked_for_again(empty: str) -> None:
     assert replayed(letter[:8], "--again") == [(letter, "duplicate")]
     page = CliRunner().invoke(app, ["dlq", "show", letter]).stdout
     assert "duplicate" in page.split("replayed")[1]
+    with psycopg.connect(empty) as connection:  # no venue has sent it twice
+        assert connection.execute("SELECT coalesce(sum(duplicates), 0) FROM execution.feed_counts").fetchone() == (0,)
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(empty: str) -> None:
