@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from operations.options import FAILED, USAGE, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from operations.desk.messages import Found
     from operations.desk.shown import Shown
     from operations.desk.venues import Format
-
-# exit codes: 0 done, whatever the messages hold; 1 an input cannot be read; 2 wrong usage
-_FAILED, _USAGE = 1, 2
 
 FilesArgument = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Files, `.gz` too; `-` is standard input.")
@@ -107,9 +106,9 @@ def replay(
             _say_bad(bad)
         whose = venue_of(routed, venue, name)
     except InputError as error:
-        _fail(str(error), _FAILED)
+        fail(str(error), FAILED)
     except UsageError as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     plan = Plan(found, whose, account, None if intents is None else tuple(routed), tuple(known), in_order)
     _print(Replay(plan, _complain).lines(messages.messages))
     _say_skipped(messages.skipped)
@@ -124,9 +123,9 @@ def _messages(venue: str, files: Sequence[str], raw_field: str | None) -> tuple[
         found = find_format(venue)
         return found, find_messages(files, is_fix=found.is_fix, raw_field=raw_field)
     except UsageError as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     except InputError as error:
-        _fail(str(error), _FAILED)
+        fail(str(error), FAILED)
 
 
 def _print(lines: Iterable[Shown]) -> None:
@@ -147,8 +146,3 @@ def _say_skipped(skipped: Sequence[str]) -> None:
     if skipped:
         lines = "line holds" if len(skipped) == 1 else "lines hold"
         sys.stderr.write(f"execution-agent: {len(skipped)} {lines} no message; the first is {skipped[0]}\n")
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"execution-agent: {message}\n")
-    raise typer.Exit(code)

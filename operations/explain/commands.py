@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-# exit codes: 0 explained; 1 nothing has that name, or the ledger could not be read; 2 wrong usage
-_FAILED, _USAGE = 1, 2
-_STATE = Path(".state")
+from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail, first_line
 
 
 def register(app: typer.Typer) -> None:
@@ -24,19 +21,8 @@ def explain(
         str, typer.Argument(metavar="EXEC_ID|CORRELATION_ID", help="Also a ClOrdID or the venue's OrderID.")
     ],
     venue: Annotated[str | None, typer.Option(help="Of this venue, where several use the same id.")] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            "--url",
-            help="The ledger's database; else of EXECUTION_AGENT_CONFIG's file, else of the embedded servers.",
-            envvar="EXECUTION_AGENT_POSTGRES_URL",
-            show_envvar=True,
-        ),
-    ] = None,
-    state: Annotated[
-        Path,
-        typer.Option("--state", help="Folder of the embedded servers' data.", envvar="EXECUTION_AGENT_STATE"),
-    ] = _STATE,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -57,20 +43,14 @@ def explain(
     try:
         answer = read(ledger_url(url, state), name, venue)
     except NoLedgerError as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     except psycopg.Error as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        _fail(f"the ledger could not be read: {first}", _FAILED)
+        fail(f"the ledger could not be read: {first_line(error)}", FAILED)
     if not answer.orders and not answer.waiting:
         at = f" at {venue}" if venue is not None else ""
-        _fail(f"no order or report{at} has the ExecID, correlation id, ClOrdID or OrderID {name!r}", _FAILED)
+        fail(f"no order or report{at} has the ExecID, correlation id, ClOrdID or OrderID {name!r}", FAILED)
     story = story_of(name, answer)
     if as_json:
         sys.stdout.write(json.dumps(story) + "\n")
     else:
         print_story(story, Console(markup=False, highlight=False, emoji=False))
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"execution-agent: {message}\n")
-    raise typer.Exit(code)
