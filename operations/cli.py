@@ -17,6 +17,7 @@ from ledger.db.errors import LedgerError
 from operations.breaks import commands as breaks
 from operations.desk import commands as desk
 from operations.explain import commands as explaining
+from operations.halts import commands as halts
 from operations.letters import commands as letters
 from operations.options import FAILED, INTERRUPTED, STATE, USAGE, StateOption, fail
 from streaming.errors import SettingsError, StreamingError
@@ -33,6 +34,7 @@ app = typer.Typer(
 desk.register(app)
 explaining.register(app)
 breaks.register(app)
+halts.register(app)
 letters.register(app)
 
 

@@ -25,6 +25,7 @@ class ArrivalKind(StrEnum):
     INTENT = "intent"
     SNAPSHOT = "snapshot"
     VERDICT = "verdict"
+    CONTROL = "control"
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -56,7 +57,8 @@ class Arrival(msgspec.Struct, frozen=True):
 
     ``defect`` is set where the feed itself found that the message cannot be a fact (a topic version it does
     not know): the bytes go to the dead letters. ``done`` is called in the event loop after the commit. ``replay``
-    is set where the bytes are those of a dead letter. The ``raw`` of a verdict is the JSON of its votes.
+    is set where the bytes are those of a dead letter. The ``raw`` of a verdict is the JSON of its votes, that of a
+    control the JSON of a halt, a resume or a clock's change.
     """
 
     feed: str
@@ -106,6 +108,13 @@ class Inbox:
         if self.is_full:
             raise InboxFullError(retry_after=1.0)
         self._append(arrivals)
+
+    def put_first(self, arrival: Arrival) -> None:
+        """Hand over before all that waits but its own kind, room or not: a halt is for what comes after it."""
+        place = next((n for n, held in enumerate(self._arrivals) if held.kind is not arrival.kind), len(self))
+        self._arrivals.insert(place, arrival)
+        self._bytes += len(arrival.raw)
+        self._filled.set()
 
     async def take(self, limit: int) -> list[Arrival]:
         """Take what is there, at most ``limit``; wait while there is nothing."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.controls import Control
 from ledger.domain.decide import Fact
 from ledger.domain.errors import Defect, DefectError, defect_error
 from ledger.domain.identity import dead_letter_id
@@ -70,6 +71,7 @@ _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
 _votes = msgspec.json.Decoder(list[Vote])
 _kept_intents = msgspec.json.Decoder(OrderIntent)
+_controls: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 
 
 class Decoding(msgspec.Struct):
@@ -106,6 +108,8 @@ def _read(arrival: Arrival) -> Fact:
         return decode_snapshot(arrival.raw)
     if arrival.kind is ArrivalKind.VERDICT:
         return decode_verdict(arrival.raw)
+    if arrival.kind is ArrivalKind.CONTROL:
+        return decode_control(arrival.raw)
     if arrival.replay is not None:
         try:
             return _kept_intents.decode(arrival.raw)
@@ -129,6 +133,14 @@ def decode_verdict(raw: bytes) -> Resolution:
         rule = "two different persons agree on one break, one verdict and the same values"
         raise defect_error("no_agreement", "votes", raw.decode("utf-8", "replace"), rule, "Vote again.")
     return resolution
+
+
+def decode_control(raw: bytes) -> Control:
+    """Read a halt, a resume or a clock's change, as this program wrote it. Raises ``DefectError``."""
+    try:
+        return _controls.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise _malformed(error, raw) from None
 
 
 def decode_intent(raw: bytes) -> OrderIntent:

@@ -91,6 +91,22 @@ class Metrics:
             "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
         )
         self.feed_up = Gauge("execution_feed_up", "1 while the feed is live.", ["feed"], registry=self.registry)
+        self.halted = Gauge("execution_halted", "1 while the venue is halted.", ["venue"], registry=self.registry)
+        self.confirmation = Gauge(
+            "execution_confirmation_p95_seconds",
+            "p95 of the window from the venue's transact time, or from the routed order, to received.",
+            ["venue", "since"],
+            registry=self.registry,
+        )
+        self.clock_offset = Gauge(
+            "execution_clock_offset_seconds",
+            "Estimated offset of our clock from the venue's.",
+            ["venue"],
+            registry=self.registry,
+        )
+        self.clock_off = Gauge(
+            "execution_clock_off", "1 while that is beyond the limit.", ["venue"], registry=self.registry
+        )
         self.landed: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)
         self.duplicates: dict[str, int] = defaultdict(int)

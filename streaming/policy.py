@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ledger.domain.decide import Policy
+from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
 from ledger.domain.tolerances import Grace, Tolerances
@@ -14,8 +15,10 @@ from streaming.venues import DECODERS
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from streaming.settings import Settings
+    from streaming.settings import HaltSettings, Settings
     from streaming.venues.decoded import Decoder
+
+_MILLISECOND = 1_000_000
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -25,6 +28,26 @@ def policy_of(settings: Settings) -> Policy:
         SlippagePolicy(_nanos(settings.stale_snapshot_seconds), settings.benchmark_price),
         {name: Tolerances(**venue.tolerances.model_dump()) for name, venue in settings.venues.items()},
         Grace(_nanos(grace.gap_seconds), _nanos(grace.reference_seconds), _nanos(grace.intent_seconds)),
+    )
+
+
+def halt_policies_of(settings: Settings) -> dict[str, HaltPolicy]:
+    """Give the limits of each venue that may be halted by itself."""
+    return {name: _halt_policy(venue.halt) for name, venue in settings.venues.items() if venue.halt.enabled}
+
+
+def _halt_policy(halt: HaltSettings) -> HaltPolicy:
+    sla_ns = halt.sla_ms * _MILLISECOND
+    return HaltPolicy(
+        sla_ns=sla_ns,
+        window_ns=_nanos(halt.window_seconds),
+        reports=halt.reports,
+        in_a_row=halt.in_a_row,
+        silence_ns=_nanos(halt.silence_seconds),
+        calm_sla_ns=int(sla_ns * halt.resume_ratio),
+        calm_ns=_nanos(halt.resume_seconds),
+        calm_reports=halt.resume_reports,
+        skew_ns=halt.max_clock_skew_ms * _MILLISECOND,
     )
 
 

@@ -27,11 +27,13 @@ from streaming.feeds.desk import DeskFeed
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.kafka import KafkaFeed
 from streaming.feeds.websocket import WebSocketFeed
+from streaming.halt_flags import HaltFlags
+from streaming.halting import Halting
 from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.metrics import Metrics
-from streaming.policy import decoders_of, policy_of
+from streaming.policy import decoders_of, halt_policies_of, policy_of
 from streaming.publisher import Publisher
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
 
@@ -48,6 +50,7 @@ _COMMAND_SECONDS = 30.0  # a server that hangs is a server that is away
 _INTAKE_SECONDS, _DRAIN_SECONDS, _END_SECONDS = 2.5, 4.0, 0.4  # of the 5 s that a SIGTERM may take
 _OBSERVE_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
+_SUFFIX = {"fix": "fix", "websocket": "ws", "rest": "rest"}
 
 log = structlog.get_logger()
 
@@ -86,7 +89,17 @@ class Process:
             deadline_seconds=settings.fill_deadline_seconds,
             may_write=self.lander.ready,
         )
-        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer]
+        self.flags = HaltFlags(self._redis, settings.venues, may_write=self.lander.ready)
+        self.halting = Halting(
+            self.connect,
+            self.inbox,
+            self.metrics,
+            halt_policies_of(settings),
+            {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
+            may_decide=self.lander.ready,
+        )
+        self.halting.on_change = self.flags.show
+        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer, self.halting.offer]
         self.lander.on_lost = self._stop_feeds
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
@@ -112,6 +125,7 @@ class Process:
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
             "feeds": dict(metrics.feed_states),
+            "halted": {venue: standing.reason for venue, standing in self.halting.standing.items()},
             "duplicates": dict(metrics.duplicates),
             "dead_letters": dict(metrics.dead_letters),
             "published": dict(metrics.published),
@@ -133,6 +147,8 @@ class Process:
             asyncio.create_task(self.lander.run(), name="lander"),
             asyncio.create_task(self.publisher.run(), name="publisher"),
             asyncio.create_task(self.in_flight.run(), name="redis"),
+            asyncio.create_task(self.halting.run(), name="halting"),
+            asyncio.create_task(self.flags.run(), name="halt flags"),
             asyncio.create_task(self._observe(), name="observer"),
         }
         intake = {
@@ -209,14 +225,14 @@ class Process:
     ) -> FixFeed | WebSocketFeed | None:
         feed = venue.feed
         if isinstance(feed, RestFeedSettings):
-            self.metrics.set_feed_state(f"{name}.rest", "live")  # it is called, it does not call
+            self.metrics.set_feed_state(_feed_name(name, venue), "live")  # it is called, it does not call
             return None
         if isinstance(feed, FixFeedSettings):
-            start = _position_of(f"{name}.fix", positions)
-            return FixFeed(name, feed, self.inbox, start, self._on_state(f"{name}.fix"))
+            start = _position_of(_feed_name(name, venue), positions)
+            return FixFeed(name, feed, self.inbox, start, self._on_state(_feed_name(name, venue)))
         if isinstance(feed, WebSocketFeedSettings):
-            start = _position_of(f"{name}.ws", positions)
-            return WebSocketFeed(name, feed, self.inbox, start, self._on_state(f"{name}.ws"))
+            start = _position_of(_feed_name(name, venue), positions)
+            return WebSocketFeed(name, feed, self.inbox, start, self._on_state(_feed_name(name, venue)))
         assert_never(feed)
 
     def _on_state(self, feed: str) -> Callable[[str], None]:
@@ -251,6 +267,10 @@ class Process:
             oldest = self.inbox.oldest_ns()
             self.metrics.observe_backlog(len(self.inbox), oldest)
             await asyncio.sleep(_OBSERVE_SECONDS)
+
+
+def _feed_name(name: str, venue: VenueSettings) -> str:
+    return f"{name}.{_SUFFIX[venue.feed.kind]}"
 
 
 def _position_of(feed: str, positions: Mapping[tuple[str, str], Position]) -> Position | None:

@@ -100,6 +100,23 @@ class GraceSettings(_Part):
     intent_seconds: Decimal = Field(default=Decimal(30), gt=0, description="the intent of a fill")
 
 
+class HaltSettings(_Part):
+    """When one venue is halted by itself, and when it goes on."""
+
+    enabled: bool = Field(default=True, description="whether it is ever halted but by a person")
+    sla_ms: int = Field(default=5000, gt=0, description="a confirmation that takes longer is late")
+    window_seconds: Decimal = Field(default=Decimal(60), gt=0, description="span of the window")
+    reports: int = Field(default=200, ge=1, le=2000, description="the window's p95 counts from so many reports on")
+    in_a_row: int = Field(default=100, ge=0, le=2000, description="late reports in a row that halt; 0 is off")
+    silence_seconds: Decimal = Field(
+        default=Decimal(0), ge=0, description="nothing heard for so long while orders are open halts; 0 is off"
+    )
+    resume_ratio: Decimal = Field(default=Decimal("0.8"), gt=0, le=1, description="p95 / sla_ms that is calm")
+    resume_seconds: Decimal = Field(default=Decimal(30), gt=0, description="calm for so long resumes")
+    resume_reports: int = Field(default=20, ge=1, le=2000, description="reports that calm begins with")
+    max_clock_skew_ms: int = Field(default=1000, gt=0, description="the venue's clock may be off by so much")
+
+
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
@@ -119,6 +136,7 @@ class VenueSettings(_Part):
     ]
     feed: FeedSettings
     tolerances: ToleranceSettings = ToleranceSettings()
+    halt: HaltSettings = HaltSettings()
     account: str = Field(default="", description="whose the reports are where the venue does not say")
 
 

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from ledger.domain.controls import HALTED, RESUMED
 from ledger.domain.events import COMPLIANCE_FLAG, DEAD_LETTER, FILL_EVENTS
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ FILL_EVENT = "execution.event.fill.v1"
 AUDIT_EVENT = "audit.event.execution"
 DEAD_LETTERS = "dlq.execution"
 COMPLIANCE_FLAGS = "compliance.flag.execution.v1"
+HALTS = "execution.control.halt.v1"
 
 INBOUND = (ORDER_INTENT, MARKET_DATA)
-OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS)
+OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS)
 _TIMEOUT = 5.0
 
 
@@ -33,6 +35,8 @@ def topics_of(event_type: str) -> tuple[str, ...]:
         return (DEAD_LETTERS, AUDIT_EVENT)
     if event_type == COMPLIANCE_FLAG:
         return (COMPLIANCE_FLAGS, AUDIT_EVENT)
+    if event_type in {HALTED, RESUMED}:
+        return (HALTS, AUDIT_EVENT)
     return (AUDIT_EVENT,)
 
 

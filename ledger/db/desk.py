@@ -13,6 +13,7 @@ import msgspec
 
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
+from ledger.domain.halts import Halt, HaltCause, Resume
 from ledger.domain.records import Verdict
 from ledger.domain.verdicts import Vote
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import asyncpg
+
+    from ledger.domain.controls import Answered
 
 _SQL = load_queries("desk")
 _REQUESTS_AT_ONCE = 200  # letters are small, and there may be many of them
@@ -96,6 +99,14 @@ class Desk:
             for row in await self._fetch("open_requests", _REQUESTS_AT_ONCE)
         ]
 
+    async def open_halt_requests(self) -> list[Halt | Resume]:
+        """Give the oldest halts and resumes that persons asked for and that are not done."""
+        return [_control(row) for row in await self._fetch("open_halt_requests", _REQUESTS_AT_ONCE)]
+
+    async def refuse_halts(self, answers: Sequence[Answered]) -> None:
+        """Answer requests to halt or resume that change nothing."""
+        await self._fetch("refuse_halts", [a.request_id for a in answers], [a.outcome for a in answers])
+
     async def skip(self, answers: Sequence[ReplayAnswer]) -> None:
         """Answer requests that change nothing."""
         await self._fetch("skip_requests", [a.request_id for a in answers], [a.outcome for a in answers])
@@ -104,6 +115,14 @@ class Desk:
         with explained("the desk's requests"):
             found: list[Mapping[str, Any]] = await self._connection.fetch(_SQL[query], *arguments)
         return found
+
+
+def _control(row: Mapping[str, Any]) -> Halt | Resume:
+    said = (row["person"], row["reason"])
+    request_id, at_ns = row["request_id"], row["at_ns"]
+    if row["action"] == "resume":
+        return Resume(row["venue"], at_ns, *said, request_id=request_id)
+    return Halt(row["venue"], HaltCause.PERSON, at_ns, at_ns, *said, request_id=request_id)
 
 
 def _vote(row: Mapping[str, Any]) -> Vote:

@@ -189,6 +189,15 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
         "duplicates": decision.duplicates,
         "positions": _latest(positions),
     }
+    if decision.controls is not None:
+        controls = decision.controls
+        document |= {
+            "halts": controls.halts,
+            "halts_ended": controls.halts_ended,
+            "clock_alerts": controls.alerts,
+            "clock_alerts_ended": controls.alerts_ended,
+            "halt_requests_done": controls.answered,
+        }
     return {key: value for key, value in document.items() if value}
 
 

@@ -19,6 +19,7 @@ from ledger.domain.book import (
     references_of_state,
 )
 from ledger.domain.breaks import unknown_order_break
+from ledger.domain.controls import Controls
 from ledger.domain.decide import MARKET_DATA
 from ledger.domain.events import DEAD_LETTER
 from ledger.domain.instruments import Instruments
@@ -86,6 +87,7 @@ class Reader:
         found = await self._fetch("recent_snapshots", since, utc_date(since))
         snapshots.add(rows.read_snapshot(row) for row in found)
         book = Book(snapshots, instruments=self._instruments)
+        book.controls = await self.controls()
         lately = await self._fetch(
             "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
         )
@@ -104,6 +106,20 @@ class Reader:
             (r["feed"], r["stream"]): Position(r["feed"], r["stream"], r["incarnation"], r["position"])
             for r in found
         }
+
+    async def controls(self) -> Controls:
+        """Give the halts and clock alerts that stand."""
+        controls = Controls()
+        for row in await self._fetch("open_halts"):
+            controls.halts[row["venue"]] = rows.read_standing_halt(row)
+        for row in await self._fetch("open_clock_alerts"):
+            controls.alerts[row["venue"]] = row["alert_id"].hex
+        return controls
+
+    async def open_orders(self, seconds: float, limit: int) -> list[tuple[str, str, int]]:
+        """List orders of the last ``seconds`` with something left: venue, correlation id, when routed."""
+        found = await self._fetch("open_orders", seconds, limit)
+        return [(row["venue"], row["correlation_id"], row["routed_ns"]) for row in found]
 
     async def open_counts(self) -> tuple[int, int]:
         """Give how many reports wait, and how many breaks are open."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ledger.domain.controls import StandingHalt
+from ledger.domain.halts import HaltCause
 from ledger.domain.records import (
     Action,
     AuditEvent,
@@ -300,6 +302,12 @@ def read_order_report(row: Mapping[str, Any]) -> OrderReport:
 def read_captured_order(row: Mapping[str, Any]) -> CapturedOrder:
     """Read a row of ``order_reports`` with how it came."""
     return CapturedOrder(read_order_report(row), row["feed"], row["raw"], row["received_ns"])
+
+
+def read_standing_halt(row: Mapping[str, Any]) -> StandingHalt:
+    """Read an open row of ``halts``."""
+    cause = HaltCause(row["cause"])
+    return StandingHalt(row["halt_id"].hex, row["venue"], cause, row["halted_ns"], row["halted_by"], row["reason"])
 
 
 def read_resolution(row: Mapping[str, Any]) -> Resolution:

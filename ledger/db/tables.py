@@ -320,12 +320,32 @@ halts = Table(
     metadata,
     Column("halt_id", Uuid, primary_key=True),
     Column("venue", Text, nullable=False),
+    Column("cause", Text, nullable=False, comment="latency_p95, late_in_a_row, silence, person"),
     Column("reason", Text, nullable=False),
-    Column("halted_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
-    Column("halted_by", Text, nullable=False),
-    Column("resumed_at", DateTime(timezone=True)),
+    Column("figure", BigInteger, comment="what was beyond the limit: ns, of late_in_a_row reports; null by hand"),
+    Column("limit_value", BigInteger, comment="the limit, in the unit of the figure"),
+    *_ns("since_ns"),
+    *_ns("halted_ns"),
+    Column("halted_by", Text, nullable=False, comment="a person's login, or execution-agent"),
+    *_ns("resumed_ns", nullable=True),
     Column("resumed_by", Text),
-    comment="Venues that are halted or were.",
+    Column("resume_reason", Text),
+    Index("halts_open", "venue", unique=True, postgresql_where=text("resumed_ns IS NULL")),
+    comment="Venues that are halted or were. A venue has one open row at most.",
+)
+
+clock_alerts = Table(
+    "clock_alerts",
+    metadata,
+    Column("alert_id", Uuid, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("offset_ns", BigInteger, nullable=False, comment="ours less the venue's: negative is a clock ahead"),
+    Column("limit_ns", BigInteger, nullable=False),
+    *_ns("began_ns"),
+    *_ns("ended_ns", nullable=True),
+    Column("ended_offset_ns", BigInteger),
+    Index("clock_alerts_open", "venue", unique=True, postgresql_where=text("ended_ns IS NULL")),
+    comment="Times in which a venue's clock was off by more than the limit.",
 )
 
 provisional_hedges = Table(
@@ -592,4 +612,24 @@ desk_outcomes = Table(
     Column("answered_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Index("desk_outcomes_break", "break_id"),
     comment="What two persons' verdict came to, written with the rows that it changed.",
+)
+
+halt_requests = Table(
+    "halt_requests",
+    metadata,
+    Column("request_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("action", Text, nullable=False, comment="halt, resume"),
+    Column("reason", Text, nullable=False),
+    _person(),
+    Column("at_ns", BigInteger, nullable=False),
+    Column(
+        "requested_at",
+        DateTime(timezone=True),
+        Computed("to_timestamp(at_ns::double precision / 1e9)", persisted=False),
+    ),
+    Column("done_at", DateTime(timezone=True)),
+    Column("outcome", Text, comment="halted, resumed, or unchanged or refused with why"),
+    Index("halt_requests_open", "request_id", postgresql_where=text("done_at IS NULL")),
+    comment="Halts and resumes that persons asked for, and what became of each.",
 )

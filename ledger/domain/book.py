@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.controls import Controls
 from ledger.domain.fees import needs_rate, rate_pair
 from ledger.domain.instruments import Instruments
 from ledger.domain.rates import questions_of_order
@@ -133,6 +134,7 @@ class Book:
         self.by_reference: dict[Reference, str] = {}
         self.pending: dict[Reference, Held] = {}
         self.unknown: dict[Reference, Break] = {}
+        self.controls = Controls()
         self._done: dict[str, None] = {}
         self._marks: dict[str, list[Mark]] = {}
         self._reports = 0
@@ -296,6 +298,8 @@ class Book:
     def apply(self, decision: Decision) -> None:
         """Make a committed decision the state."""
         self.snapshots.add(decision.snapshots)
+        if decision.controls is not None:
+            self.controls.apply(decision.controls)
         for reference, held in decision.pending_by_reference.items():
             if held:
                 self.pending[reference] = held

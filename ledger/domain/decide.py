@@ -23,9 +23,11 @@ from ledger.domain.book import (
     references_of_state,
 )
 from ledger.domain.breaks import unknown_order_break
+from ledger.domain.controls import Control, ControlRows, Controls
 from ledger.domain.decision import Decision, Ended, Learned, Pending
 from ledger.domain.errors import Defect
 from ledger.domain.events import break_event, dead_letter_event, flag_event, pending_event
+from ledger.domain.halts import ClockChange, Halt, Resume
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
@@ -56,7 +58,7 @@ ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
-Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue
+Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ class Batch:
         self._references: dict[Reference, str] = {}
         self._new_snapshots: dict[str, SnapshotWindow] = {}
         self._dead: set[str] = set()
+        self._controls: Controls | None = None
 
     def at_or_before(self, symbol: str, at_ns: int) -> Snapshot | None:
         """Find the benchmark of a time among what the book holds and what this batch brought."""
@@ -251,6 +254,16 @@ class Batch:
         elif isinstance(fact, Overdue):
             for waiting in fact.waiting:
                 self.take_overdue(waiting)
+        elif isinstance(fact, Halt | Resume | ClockChange):
+            self.take_control(fact)
+
+    def take_control(self, control: Control) -> None:
+        """Halt or resume a venue, as it stands in the ledger and after what this batch changed before."""
+        if self._controls is None:
+            self._controls = self.book.controls.copy()
+            self.decision.controls = ControlRows()
+        assert self.decision.controls is not None
+        self._controls.take(control, self.decision.controls, self.decision.events)
 
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from ledger.domain.book import Held, Mark, Reference
+from ledger.domain.controls import ControlRows
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     AuditEvent,
@@ -124,3 +125,4 @@ class Decision(msgspec.Struct):
     pending_by_reference: dict[Reference, Held] = msgspec.field(default_factory=dict)
     unknown: dict[Reference, Break | None] = msgspec.field(default_factory=dict)
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)
+    controls: ControlRows | None = None

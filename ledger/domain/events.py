@@ -300,6 +300,13 @@ def dead_letter_event(letter: DeadLetter) -> AuditEvent:
     )
 
 
+def control_event(
+    event: str, event_id: str, venue: str, subject: str, detail: dict[str, str | None]
+) -> AuditEvent:
+    """Say that a venue is halted, resumed, or that its clock is off. The key is the venue: they stay in order."""
+    return msgspec.structs.replace(_decided(event, event_id, None, subject, detail), key=venue)
+
+
 def _decided(
     event: str, event_id: str, correlation_id: str | None, subject: str, detail: dict[str, str | None]
 ) -> AuditEvent:

@@ -1,8 +1,9 @@
 """The desk as a feed: what people asked for in the ledger goes through the same inbox as what venues say.
 
-Two persons' agreeing votes on an open break are one arrival, a dead letter to be handed in again is one. Both are
-asked for by rows and answered by rows in the landing transaction, so nothing is lost or done twice by a crash in
-between: what is not answered is found again by the next look.
+Two persons' agreeing votes on an open break are one arrival, a dead letter to be handed in again is one, and so
+is a person's wish to halt or resume a venue, which goes before all that waits. They are asked for by rows and
+answered by rows in the landing transaction, so nothing is lost or done twice by a crash in between: what is not
+answered is found again by the next look.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import structlog
 
 from ledger.db.desk import Desk, ReplayAnswer, ReplayRequest
 from ledger.db.errors import LedgerUnavailableError
+from ledger.domain.controls import Answered
 from ledger.domain.decide import MARKET_DATA, ORDER_INTENTS
 from ledger.domain.verdicts import Vote, agreed
 from streaming.answers import is_settled
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from ledger.domain.controls import Control
     from streaming.arrivals import Inbox
 
 DESK = "desk"
+CONTROLS = "controls"
 LOOK_SECONDS = 0.5
 _RETRY_SECONDS = 0.5
 _NOT_KEPT = "unknown_version"  # its ce_type is not kept with the bytes: they cannot be read as what they are not
@@ -87,6 +91,7 @@ class DeskFeed:
                 on_their_way.add(key)
                 if key not in self._handed:
                     arrivals.append(arrival)
+        await self._look_for_halts(desk, on_their_way)
         letters: dict[str, list[ReplayRequest]] = defaultdict(list)
         for request in await desk.open_requests():
             letters[request.dead_letter_id].append(request)
@@ -106,6 +111,23 @@ class DeskFeed:
         if skipped:
             await desk.skip(skipped)
 
+    async def _look_for_halts(self, desk: Desk, on_their_way: set[str]) -> None:
+        """Hand over halts and resumes, in the order in which they were asked for."""
+        refused: list[Answered] = []
+        for control in await desk.open_halt_requests():
+            assert control.request_id is not None
+            key = f"halt {control.request_id}"
+            if control.venue not in self._venues:
+                known = ", ".join(sorted(self._venues))
+                outcome = f"refused: {control.venue} is no venue of the settings, they have {known}"
+                refused.append(Answered(control.request_id, outcome))
+                continue
+            on_their_way.add(key)
+            if key not in self._handed:
+                self._inbox.put_first(control_arrival(control))
+        if refused:
+            await desk.refuse_halts(refused)
+
     def _replay(self, requests: Sequence[ReplayRequest], skipped: list[ReplayAnswer]) -> Arrival | None:
         """Give the arrival that answers all requests for one letter; None where they are answered at once."""
         first = requests[0]
@@ -121,6 +143,11 @@ class DeskFeed:
         venue = first.source if kind is ArrivalKind.REPORT else None
         replay = Replay(first.dead_letter_id, ids, persons)
         return Arrival(first.feed, venue, kind, first.raw, time.time_ns(), replay=replay)
+
+
+def control_arrival(control: Control) -> Arrival:
+    """Give the arrival of a halt, a resume or a clock's change."""
+    return Arrival(CONTROLS, None, ArrivalKind.CONTROL, msgspec.json.encode(control), time.time_ns())
 
 
 def verdict_of(votes: Sequence[Vote]) -> tuple[str, Arrival] | None:

@@ -25,3 +25,14 @@ LIMIT $1
 UPDATE execution.replay_requests r SET done_at = clock_timestamp(), outcome = s.outcome
 FROM unnest($1::bigint[], $2::text[]) AS s(request_id, outcome)
 WHERE r.request_id = s.request_id AND r.done_at IS NULL
+
+-- name: open_halt_requests
+SELECT request_id, venue, action, reason, person, at_ns FROM execution.halt_requests
+WHERE done_at IS NULL
+ORDER BY request_id
+LIMIT $1
+
+-- name: refuse_halts
+UPDATE execution.halt_requests r SET done_at = clock_timestamp(), outcome = s.outcome
+FROM unnest($1::bigint[], $2::text[]) AS s(request_id, outcome)
+WHERE r.request_id = s.request_id AND r.done_at IS NULL

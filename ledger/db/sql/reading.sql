@@ -162,3 +162,16 @@ SELECT (SELECT count(*) FROM execution.fills_pending) AS pending,
 
 -- name: positions
 SELECT feed, stream, incarnation, position FROM execution.feed_positions
+
+-- name: open_halts
+SELECT halt_id, venue, cause, halted_ns, halted_by, reason FROM execution.halts WHERE resumed_ns IS NULL
+
+-- name: open_clock_alerts
+SELECT alert_id, venue FROM execution.clock_alerts WHERE ended_ns IS NULL
+
+-- name: open_orders
+-- The newest first: there may be more than are asked for.
+SELECT venue, correlation_id, (extract(epoch FROM routed_at) * 1000000000)::bigint AS routed_ns
+FROM execution.order_states
+WHERE leaves_qty > 0 AND routed_at > now() - make_interval(secs => $1)
+ORDER BY routed_at DESC LIMIT $2

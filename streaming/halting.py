@@ -1,0 +1,279 @@
+"""Halts venues that confirm late or fall silent, and resumes them: what was measured becomes a landed fact.
+
+It looks at what has landed, never before, ten times a second. A decision goes into the inbox like whatever venues
+say; the landing transaction writes its row and its event, and only then it is in force here, in Redis and for the
+agents that read ``execution.control.halt.v1``. At the start the ledger says who is halted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ledger.db.errors import LedgerUnavailableError
+from ledger.db.reading import Reader
+from ledger.domain.controls import CLOCK_OFF, CLOCK_RIGHT, Controls, StandingHalt, standing_of
+from ledger.domain.halts import HaltCause, HaltPolicy, Watch, clock_decision, halt_decision, seconds
+from ledger.domain.latency import Confirmation
+from ledger.domain.records import FILL, ExecType
+from ledger.domain.times import format_utc
+from streaming.feeds.desk import control_arrival
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import asyncpg
+
+    from ledger.domain.controls import Control, ControlRows
+    from ledger.domain.decision import Decision
+    from streaming.arrivals import Inbox
+    from streaming.metrics import Metrics
+
+_LOOK_SECONDS = 0.1
+_RETRY_SECONDS = 0.5
+_AGAIN_SECONDS = 5.0  # a decision that has not landed by then went with a session that ended
+_OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 50_000
+# OrderStatus repeats what was said before, with the time of then
+_UNTIMED = frozenset({ExecType.ORDER_STATUS, ExecType.CANCEL_REJECT})
+_TO_DO = (
+    "trading there stops; ask the venue, look at its feed; it resumes by itself when it is well, "
+    "or: execution-agent halts resume {0} --reason TEXT"
+)
+_TO_DO_BY_HAND = "trading there stops until a person resumes it: execution-agent halts resume {0} --reason TEXT"
+_TO_DO_CLOCK = (
+    "a negative figure is a clock ahead of ours, else it is behind or confirms everything late: ask the venue, "
+    "and look at our own clock"
+)
+
+log = structlog.get_logger()
+
+
+class Halting:
+    """Watches the venues of ``policies`` while this process holds the lease; ``feeds`` names each venue's feed.
+
+    ``standing`` are the halted venues, as landed; ``on_change`` is called with them when they may have changed.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        inbox: Inbox,
+        metrics: Metrics,
+        policies: Mapping[str, HaltPolicy],
+        feeds: Mapping[str, str],
+        *,
+        may_decide: asyncio.Event,
+    ) -> None:
+        self._connect = connect
+        self._inbox = inbox
+        self._metrics = metrics
+        self._policies = policies
+        self._feeds = feeds
+        self._may_decide = may_decide
+        self._offered: list[Decision] = []
+        self._live = False
+        self._controls = Controls()
+        self._watches: dict[str, Watch] = {}
+        self._open: dict[str, dict[str, int]] = {}
+        self._heard: dict[str, int] = {}
+        self._sent: dict[tuple[str, str], float] = {}
+        self.on_change: Callable[[Mapping[str, StandingHalt]], None] | None = None
+
+    @property
+    def standing(self) -> Mapping[str, StandingHalt]:
+        """Give the halted venues."""
+        return self._controls.halts
+
+    def offer(self, decision: Decision) -> None:
+        """Take note of a landed decision; what is in it is looked at later."""
+        if self._live:
+            self._offered.append(decision)
+
+    async def run(self) -> None:
+        """Watch until cancelled, whenever the lease is held."""
+        while True:
+            await self._may_decide.wait()
+            try:
+                await self._begin()
+                while self._may_decide.is_set():
+                    self._look(time.time_ns())
+                    await asyncio.sleep(_LOOK_SECONDS)
+            except (LedgerUnavailableError, OSError) as error:
+                log.warning("venues are not watched", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            finally:
+                self._live = False
+                self._offered.clear()
+
+    async def _begin(self) -> None:
+        """Read what stands. What lands meanwhile is handed over, and doing it again changes nothing."""
+        self._live = True
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        try:
+            reader = Reader(connection)
+            self._controls = await reader.controls()
+            silent = {venue for venue, policy in self._policies.items() if policy.silence_ns}
+            self._open = {venue: {} for venue in silent}
+            found = await reader.open_orders(_OPEN_SECONDS, _OPEN_LIMIT) if silent else []
+        finally:
+            connection.terminate()
+        for venue, correlation_id, routed_ns in found:
+            if venue in self._open:
+                self._open[venue][correlation_id] = routed_ns
+        now_ns = time.time_ns()
+        self._watches = {venue: Watch(policy, now_ns) for venue, policy in self._policies.items()}
+        self._heard = dict(self._metrics.received)
+        self._sent.clear()
+        for standing in self._controls.halts.values():
+            log.warning("venue is halted", venue=standing.venue, **_said(standing))
+        self._changed()
+
+    def _look(self, now_ns: int) -> None:
+        """Take up what has landed and decide; a decision is on its way until it has landed."""
+        offered, self._offered = self._offered, []
+        for decision in offered:
+            self._take(decision)
+        for venue, watch in self._watches.items():
+            received = self._metrics.received.get(venue, 0)
+            if received != self._heard.get(venue):
+                self._heard[venue] = received
+                watch.hear(now_ns)
+            self._decide(venue, watch, now_ns)
+
+    def _decide(self, venue: str, watch: Watch, now_ns: int) -> None:
+        standing = self._controls.halts.get(venue)
+        is_up = self._metrics.feed_states.get(self._feeds[venue]) == "live"
+        open_since = min(self._open.get(venue, {}).values(), default=None)
+        figures = watch.figures(now_ns, standing, is_up=is_up, open_since_ns=open_since)
+        self._measure(venue, watch)
+        self._send("halt", halt_decision(venue, standing, figures, watch.policy))
+        offset, is_off = watch.clock.offset_ns, venue in self._controls.alerts
+        self._send("clock", clock_decision(venue, offset, watch.policy.skew_ns, now_ns, is_off=is_off))
+
+    def _send(self, what: str, control: Control | None) -> None:
+        if control is None:
+            return
+        now, key = time.monotonic(), (control.venue, what)
+        if now - self._sent.get(key, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
+            self._sent[key] = now
+            self._inbox.put_first(control_arrival(control))
+
+    def _take(self, decision: Decision) -> None:
+        """Feed the windows with what a landed decision holds."""
+        for captured in decision.order_reports:
+            if captured.report.exec_type not in _UNTIMED:
+                watch = self._watches.get(captured.report.venue)
+                if watch is not None:
+                    watch.confirm(Confirmation(captured.report.transact_ns, captured.received_ns))
+        if decision.fills:
+            routed = self._routed(decision)
+            for fill in decision.fills:
+                report = fill.report
+                watch = self._watches.get(report.venue)
+                if watch is not None and report.kind is FILL:
+                    at_ns = routed.get(report.report_id)
+                    watch.confirm(Confirmation(report.transact_ns, fill.received_ns, at_ns))
+        if self._open:
+            self._note_open(decision)
+        if decision.controls is not None:
+            self._take_controls(decision.controls)
+
+    @staticmethod
+    def _routed(decision: Decision) -> dict[str, int]:
+        """When the order of each new execution was routed, by report id."""
+        found: dict[str, int] = {}
+        for execution in decision.executions:
+            order = decision.orders.get(execution.correlation_id)
+            intent = order.intents.get(execution.msg_id) if order is not None else None
+            if intent is not None:
+                found[execution.execution_id] = intent.routed_ns
+        return found
+
+    def _note_open(self, decision: Decision) -> None:
+        for correlation_id, order in decision.orders.items():
+            root = order.root
+            waiting = self._open.get(root.venue) if root is not None else None
+            if root is None or waiting is None:
+                continue
+            if order.leaves_qty:
+                waiting[correlation_id] = root.routed_ns
+                if len(waiting) > _OPEN_LIMIT:
+                    del waiting[next(iter(waiting))]
+            else:
+                waiting.pop(correlation_id, None)
+
+    def _take_controls(self, rows: ControlRows) -> None:
+        before = dict(self._controls.halts)
+        self._controls.apply(rows)
+        now_ns = time.time_ns()
+        for venue, watch in self._watches.items():
+            if before.get(venue) != self._controls.halts.get(venue):
+                watch.change(now_ns)
+                self._sent.pop((venue, "halt"), None)
+        for venue in [*(a.venue for a in rows.alerts), *(a.venue for a in rows.alerts_ended)]:
+            self._sent.pop((venue, "clock"), None)
+        self._tell(rows)
+        self._changed()
+
+    def _tell(self, rows: ControlRows) -> None:
+        """Write one line of the log for each change."""
+        for halt in rows.halts:
+            since = {"since": format_utc(halt.since_ns)} if halt.figure is not None else {}
+            log.error(
+                "venue halted",
+                venue=halt.venue,
+                **_figures(halt.figure, halt.limit_value, halt.cause),
+                **since,
+                **_said(standing_of(halt)),
+            )
+        for ended in rows.halts_ended:
+            if ended.venue not in self._controls.halts:
+                log.warning("venue resumed", venue=ended.venue, by=ended.resumed_by, why=ended.resume_reason)
+        for alert in rows.alerts:
+            log.error(
+                CLOCK_OFF,
+                venue=alert.venue,
+                what="clock_skew",
+                figure=seconds(alert.offset_ns),
+                limit=seconds(alert.limit_ns),
+                since=format_utc(alert.began_ns),
+                to_do=_TO_DO_CLOCK,
+            )
+        for over in rows.alerts_ended:
+            log.warning(CLOCK_RIGHT, venue=over.venue, figure=seconds(over.ended_offset_ns))
+
+    def _changed(self) -> None:
+        for venue in self._feeds.keys() | self._controls.halts.keys():
+            self._metrics.halted.labels(venue).set(venue in self._controls.halts)
+        for venue in self._policies:
+            self._metrics.clock_off.labels(venue).set(venue in self._controls.alerts)
+        if self.on_change is not None:
+            self.on_change(self._controls.halts)
+
+    def _measure(self, venue: str, watch: Watch) -> None:
+        for since, p95 in (("transact", watch.p95), ("routed", watch.routed_p95)):
+            self._metrics.confirmation.labels(venue, since).set((p95 or 0) / 1e9)
+        self._metrics.clock_offset.labels(venue).set((watch.clock.offset_ns or 0) / 1e9)
+
+
+def _said(standing: StandingHalt) -> dict[str, str]:
+    to_do = _TO_DO_BY_HAND if standing.cause is HaltCause.PERSON else _TO_DO
+    return {
+        "what": standing.cause.value,
+        "by": standing.by,
+        "why": standing.reason,
+        "to_do": to_do.format(standing.venue),
+    }
+
+
+def _figures(figure: int | None, limit: int | None, cause: HaltCause) -> dict[str, str]:
+    if figure is None or limit is None:
+        return {}
+    write = str if cause is HaltCause.IN_A_ROW else seconds
+    return {"figure": write(figure), "limit": write(limit)}
