@@ -95,7 +95,7 @@ class ToleranceSettings(_Part):
 class GraceSettings(_Part):
     """How long a report on its way is waited for before it is said to be missing."""
 
-    gap_seconds: Decimal = Field(default=Decimal(5), gt=0, description="a fill that the venue's CumQty counts")
+    gap_seconds: Decimal = Field(default=Decimal(10), gt=0, description="a fill that the venue's CumQty counts")
     reference_seconds: Decimal = Field(default=Decimal(30), gt=0, description="what a bust or correct refers to")
     intent_seconds: Decimal = Field(default=Decimal(30), gt=0, description="the intent of a fill")
 

@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 import msgspec
 
-from operations.main_job.balance import DUPLICATES
+from operations.main_job.balance import DEAD, DUPLICATES
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,7 +55,7 @@ class Observer:
                 "SELECT o.venue, count(DISTINCT b.break_id) FROM execution.breaks b "
                 "JOIN execution.orders o USING (correlation_id) WHERE b.ended_at IS NULL GROUP BY o.venue",
             ),
-            _counts(connection, "SELECT source, count(*) FROM execution.dead_letters GROUP BY source"),
+            _counts(connection, DEAD),
             self._count_landed(),
             _counts(connection, DUPLICATES),
         )
