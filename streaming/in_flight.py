@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.failures import explained
 from ledger.domain.numbers import text
+from ledger.faultpoints import at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -124,7 +125,9 @@ class InFlight:
                 "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
                 "cum_qty": text(order.cum_qty), "leaves_qty": text(order.leaves_qty),
             })  # fmt: skip
+        at("redis.before")
         await pipe.execute()
+        at("redis.after")
 
     @staticmethod
     def _put(
@@ -174,5 +177,6 @@ class InFlight:
                 fields,
             )
         pipe.set(MARKER, str(time.time_ns()))
+        at("redis.rebuilding")
         await pipe.execute()
         log.info("in-flight orders rebuilt", orders=len(found), seconds=round(time.monotonic() - began, 3))

@@ -27,6 +27,7 @@ from ledger.db.landing import Landing
 from ledger.db.reading import Reader
 from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
+from ledger.faultpoints import at
 from streaming.answers import answer_desk, discount_replays
 from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
@@ -151,7 +152,9 @@ class Lander:
             for number, arrival in enumerate(arrivals):
                 if number % _DECODE_SLICE == _DECODE_SLICE - 1:
                     await asyncio.sleep(0)  # let the commit in flight go on: its server works meanwhile
+                at("decode.before")
                 decoding = decode_arrival(arrival, self._decoders)
+                at("decode.after")
                 facts.append(decoding.facts)
                 if arrival.venue is not None:
                     self._metrics.count_received(arrival.venue, 1)
@@ -172,6 +175,7 @@ class Lander:
             landing = Landing(connection)
             reader = Reader(connection, self._policy.tolerances, self._policy.slippage.instruments)
             await self._await_lease(landing)
+            at("lease.taken")
             book = await reader.open_book(time.time_ns())
             self._metrics.start_open(*await reader.open_counts())
             log.info("landing", writer=self._writer)
@@ -308,9 +312,13 @@ class Lander:
         )
         for arrival, outcome in outcomes_of(batch.arrivals, batch.facts, decision):
             assert arrival.done is not None
+            at("tell.before_answer")
             arrival.done(outcome)
+            at("tell.after_answer")
+        at("tell.before_publisher")
         for listener in self.on_landed:
             listener(decision)
+        at("tell.after")
 
 
 def _comes_again(arrival: Arrival) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from ledger.faultpoints import at
 from streaming.errors import PublishError
 from streaming.topics import DEAD_LETTERS, client_config, topics_of
 
@@ -56,14 +57,19 @@ class TopicWriter:
         After an error, abandon.
         """
         self._producer.poll(0)  # delivery reports of the last transaction that commit did not serve
+        at("publisher.before_begin")
         self._producer.begin_transaction()
+        at("publisher.after_begin")
         topics: list[str] = []
         for event in events:
             for topic in topics_of(event.event_type):
                 if (topic, event.event_id) not in found:
                     self._produce(topic, event)
                     topics.append(topic)
+                    at("publisher.produced")
+        at("publisher.before_commit")
         self._producer.commit_transaction(_TRANSACTION_SECONDS)
+        at("publisher.after_commit")
         if self._failed is not None:
             raise PublishError(f"a message was not delivered: {self._failed}")
         return topics

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import structlog
 from confluent_kafka import KafkaException
 
+from ledger import faultpoints
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.outbox import Cursor, Outbox, OutboxEvent
 from streaming.errors import PublishError
@@ -124,8 +125,10 @@ class Publisher:
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
             writer = TopicWriter(self._kafka, self._source)
             await _in_thread(writer.open)  # fences a publisher that is still out there
+            faultpoints.at("publisher.opened")
             cursor = await self._where_it_stands(outbox, incarnation)
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
+            faultpoints.at("publisher.tails_read")
             writer.tails.update(cursor.tails)
             session = _Session(outbox, writer, cursor, found, self._metrics)
             self._busy = self._live = True  # from now on what lands is handed over, and waits
@@ -254,7 +257,9 @@ class _Session:
         # an event published earlier and not swept yet may stand below these tails: keep the older ones
         if not earlier and not self._found and at != (self._cursor.xid, self._cursor.position):
             self._cursor = Cursor(self._cursor.incarnation, *at, tails)
+            faultpoints.at("cursor.before")
             await self._outbox.save(self._cursor)
+            faultpoints.at("cursor.after")
         else:
             self._cursor = Cursor(self._cursor.incarnation, *at, self._cursor.tails)
 

@@ -33,6 +33,7 @@ _VENUE_PREFIX = PREFIX + "VENUES__"
 _NESTED = "__"
 _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the tests
     {"CONFIG", "STATE", "REQUIRE_SHARED", "FIRST_TRADE_DATE", "SENSOR_SECONDS", "DERIVE_EVERY_SECONDS"}
+    | {"FAULT", "FAULTS"}  # of crash tests, docs/chaos.md
 )
 _PARTS = frozenset({"kafka", "http", "venues", "grace"})
 _IN_FEED = 3  # parts of venues.*.feed

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
+from ledger import faultpoints
 from ledger.db import rows
 from ledger.db.errors import LandingConflictError, LeaseLostError, PositionWentBackError
 from ledger.db.failures import explained
@@ -86,12 +87,15 @@ class Landing:
         with explained("landing"):
             try:
                 await self._ensure_days(decision)
+                faultpoints.at("landing.before")
                 if bulk:
                     async with self._connection.transaction():
                         await self._copy(inserts)
                         await self._land_document(document)
+                        faultpoints.at("landing.before_commit")
                 else:
                     await self._land_document(document)
+                faultpoints.at("landing.after_commit")
             except asyncpg.UniqueViolationError as error:
                 raise LandingConflictError(str(error)) from error
             except asyncpg.PostgresError as error:
@@ -103,8 +107,12 @@ class Landing:
         for table, (columns, records) in inserts.items():
             if records:
                 await self._connection.copy_records_to_table(
-                    table, schema_name=SCHEMA, columns=columns, records=records
+                    table,
+                    schema_name=SCHEMA,
+                    columns=columns,
+                    records=faultpoints.rows("landing.in_copy", records),
                 )
+                faultpoints.at("landing.copied")
 
     async def _land_document(self, document: dict[str, object]) -> None:
         if document:

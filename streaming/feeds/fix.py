@@ -12,6 +12,7 @@ import structlog
 from ledger.domain.errors import Defect
 from ledger.domain.records import Position
 from ledger.domain.times import format_utc
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.feeds.fix_frames import Frame, unpack
 from streaming.feeds.fix_process import EngineProcess
@@ -77,6 +78,7 @@ class FixFeed:
             backoff = min(2 * backoff, _LAST_BACKOFF)
 
     async def _run_engine(self) -> int | None:
+        at("fix.start")
         async with EngineProcess(self._settings, self._last + 1, self._event) as engine:
             self.engine_pid = engine.pid
             buffer = bytearray()
@@ -103,6 +105,7 @@ class FixFeed:
     async def _put(self, arrivals: list[Arrival], last: int) -> None:
         if arrivals:
             # while the inbox is full this waits, the pipe fills up, the engine blocks, and TCP holds the venue
+            at("fix.hand_over")
             await self._inbox.put(arrivals)
         self._last = last
 

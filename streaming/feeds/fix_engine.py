@@ -23,6 +23,7 @@ from typing import Any
 
 import quickfix as fix
 
+from ledger.faultpoints import at, is_armed
 from streaming.feeds.fix_dictionary import write_relaxed
 from streaming.feeds.fix_frames import Frame, pack
 from streaming.feeds.fix_schedule import Schedule
@@ -68,6 +69,9 @@ class Pipe:
     def send(self, kind: Frame, sequence: int, received_ns: int, content: bytes) -> None:
         """Write one frame, blocking while the pipe is full."""
         view = memoryview(pack(kind, sequence, received_ns, content))
+        if is_armed("engine.in_frame"):
+            view = view[os.write(self._descriptor, view[: len(view) // 2]) :]
+            at("engine.in_frame")
         while view and not self._closed:
             try:
                 view = view[os.write(self._descriptor, view) :]
@@ -90,6 +94,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
 
     def onCreate(self, session_id: Any) -> None:  # noqa: N802
         """Set the number that the parent knows, before anything is received."""
+        at("engine.start")
         try:
             fix.Session.lookupSession(session_id).setNextTargetMsgSeqNum(self._next)
         except BaseException as error:  # noqa: BLE001
@@ -100,6 +105,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
     def onLogon(self, _session_id: Any) -> None:  # noqa: N802
         """Logged on."""
         self._pipe.send(Frame.LOGON, 0, time.time_ns(), b"")
+        at("engine.logon")
 
     def onLogout(self, _session_id: Any) -> None:  # noqa: N802
         """Logged out or disconnected."""
@@ -111,7 +117,9 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         received_ns = time.time_ns()
         try:
             text = message.toString()
+            at("engine.before_send")
             self._pipe.send(Frame.MESSAGE, _number(text, "\x0134="), received_ns, _encoded(text))
+            at("engine.after_send")
         except BaseException as error:  # noqa: BLE001
             # it counts as received all the same: the parent shall know that there was one
             self._pipe.send(Frame.REJECT, 0, received_ns, f"58=fromApp: {error!r}\x01".encode(errors="replace"))

@@ -19,6 +19,7 @@ from ledger.domain.decide import MARKET_DATA as MARKET_DATA_FEED
 from ledger.domain.decide import ORDER_INTENTS
 from ledger.domain.errors import Defect
 from ledger.domain.records import Position
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.errors import FeedError
 from streaming.topics import MARKET_DATA, ORDER_INTENT, Broker, client_config
@@ -85,6 +86,7 @@ class KafkaFeed:
                     if p is not None and p.incarnation == incarnation
                 ]
                 assignment.append(TopicPartition(name, partition, max(behind) + 1 if behind else OFFSET_BEGINNING))
+        at("kafka.assign")
         self._stopping = False
         loop = asyncio.get_running_loop()
         reading = asyncio.create_task(asyncio.to_thread(self._read, assignment, incarnation, loop))
@@ -133,6 +135,7 @@ class KafkaFeed:
                 messages = consumer.consume(_POLL_MESSAGES, _POLL_SECONDS)
                 if messages:
                     received_ns = time.time_ns()
+                    at("kafka.hand_over")
                     self._hand_over([self._arrival(m, incarnation, received_ns) for m in messages], loop)
         finally:
             consumer.close()

@@ -11,6 +11,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox, Outcome
 from streaming.errors import InboxFullError
 from streaming.feeds.webhook import SignatureError, Verifier
@@ -110,6 +111,7 @@ class RestFeed:
                 landed.set_result(outcome)
 
         arrival = Arrival(self.feed, self._venue, ArrivalKind.REPORT, body, received_ns, done=done)
+        at("rest.received")
         try:
             self._inbox.put_now([arrival])
         except InboxFullError as error:
@@ -120,6 +122,7 @@ class RestFeed:
         except TimeoutError:
             detail = "it may still commit: send it again, what has landed is recognised"
             return problem(Problem.NOT_COMMITTED, detail, request.url.path, headers=RETRY_AFTER)
+        at("rest.answer")
         return answer(outcome, request.url.path)
 
 

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
 
 from ledger.domain.records import Position
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.errors import FeedError
 from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
@@ -103,6 +104,7 @@ class WebSocketFeed:
         self._sequences = Sequences(self._sequences.contiguous)  # what lies ahead is sent again from there
         self._asked_to, self._ask_at, self._announced = 0, None, None
         self._at_last_heartbeat, self._restarted_at = None, None
+        at("websocket.connect")
         async with connect(
             self._settings.url,
             compression=None,
@@ -120,11 +122,13 @@ class WebSocketFeed:
 
     async def _read(self, socket: ClientConnection) -> None:
         await _say(socket, op="subscribe", channel=STREAM, from_sequence=self._sequences.contiguous + 1)
+        at("websocket.subscribed")
         heard = time.monotonic()
         while True:
             frames = await self._frames_at_hand(socket, heard)
-            arrivals = [arrival for raw, at in frames if (arrival := self._arrival(raw, at)) is not None]
+            arrivals = [arrival for raw, ns in frames if (arrival := self._arrival(raw, ns)) is not None]
             if arrivals:
+                at("websocket.hand_over")
                 await self._inbox.put(arrivals)
             self._check_numbers()
             if frames:
@@ -234,6 +238,7 @@ class WebSocketFeed:
             log.info("asking for a hole", feed=self.feed, first=hole.first, last=hole.last)
             await _say(socket, op="replay", from_sequence=hole.first, to_sequence=hole.last)
         self._asked_to = max(self._asked_to, holes[-1].last)
+        at("websocket.replay")
 
     def _enter(self, state: str) -> None:
         if state != self._state:

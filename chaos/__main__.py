@@ -1,0 +1,89 @@
+"""``make chaos``: SIGKILL at every fault point and at random times, under load, then the books.
+
+Example: ``python -m chaos --kills 100 --seed 3 --json``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from chaos.campaign import Campaign, ChaosError, Report
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=1, help="of the plan and of the venues' day")
+    parser.add_argument("--orders", type=float, default=30.0, help="orders a second, of some four fills each")
+    parser.add_argument("--state", type=Path, help="keep everything here, logs too (default: thrown away)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args()
+    if arguments.kills < 1:
+        parser.error(f"--kills is {arguments.kills}: at least 1")
+    return arguments
+
+
+def _print(report: Report, console: Console) -> None:
+    table = Table(title="Kills", title_justify="left")
+    for name in ("point", "kills", "not passed in time"):
+        table.add_column(name, justify="left" if name == "point" else "right")
+    for name in sorted(report.kills.keys() | report.missed.keys()):
+        table.add_row(name, str(report.kills.get(name, 0)), str(report.missed.get(name, "")))
+    console.print(table)
+    books = Table(title="The books", title_justify="left")
+    for name in ("", "this", " ", "equals this", "  ", "balances"):
+        books.add_column(name, justify="right" if name in {" ", "  "} else "left")
+    for line in report.lines:
+        verdict = "[green]yes[/]" if line.balances else "[bold red]NO[/]"
+        books.add_row(line.subject, line.left_name, f"{line.left:,}", line.right_name, f"{line.right:,}", verdict)
+    console.print(books)
+    totals = Table(title=f"Seed {report.seed}, {report.seconds:,.0f} s", title_justify="left")
+    figures = {
+        "kills": sum(report.kills.values()) + sum(report.missed.values()),
+        "restarts": report.restarts,
+        "reports sent": report.sent,
+        "landed": report.landed,
+        "duplicates recognised": report.duplicates,
+        "events": report.events,
+        "differences": len(report.differences),
+    }
+    for name in figures:
+        totals.add_column(name, justify="right")
+    totals.add_row(*(f"{value:,}" for value in figures.values()))
+    console.print(totals)
+    if not report.drained:
+        console.print("[bold red]venues were still delivering when the time to drain was over[/]")
+
+
+def main() -> int:
+    """Run a campaign; 1 when anything differs."""
+    arguments = _arguments()
+    console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else 140)
+    began = time.monotonic()
+
+    def tell(message: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:6.0f} s[/]  {message}", highlight=False)
+
+    with tempfile.TemporaryDirectory(prefix="execution-agent-chaos-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        state = arguments.state or Path(folder) / "state"
+        try:
+            report = Campaign(state, arguments.kills, arguments.seed, arguments.orders, tell).run()
+        except ChaosError as error:
+            console.print(f"[bold red]{error}[/]")
+            return 1
+    if arguments.json:
+        sys.stdout.write(report.as_json() + "\n")
+    _print(report, console)
+    return 0 if report.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

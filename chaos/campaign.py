@@ -1,0 +1,234 @@
+"""The campaign: servers, practice venues and load up, the kills one after another, then the books."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+
+from chaos.books import Sample, compare, sample
+from chaos.plan import draw
+from chaos.victim import Victim
+from operations.embedded import EmbeddedStack, ServerName
+from operations.main_job.balance import Line
+from operations.main_job.figures import ask
+from operations.main_job.plan import Plan
+from operations.main_job.preparing import prepare
+from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from chaos.plan import Kill
+    from operations.main_job.programs import Program
+
+_POINT_SECONDS = 6.0  # a point that is not passed by then: the process is killed from outside
+_READY_SECONDS = 30.0
+_DRAIN_SECONDS = 180.0
+_QUIET_LOOKS = 6
+_LOOK_SECONDS = 0.5
+# what an outage of ours delays is no break, and a halt is not what is tried here
+_SETTINGS = {
+    "EXECUTION_AGENT_GRACE__GAP_SECONDS": "7200",
+    "EXECUTION_AGENT_GRACE__INTENT_SECONDS": "7200",
+    "EXECUTION_AGENT_GRACE__REFERENCE_SECONDS": "7200",
+}
+
+
+class Report(msgspec.Struct):
+    """How a campaign ended; ``kills`` and ``missed`` by the name of the kill.
+
+    ``missed`` are points that were not passed in time: the process was killed from outside instead. ``restarts``
+    counts the starts after a kill.
+    """
+
+    seed: int
+    seconds: float
+    kills: dict[str, int]
+    missed: dict[str, int]
+    restarts: int
+    sent: int
+    landed: int
+    duplicates: int
+    events: int
+    drained: bool
+    lines: list[Line]
+
+    @property
+    def differences(self) -> list[Line]:
+        """What does not balance."""
+        return [line for line in self.lines if not line.balances]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing differs."""
+        return self.drained and not self.differences
+
+    def as_json(self) -> str:
+        """All of it, with what follows from it."""
+        more = {"differences": self.differences, "good": self.good}
+        return msgspec.json.encode(msgspec.structs.asdict(self) | more).decode()
+
+
+class ChaosError(Exception):
+    """The campaign cannot go on."""
+
+
+class Campaign:
+    """One campaign in a state folder of its own."""
+
+    def __init__(self, state: Path, kills: int, seed: int, orders: float, tell: Callable[[str], None]) -> None:
+        self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
+        self._kills = draw(kills, seed)
+        self._tell = tell
+        self._done: Counter[str] = Counter()
+        self._missed: Counter[str] = Counter()
+        self._samples: list[Sample] = []
+
+    def run(self) -> Report:
+        """Run it to its end."""
+        began = time.monotonic()
+        servers = [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER, ServerName.S3]
+        stack = EmbeddedStack(self._plan.state, servers)
+        endpoints = stack.start()
+        simulator: Program | None = None
+        victim: Victim | None = None
+        try:
+            prepare(endpoints)
+            ports = Ports(stack.state)
+            stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
+            folder = stack.state.folder("stream")
+            victim = Victim(folder, stack.state.log("stream"), _environment(folder))
+            simulator = simulator_program(self._plan, stack.state, endpoints, ports)
+            victim.start()
+            _await_ready(ports, victim)
+            simulator.start()
+            with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
+                self._kill_all(victim, connection)
+                drained = self._drain(ports, victim)
+                books = ask(f"http://127.0.0.1:{ports.control}/books")
+                victim.stop()
+                simulator.ask_to_stop()
+                simulator.wait_stopped()
+                self._tell("balancing the books")
+                journal = stack.state.folder("simulator") / "journal.sqlite"
+                lines = compare(books, journal, connection, endpoints, self._samples)
+                return self._report(time.monotonic() - began, lines, books, connection, drained=drained)
+        finally:
+            if victim is not None and victim.alive:
+                victim.kill(group=True)
+            if simulator is not None:
+                simulator.ask_to_stop()
+                simulator.wait_stopped()
+            stack.stop()
+
+    def _kill_all(self, victim: Victim, connection: psycopg.Connection[Any]) -> None:
+        """The first life is unarmed; each kill ends a life, and begins the next one armed with the next kill."""
+        time.sleep(1.0)
+        victim.kill(group=True)
+        self._done["outside: group"] += 1
+        every = max(1, len(self._kills) // 20)
+        for number, kill in enumerate(self._kills[1:], start=2):
+            victim.start(kill)
+            self._kill(victim, kill)
+            self._samples.append(sample(connection))
+            if number % every == 0:
+                missed = sum(self._missed.values())
+                self._tell(f"{number} of {len(self._kills)} kills, {missed} points not passed in time")
+        victim.start()
+
+    def _kill(self, victim: Victim, kill: Kill) -> None:
+        if kill.how != "point":
+            if victim.ended_within(kill.seconds, ""):
+                raise ChaosError(
+                    f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}"
+                )
+            victim.kill(group=kill.how == "group")
+            self._done[kill.name] += 1
+            return
+        ended = victim.ended_within(_POINT_SECONDS, kill.point)
+        if ended and not victim.was_hit(kill.point):
+            raise _ended_by_itself(victim)
+        (self._done if ended else self._missed)[kill.name] += 1
+        if victim.alive:  # its FIX engine was hit, or nothing
+            if ended:
+                time.sleep(0.3)  # it starts another engine
+            victim.kill(group=True)
+
+    def _drain(self, ports: Ports, victim: Victim) -> bool:
+        self._tell("no more kills: the venues deliver what is outstanding")
+        _await_ready(ports, victim)
+        ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        quiet, last = 0, -1
+        while time.monotonic() < deadline:
+            books, stream = (
+                ask(f"http://127.0.0.1:{ports.control}/books"),
+                ask(f"http://127.0.0.1:{ports.http}/status"),
+            )
+            published = sum(stream.get("published", {}).values())
+            still = books.get("state") == "drained" and not stream.get("backlog", 1) and published == last
+            quiet = quiet + 1 if still else 0
+            if quiet >= _QUIET_LOOKS:
+                return True
+            last = published
+            time.sleep(_LOOK_SECONDS)
+        return False
+
+    def _report(
+        self,
+        seconds: float,
+        lines: list[Line],
+        books: dict[str, Any],
+        connection: psycopg.Connection[Any],
+        *,
+        drained: bool,
+    ) -> Report:
+        def number(query: str) -> int:
+            row = connection.execute(query.encode()).fetchone()
+            assert row is not None, "a count is one row"
+            return int(row[0] or 0)
+
+        return Report(
+            seed=self._plan.seed,
+            seconds=round(seconds, 1),
+            kills=dict(self._done),
+            missed=dict(self._missed),
+            restarts=len(self._kills),
+            sent=sum(v["reports_sent"] + v["malformed_sent"] for v in books["venues"].values()),
+            landed=number("SELECT (SELECT count(*) FROM execution.fills) + count(*) FROM execution.dead_letters"),
+            duplicates=number("SELECT sum(duplicates) FROM execution.feed_counts"),
+            events=number("SELECT count(*) FROM execution.audit_events"),
+            drained=drained,
+            lines=lines,
+        )
+
+
+def _ended_by_itself(victim: Victim) -> ChaosError:
+    return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        **_SETTINGS,
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONPATH": str(PROJECT),
+        "EXECUTION_AGENT_CONFIG": str(folder / "stream.toml"),
+    }
+
+
+def _await_ready(ports: Ports, victim: Victim) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not ask(f"http://127.0.0.1:{ports.http}/status").get("ready"):
+        if not victim.alive or time.monotonic() > deadline:
+            raise ChaosError(f"the streaming process did not get ready; {victim.log} ends with:\n{victim.words()}")
+        time.sleep(0.05)
