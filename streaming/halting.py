@@ -123,7 +123,7 @@ class Halting:
             found = await reader.open_orders(_OPEN_SECONDS, _OPEN_LIMIT) if silent else []
         finally:
             connection.terminate()
-        for venue, correlation_id, routed_ns in found:
+        for venue, correlation_id, routed_ns in reversed(found):
             if venue in self._open:
                 self._open[venue][correlation_id] = routed_ns
         now_ns = time.time_ns()
@@ -149,7 +149,7 @@ class Halting:
     def _decide(self, venue: str, watch: Watch, now_ns: int) -> None:
         standing = self._controls.halts.get(venue)
         is_up = self._metrics.feed_states.get(self._feeds[venue]) == "live"
-        open_since = min(self._open.get(venue, {}).values(), default=None)
+        open_since = next(iter(self._open.get(venue, {}).values()), None)  # of the order that is open for longest
         figures = watch.figures(now_ns, standing, is_up=is_up, open_since_ns=open_since)
         self._measure(venue, watch)
         self._send("halt", halt_decision(venue, standing, figures, watch.policy))
@@ -202,7 +202,7 @@ class Halting:
             if root is None or waiting is None:
                 continue
             if order.leaves_qty:
-                waiting[correlation_id] = root.routed_ns
+                waiting.setdefault(correlation_id, root.routed_ns)
                 if len(waiting) > _OPEN_LIMIT:
                     del waiting[next(iter(waiting))]
             else:

@@ -26,6 +26,10 @@ COMMANDS = [
     "dlq",
     "dlq list",
     "dlq show",
+    "halts",
+    "halts list",
+    "halts halt",
+    "halts resume",
 ]
 SLOW = {"dagster", "sqlalchemy", "pandas", "boto3", "asyncpg", "psycopg", "confluent_kafka", "uvicorn", "redis"}
 HELP = """

@@ -24,6 +24,7 @@ from ledger.domain.events import (
     FillBody,
     SlippageBody,
 )
+from ledger.domain.halts import AGENT, ClockChange, Halt, HaltCause, Resume
 from ledger.domain.identity import dead_letter_id, identify
 from ledger.domain.numbers import parse_decimal
 from ledger.domain.records import (
@@ -51,6 +52,7 @@ from streaming.topics import (
     COMPLIANCE_FLAGS,
     DEAD_LETTERS,
     FILL_EVENT,
+    HALTS,
     INBOUND,
     MARKET_DATA,
     ORDER_INTENT,
@@ -165,6 +167,18 @@ DAYS = {
         [overdue(report("E2", kind=BUST, ref="E1"), PendingReason.REFERENCE, "C1")],
         [report("E1")],
     ],
+    "a venue that is halted for each cause, and resumed": [
+        [
+            Halt("ALPHA", cause, T0 + n, T0, AGENT, "late", figure, figure and 5)
+            for n, (cause, figure) in enumerate(((HaltCause.LATENCY, 6 * SECOND), (HaltCause.PERSON, None)))
+        ],
+        [Resume("ALPHA", T0 + SECOND, "alice", "mended", request_id=1)],
+        [Halt("ALPHA", HaltCause.IN_A_ROW, T0, T0, AGENT, "late", 9, 5)],
+        [Halt("BETA", HaltCause.SILENCE, T0, T0, AGENT, "quiet", 9 * SECOND, 5)],
+    ],
+    "a clock that is off and right again": [
+        [ClockChange("ALPHA", is_off, T0, -2 * SECOND, SECOND)] for is_off in (True, False)
+    ],
     "dead letters": [[LETTER, intent(), intent(qty="11"), intent("C2")]],
 }
 
@@ -190,6 +204,9 @@ def test_events_hold_to_the_schemas_of_their_topics(day: str) -> None:
             assert body["correlation_id"] == event.key
         if event.event_type == DEAD_LETTER:
             validator(DEAD_LETTERS).validate(body)
+        if topics_of(event.event_type)[0] == HALTS:
+            validator(HALTS).validate(body)
+            assert body["detail"]["venue"] == event.key
         if event.event_type == COMPLIANCE_FLAG:
             validator(COMPLIANCE_FLAGS).validate(body)
             assert topics_of(event.event_type) == (COMPLIANCE_FLAGS, AUDIT_EVENT)
@@ -199,6 +216,12 @@ def test_events_hold_to_the_schemas_of_their_topics(day: str) -> None:
 def test_every_kind_of_event_was_among_them() -> None:
     events = [event for day in DAYS.values() for event in events_of(*day)]
     assert {event.event_type for event in events} == set(SCHEMAS[AUDIT_EVENT]["properties"]["event"]["enum"])
+
+
+def test_every_cause_of_a_halt_was_among_them() -> None:
+    halts = [e for day in DAYS.values() for e in events_of(*day) if topics_of(e.event_type)[0] == HALTS]
+    causes = SCHEMAS[HALTS]["properties"]["detail"]["properties"]["cause"]["enum"]
+    assert {json.loads(event.body)["detail"]["cause"] for event in halts} == set(causes) == set(HaltCause)
 
 
 def test_every_state_and_kind_of_flag_was_among_them() -> None:
@@ -220,7 +243,7 @@ def test_a_schema_names_exactly_the_fields_that_are_written() -> None:
     slippage = fill["properties"]["slippage"]["items"]
     assert set(slippage["properties"]) == set(SlippageBody.__struct_fields__)
     assert set(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["properties"]) == set(DecisionBody.__struct_fields__)
-    for topic in (DEAD_LETTERS, COMPLIANCE_FLAGS):
+    for topic in (DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS):
         assert set(SCHEMAS[topic]["properties"]) == set(DecisionBody.__struct_fields__)
 
 
