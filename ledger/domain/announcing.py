@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.domain.events import fill_event, retract_event, withheld_event
-from ledger.domain.records import Execution, ExecutionStatus, FillReport, ReportKind
+from ledger.domain.records import ACTIVE, BUST, BUSTED, Execution, FillReport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -52,9 +52,7 @@ class Announcer:
         held = order.withheld
         still: list[str] = []
         for report in chain:
-            if report.report_id in told or (
-                report.kind is ReportKind.BUST and self._bust_told(execution_id, told)
-            ):
+            if report.report_id in told or (report.kind is BUST and self._bust_told(execution_id, told)):
                 continue
             if order.breaks:
                 still.append(report.report_id)
@@ -80,9 +78,7 @@ class Announcer:
             return
         was = known.executions[execution_id]
         old_chain = known.chain(known.reports[execution_id])
-        over = _is_retracted(was, old_chain) or (
-            was.status is ExecutionStatus.BUSTED and old_chain[-1].report_id in before
-        )
+        over = _is_retracted(was, old_chain) or (was.status is BUSTED and old_chain[-1].report_id in before)
         if not over:
             decision.events.append(retract_event(order.reports[execution_id], execution, order))
 
@@ -102,13 +98,13 @@ class Announcer:
         if known is None:
             return False
         was = known.executions.get(execution_id)
-        if was is None or was.status is not ExecutionStatus.BUSTED:
+        if was is None or was.status is not BUSTED:
             return False
         return known.chain(known.reports[execution_id])[-1].report_id in told
 
 
 def _is_retracted(execution: Execution, chain: Sequence[FillReport]) -> bool:
     """Whether it does not count for another reason than a bust that names it."""
-    if execution.status is ExecutionStatus.BUSTED:
-        return chain[-1].kind is not ReportKind.BUST
-    return execution.status is not ExecutionStatus.ACTIVE
+    if execution.status is BUSTED:
+        return chain[-1].kind is not BUST
+    return execution.status is not ACTIVE

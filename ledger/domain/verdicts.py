@@ -9,7 +9,7 @@ import msgspec
 from ledger.domain.errors import DomainError
 from ledger.domain.identity import identify
 from ledger.domain.numbers import EXACT
-from ledger.domain.records import Break, BreakKind, ExecutionStatus, ReportKind, Resolution, Verdict
+from ledger.domain.records import ACTIVE, FILL, Break, BreakKind, Resolution, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +93,7 @@ def voids_of(order: OrderState, found: Break) -> tuple[tuple[str, str], ...]:
 def _newest_beyond(order: OrderState) -> tuple[tuple[str, str], ...]:
     voids: list[tuple[str, str]] = []
     left = order.cum_qty
-    active = [e for e in order.executions.values() if e.status is ExecutionStatus.ACTIVE]
+    active = [e for e in order.executions.values() if e.status is ACTIVE]
     for execution in sorted(active, key=lambda e: (e.transact_ns, e.exec_id, e.execution_id), reverse=True):
         if left <= order.allowed_qty:
             break
@@ -104,5 +104,5 @@ def _newest_beyond(order: OrderState) -> tuple[tuple[str, str], ...]:
 
 def _wordings(order: OrderState, report_id: str) -> tuple[tuple[str, str], ...]:
     report = order.reports[report_id]
-    assert report.kind is ReportKind.FILL, "an execution is known by its fill"
+    assert report.kind is FILL, "an execution is known by its fill"
     return tuple((report_id, v.content) for v in order.variants.get(report_id, (report,)))
