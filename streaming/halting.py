@@ -17,7 +17,6 @@ from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
 from ledger.domain.controls import CLOCK_OFF, CLOCK_RIGHT, Controls, StandingHalt, standing_of
 from ledger.domain.halts import HaltCause, HaltPolicy, Watch, clock_decision, halt_decision, seconds
-from ledger.domain.latency import Confirmation
 from ledger.domain.records import FILL, ExecType
 from ledger.domain.times import format_utc
 from streaming.feeds.desk import control_arrival
@@ -99,7 +98,7 @@ class Halting:
             try:
                 await self._begin()
                 while self._may_decide.is_set():
-                    self._look(time.time_ns())
+                    await self._look()
                     await asyncio.sleep(_LOOK_SECONDS)
             except (LedgerUnavailableError, OSError) as error:
                 log.warning("venues are not watched", error=str(error))
@@ -134,11 +133,13 @@ class Halting:
             log.warning("venue is halted", venue=standing.venue, **_said(standing))
         self._changed()
 
-    def _look(self, now_ns: int) -> None:
+    async def _look(self) -> None:
         """Take up what has landed and decide; a decision is on its way until it has landed."""
         offered, self._offered = self._offered, []
         for decision in offered:
             self._take(decision)
+            await asyncio.sleep(0)  # the landing goes first
+        now_ns = time.time_ns()
         for venue, watch in self._watches.items():
             received = self._metrics.received.get(venue, 0)
             if received != self._heard.get(venue):
@@ -170,15 +171,14 @@ class Halting:
             if captured.report.exec_type not in _UNTIMED:
                 watch = self._watches.get(captured.report.venue)
                 if watch is not None:
-                    watch.confirm(Confirmation(captured.report.transact_ns, captured.received_ns))
+                    watch.confirm(captured.report.transact_ns, captured.received_ns)
         if decision.fills:
             routed = self._routed(decision)
             for fill in decision.fills:
                 report = fill.report
                 watch = self._watches.get(report.venue)
                 if watch is not None and report.kind is FILL:
-                    at_ns = routed.get(report.report_id)
-                    watch.confirm(Confirmation(report.transact_ns, fill.received_ns, at_ns))
+                    watch.confirm(report.transact_ns, fill.received_ns, routed.get(report.report_id))
         if self._open:
             self._note_open(decision)
         if decision.controls is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ledger.domain.latency import ClockFilter, Confirmation, Window
+from ledger.domain.latency import ClockFilter, Window
 from ledger.domain.times import NANOS
 
 if TYPE_CHECKING:
@@ -169,16 +169,16 @@ class Watch:
         self._heard_since_change = False
         self._calm_since_ns: int | None = None
 
-    def confirm(self, seen: Confirmation) -> None:
-        """Take up a landed report."""
-        if seen.transact_ns < self._since_ns:
+    def confirm(self, transact_ns: int, received_ns: int, routed_ns: int | None = None) -> None:
+        """Take up a landed report: when it traded by the venue's clock, when it was ours, when it was routed."""
+        if transact_ns < self._since_ns:
             return
-        delay = seen.received_ns - seen.transact_ns
-        self.clock.add(seen.received_ns, delay)
-        corrected = delay - self.clock.correction_ns(self.policy.skew_ns)
-        self._window.add(seen.received_ns, max(0, corrected))
-        if seen.routed_ns is not None:
-            self._routed.add(seen.received_ns, max(0, seen.received_ns - seen.routed_ns))
+        delay = received_ns - transact_ns
+        self.clock.add(received_ns, delay)
+        latency = delay - self.clock.correction_ns(self.policy.skew_ns)
+        self._window.add(received_ns, max(0, latency))
+        if routed_ns is not None:
+            self._routed.add(received_ns, received_ns - routed_ns)
 
     def hear(self, now_ns: int) -> None:
         """Note that a message came, whatever was in it."""

@@ -9,8 +9,6 @@ from bisect import insort
 from collections import deque
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,14 +16,6 @@ LIMIT = 4_096  # of the reports that a window holds: of more in its span the new
 _BUCKET_NS = 60_000_000_000
 _BUCKETS = 10
 _PROOF = 3  # one report with a wrong time, or two, say nothing of the clock
-
-
-class Confirmation(msgspec.Struct, frozen=True):
-    """One report: when it traded by the venue's clock, when its first byte was ours, when its order was routed."""
-
-    transact_ns: int
-    received_ns: int
-    routed_ns: int | None = None
 
 
 def nearest_rank(ordered: Sequence[int], percent: int) -> int:
@@ -130,7 +120,7 @@ class ClockFilter:
         self.offset_ns = merged[_PROOF - 1] if len(merged) >= _PROOF else None
 
     def correction_ns(self, limit_ns: int) -> int:
-        """Give what to take off a delay.
+        """Give what to take off a delay: the offset where it is believed, else nothing.
 
         A clock that is ahead is corrected by all that is proven. One that seems to be behind by more than the
         limit is not believed to be: a venue that confirms everything late would look the same.

@@ -27,7 +27,7 @@ from ledger.domain.halts import (
     halt_decision,
     seconds,
 )
-from ledger.domain.latency import LIMIT, ClockFilter, Confirmation, Window, nearest_rank
+from ledger.domain.latency import LIMIT, ClockFilter, Window, nearest_rank
 from tests.unit.domain.facts import SECOND, T0
 
 if TYPE_CHECKING:
@@ -134,15 +134,11 @@ def test_a_window_lets_go_of_what_is_old_and_of_what_is_too_much() -> None:
     assert (len(window), window.p95, window.first_ns) == (0, None, 0)
 
 
-def confirmed(received: int, delay: int) -> Confirmation:
-    return Confirmation(received - delay, received)
-
-
 def watched(delays: list[int], *, policy: HaltPolicy = POLICY, apart: int = 50 * MS) -> tuple[Watch, int]:
     watch, now = Watch(policy, T0), T0 + 20 * SECOND
     for delay in delays:
         now += apart
-        watch.confirm(confirmed(now, delay))
+        watch.confirm(now - delay, now)
         watch.hear(now)
     return watch, now
 
@@ -154,7 +150,7 @@ def figures_of(watch: Watch, now: int, standing: StandingHalt | None = None) -> 
 def test_what_happened_before_we_listened_says_nothing_of_the_venue() -> None:
     watch = Watch(POLICY, T0)
     for number in range(50):
-        watch.confirm(confirmed(T0 + number, 10 * SECOND))
+        watch.confirm(T0 + number - 10 * SECOND, T0 + number)
     assert figures_of(watch, T0 + 50).reports == 0
     assert watch.clock.offset_ns is None
 
@@ -256,7 +252,7 @@ def test_calm_begins_with_enough_reports_and_ends_with_a_late_one() -> None:
     calm = []
     for delay in [60 * MS] * 6 + [900 * MS, 60 * MS]:
         now += SECOND // 2
-        watch.confirm(confirmed(now, delay))
+        watch.confirm(now - delay, now)
         calm.append(figures_of(watch, now, OURS).calm_ns)
     assert calm == [None, None, None, 0, SECOND // 2, SECOND, None, None]
 
@@ -276,7 +272,7 @@ def played(delays: list[int], gaps: list[int], policy: HaltPolicy) -> list[tuple
     found: list[tuple[int, Halt | Resume, Figures]] = []
     for delay, gap in zip(delays, gaps, strict=True):
         now += gap
-        watch.confirm(confirmed(now, delay))
+        watch.confirm(now - delay, now)
         watch.hear(now)
         standing = controls.halts.get("ALPHA")
         figures = watch.figures(now, standing, is_up=True, open_since_ns=T0)
