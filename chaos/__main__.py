@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.campaign import Campaign, ChaosError, Report
+from chaos.plan import draw
+from ledger.faultpoints import POINTS
 
 
 def _arguments() -> argparse.Namespace:
@@ -22,6 +24,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1, help="of the plan and of the venues' day")
     parser.add_argument("--orders", type=float, default=30.0, help="orders a second, of some four fills each")
+    parser.add_argument("--only", choices=sorted(POINTS), metavar="POINT", help="kill at this point alone")
     parser.add_argument("--state", type=Path, help="keep everything here, logs too (default: thrown away)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args()
@@ -59,7 +62,7 @@ def _print(report: Report, console: Console) -> None:
     totals.add_row(*(f"{value:,}" for value in figures.values()))
     console.print(totals)
     if not report.drained:
-        console.print("[bold red]venues were still delivering when the time to drain was over[/]")
+        console.print("[bold red]something is not delivered, and nothing moves any more[/]")
 
 
 def main() -> int:
@@ -75,7 +78,8 @@ def main() -> int:
         Path(folder).chmod(0o711)
         state = arguments.state or Path(folder) / "state"
         try:
-            report = Campaign(state, arguments.kills, arguments.seed, arguments.orders, tell).run()
+            kills = draw(arguments.kills, arguments.seed, arguments.only)
+            report = Campaign(state, kills, seed=arguments.seed, orders=arguments.orders, tell=tell).run()
         except ChaosError as error:
             console.print(f"[bold red]{error}[/]")
             return 1

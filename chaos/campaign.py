@@ -11,13 +11,12 @@ import msgspec
 import psycopg
 
 from chaos.books import Sample, compare, sample
-from chaos.plan import draw
 from chaos.victim import Victim
+from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
 from operations.main_job.balance import Line
 from operations.main_job.figures import ask
 from operations.main_job.plan import Plan
-from operations.main_job.preparing import prepare
 from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
 
 if TYPE_CHECKING:
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.plan import Kill
+    from operations.embedded.endpoints import Endpoints
     from operations.main_job.programs import Program
 
 _POINT_SECONDS = 6.0  # a point that is not passed by then: the process is killed from outside
 _READY_SECONDS = 30.0
-_DRAIN_SECONDS = 180.0
+_STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered: it never will be
 _QUIET_LOOKS = 6
 _LOOK_SECONDS = 0.5
 # what an outage of ours delays is no break, and a halt is not what is tried here
@@ -82,9 +82,11 @@ class ChaosError(Exception):
 class Campaign:
     """One campaign in a state folder of its own."""
 
-    def __init__(self, state: Path, kills: int, seed: int, orders: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: Path, kills: list[Kill], *, seed: int, orders: float, tell: Callable[[str], None]
+    ) -> None:
         self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
-        self._kills = draw(kills, seed)
+        self._kills = kills
         self._tell = tell
         self._done: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
@@ -93,13 +95,12 @@ class Campaign:
     def run(self) -> Report:
         """Run it to its end."""
         began = time.monotonic()
-        servers = [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER, ServerName.S3]
-        stack = EmbeddedStack(self._plan.state, servers)
+        stack = EmbeddedStack(self._plan.state, [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER])
         endpoints = stack.start()
         simulator: Program | None = None
         victim: Victim | None = None
         try:
-            prepare(endpoints)
+            _prepare(endpoints)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
@@ -128,12 +129,11 @@ class Campaign:
             stack.stop()
 
     def _kill_all(self, victim: Victim, connection: psycopg.Connection[Any]) -> None:
-        """The first life is unarmed; each kill ends a life, and begins the next one armed with the next kill."""
+        """Each kill ends a life that began armed with it; the life before the first ends in peace."""
         time.sleep(1.0)
-        victim.kill(group=True)
-        self._done["outside: group"] += 1
+        victim.stop()
         every = max(1, len(self._kills) // 20)
-        for number, kill in enumerate(self._kills[1:], start=2):
+        for number, kill in enumerate(self._kills, start=1):
             victim.start(kill)
             self._kill(victim, kill)
             self._samples.append(sample(connection))
@@ -164,19 +164,18 @@ class Campaign:
         self._tell("no more kills: the venues deliver what is outstanding")
         _await_ready(ports, victim)
         ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        quiet, last = 0, -1
-        while time.monotonic() < deadline:
-            books, stream = (
-                ask(f"http://127.0.0.1:{ports.control}/books"),
-                ask(f"http://127.0.0.1:{ports.http}/status"),
-            )
-            published = sum(stream.get("published", {}).values())
-            still = books.get("state") == "drained" and not stream.get("backlog", 1) and published == last
+        quiet, last, moved = 0, (-1, -1), time.monotonic()
+        while time.monotonic() < moved + _STUCK_SECONDS:
+            books = ask(f"http://127.0.0.1:{ports.control}/books")
+            stream = ask(f"http://127.0.0.1:{ports.http}/status")
+            left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
+            now = (left, sum(stream.get("published", {}).values()))
+            still = books.get("state") == "drained" and not stream.get("backlog", 1) and now == last
             quiet = quiet + 1 if still else 0
             if quiet >= _QUIET_LOOKS:
                 return True
-            last = published
+            if now != last:
+                last, moved = now, time.monotonic()
             time.sleep(_LOOK_SECONDS)
         return False
 
@@ -207,6 +206,15 @@ class Campaign:
             drained=drained,
             lines=lines,
         )
+
+
+def _prepare(endpoints: Endpoints) -> None:
+    """Make the ledger's database, unless an earlier campaign has left it in this state folder."""
+    with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (LEDGER_DATABASE,)).fetchone()
+        if known is None:
+            connection.execute(f"CREATE DATABASE {LEDGER_DATABASE}".encode())
+    migrate(endpoints.postgres_url(LEDGER_DATABASE))
 
 
 def _ended_by_itself(victim: Victim) -> ChaosError:

@@ -42,18 +42,21 @@ class Kill(msgspec.Struct, frozen=True):
         return self.point or f"outside: {self.how}"
 
 
-def draw(kills: int, seed: int) -> list[Kill]:
-    """Draw a plan: every point comes before any comes again, kills from outside among them."""
+def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
+    """Draw a plan: every point comes before any comes again, kills from outside among them.
+
+    ``only`` is the one point to kill at.
+    """
     generator = random.Random(f"{seed}/kills")
     plan: list[Kill] = []
     points: list[str] = []
     while len(plan) < kills:
-        if generator.random() < _OUTSIDE:
+        if only is None and generator.random() < _OUTSIDE:
             how: How = generator.choice(("process", "group"))
             plan.append(Kill(how, seconds=round(generator.uniform(0.1, _LONGEST_LIFE), 3)))
             continue
         if not points:
-            points = sorted(POINTS)
+            points = sorted(POINTS) if only is None else [only]
             generator.shuffle(points)
         point = points.pop()
         plan.append(Kill("point", point, generator.randint(1, _MANY.get(point) or _SOME.get(point) or 1)))

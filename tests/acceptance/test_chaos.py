@@ -131,10 +131,10 @@ def test_the_books_see_what_is_wrong_with_events(messages: list[tuple[int, str, 
 
 @pytest.mark.slow
 def test_twenty_five_kills_lose_and_double_nothing(tmp_path: Path) -> None:
+    options = "--kills 25 --seed 5 --orders 12 --json"
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", "--kills", "25", "--seed", "5", "--orders", "12", "--json"],
+        [sys.executable, "-m", "chaos", *options.split(), "--state", tmp_path / "state"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=280,
