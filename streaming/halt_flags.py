@@ -56,8 +56,9 @@ class HaltFlags:
                 await self._may_write.wait()
             self._wake.clear()
             try:
-                await self._write()
-                self.state = "live"
+                if self._wanted is not None:  # else it is not yet known who is halted
+                    await self._write(self._wanted)
+                    self.state = "live"
             except (RedisError, OSError) as error:
                 if self.state != "down":
                     log.warning("halt flags are not kept", error=str(error))
@@ -68,10 +69,7 @@ class HaltFlags:
             except TimeoutError:
                 continue
 
-    async def _write(self) -> None:
-        wanted = self._wanted
-        if wanted is None:
-            return
+    async def _write(self, wanted: Mapping[str, StandingHalt]) -> None:
         known = {FLAG + venue for venue in self._venues}
         if self._is_new:  # flags of venues that are none of ours any more
             known.update([key.decode() async for key in self._redis.scan_iter(f"{FLAG}*", count=1000)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from ledger.db.errors import LandingConflictError
 from ledger.db.landing import Landing
 from ledger.db.reading import Reader
 from ledger.domain.book import Book
+from ledger.domain.controls import StandingHalt
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.halts import AGENT, Halt, HaltCause, Resume
 from ledger.domain.times import format_utc
@@ -27,7 +28,7 @@ from operations.cli import app
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.decoding import decode_intent
 from streaming.feeds.desk import control_arrival
-from streaming.halt_flags import FLAG, MARKER
+from streaming.halt_flags import FLAG, MARKER, HaltFlags
 from streaming.process import Process
 from streaming.settings import (
     HaltSettings,
@@ -254,6 +255,31 @@ async def test_sessions_that_end_around_a_decision_leave_one_halt(stage: Stage) 
     rows = await stage.rows()
     assert len(rows) == 1
     assert [body["subject"] for body in bodies] == [rows[0]["halt_id"].hex]
+
+
+async def test_flags_wait_for_redis_and_for_the_lease(redis_url: str) -> None:
+    standing = {VENUE: StandingHalt("h", VENUE, HaltCause.PERSON, T0, "alice", "x")}
+    lease = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        running: list[HaltFlags] = []
+        for url in ("redis://127.0.0.1:1/0", redis_url):
+            redis = await stack.enter_async_context(Redis.from_url(url))
+            running.append(HaltFlags(redis, [VENUE], may_write=lease))
+            task = asyncio.create_task(running[-1].run())
+            stack.callback(task.cancel)
+        await asyncio.sleep(0.2)
+        assert not await redis.dbsize(), "without the lease Redis is another's"
+        lease.set()
+        for flags in running:
+            flags.show(standing)
+        await until(lambda: [flags.state for flags in running] == ["down", "live"])
+        async with asyncio.timeout(10):
+            while await redis.hget(FLAG + VENUE, "by") != b"alice":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        running[1].show({})
+        async with asyncio.timeout(10):
+            while await redis.exists(FLAG + VENUE):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 # --- landing -----------------------------------------------------------------------------------------------
