@@ -9,6 +9,7 @@ import msgspec
 
 from ledger.domain.controls import Control
 from ledger.domain.decide import Fact
+from ledger.domain.delays import Late
 from ledger.domain.errors import Defect, DefectError, defect_error
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
@@ -71,7 +72,7 @@ _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
 _votes = msgspec.json.Decoder(list[Vote])
 _kept_intents = msgspec.json.Decoder(OrderIntent)
-_controls: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
+_controls: msgspec.json.Decoder[Control | Late] = msgspec.json.Decoder(Control | Late)
 
 
 class Decoding(msgspec.Struct):
@@ -135,8 +136,8 @@ def decode_verdict(raw: bytes) -> Resolution:
     return resolution
 
 
-def decode_control(raw: bytes) -> Control:
-    """Read a halt, a resume or a clock's change, as this program wrote it. Raises ``DefectError``."""
+def decode_control(raw: bytes) -> Control | Late:
+    """Read a halt, a resume, a clock's change or a late order, as we wrote it. Raises ``DefectError``."""
     try:
         return _controls.decode(raw)
     except msgspec.MsgspecError as error:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ledger.domain.decide import Policy
+from ledger.domain.delays import DelayPolicy
 from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
@@ -15,7 +16,7 @@ from streaming.venues import DECODERS
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from streaming.settings import HaltSettings, Settings
+    from streaming.settings import DelaySettings, HaltSettings, Settings
     from streaming.venues.decoded import Decoder
 
 _MILLISECOND = 1_000_000
@@ -28,12 +29,30 @@ def policy_of(settings: Settings) -> Policy:
         SlippagePolicy(_nanos(settings.stale_snapshot_seconds), settings.benchmark_price),
         {name: Tolerances(**venue.tolerances.model_dump()) for name, venue in settings.venues.items()},
         Grace(_nanos(grace.gap_seconds), _nanos(grace.reference_seconds), _nanos(grace.intent_seconds)),
+        delay_policies_of(settings),
     )
 
 
 def halt_policies_of(settings: Settings) -> dict[str, HaltPolicy]:
     """Give the limits of each venue that may be halted by itself."""
     return {name: _halt_policy(venue.halt) for name, venue in settings.venues.items() if venue.halt.enabled}
+
+
+def delay_policies_of(settings: Settings) -> dict[str, DelayPolicy]:
+    """Give what is expected of each venue whose orders are watched."""
+    return {name: _delay_policy(venue.delay) for name, venue in settings.venues.items() if venue.delay.enabled}
+
+
+def _delay_policy(delay: DelaySettings) -> DelayPolicy:
+    return DelayPolicy(
+        floor_ns=_nanos(delay.floor_seconds),
+        ceiling_ns=_nanos(delay.ceiling_seconds),
+        market_ns=None if delay.market_seconds is None else _nanos(delay.market_seconds),
+        limit_ns=None if delay.limit_seconds is None else _nanos(delay.limit_seconds),
+        samples=delay.samples,
+        snapshot_age_ns=_nanos(delay.snapshot_age_seconds),
+        hedge_limits=dict(delay.hedge_limits),
+    )
 
 
 def _halt_policy(halt: HaltSettings) -> HaltPolicy:

@@ -22,6 +22,7 @@ from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
 from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
+from streaming.delays import DelayWatch
 from streaming.errors import StreamingError
 from streaming.feeds.desk import DeskFeed
 from streaming.feeds.fix import FixFeed
@@ -33,7 +34,7 @@ from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.metrics import Metrics
-from streaming.policy import decoders_of, halt_policies_of, policy_of
+from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of
 from streaming.publisher import Publisher
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
 
@@ -99,7 +100,20 @@ class Process:
             may_decide=self.lander.ready,
         )
         self.halting.on_change = self.flags.show
-        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer, self.halting.offer]
+        self.delays = DelayWatch(
+            self.connect,
+            self.inbox,
+            self.metrics,
+            delay_policies_of(settings),
+            {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
+            may_decide=self.lander.ready,
+        )
+        self.lander.on_landed += [
+            self.publisher.offer,
+            self.in_flight.offer,
+            self.halting.offer,
+            self.delays.offer,
+        ]
         self.lander.on_lost = self._stop_feeds
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
@@ -148,6 +162,7 @@ class Process:
             asyncio.create_task(self.publisher.run(), name="publisher"),
             asyncio.create_task(self.in_flight.run(), name="redis"),
             asyncio.create_task(self.halting.run(), name="halting"),
+            asyncio.create_task(self.delays.run(), name="fill delays"),
             asyncio.create_task(self.flags.run(), name="halt flags"),
             asyncio.create_task(self._observe(), name="observer"),
         }

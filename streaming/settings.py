@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -118,6 +118,38 @@ class HaltSettings(_Part):
     max_clock_skew_ms: int = Field(default=1000, gt=0, description="the venue's clock may be off by so much")
 
 
+class DelaySettings(_Part):
+    """When an order in flight at one venue is late, and which exposure is hedged meanwhile."""
+
+    enabled: bool = Field(default=True, description="whether orders in flight are watched")
+    floor_seconds: Decimal = Field(default=Decimal(2), gt=0, description="the least that is expected of an order")
+    ceiling_seconds: Decimal = Field(
+        default=Decimal(30), gt=0, description="the most; also while too few past orders are known"
+    )
+    market_seconds: Decimal | None = Field(
+        default=None, gt=0, description="expected of market orders, instead of what is learned"
+    )
+    limit_seconds: Decimal | None = Field(
+        default=None, gt=0, description="expected of marketable limit orders, instead of what is learned"
+    )
+    samples: int = Field(default=200, ge=1, le=1000, description="past orders that are learned from at least")
+    snapshot_age_seconds: Decimal = Field(default=Decimal(30), gt=0, description="an older snapshot is none")
+    hedge_limits: dict[str, Decimal] = Field(
+        default_factory=dict, description="exposure that may go without a hedge, by currency; others never hedge"
+    )
+
+    @model_validator(mode="after")
+    def _floor_below_ceiling(self) -> DelaySettings:
+        if self.floor_seconds > self.ceiling_seconds:
+            raise ValueError(
+                f"floor_seconds {self.floor_seconds} is above ceiling_seconds {self.ceiling_seconds}: lower it"
+            )
+        for currency, limit in self.hedge_limits.items():
+            if not limit.is_finite() or limit < 0:
+                raise ValueError(f"hedge_limits {currency} is {limit}: a limit is a number of at least 0")
+        return self
+
+
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
@@ -138,6 +170,7 @@ class VenueSettings(_Part):
     feed: FeedSettings
     tolerances: ToleranceSettings = ToleranceSettings()
     halt: HaltSettings = HaltSettings()
+    delay: DelaySettings = DelaySettings()
     account: str = Field(default="", description="whose the reports are where the venue does not say")
 
 

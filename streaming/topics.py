@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ledger.domain.controls import HALTED, RESUMED
+from ledger.domain.delay_events import DELAY_BEGAN, DELAY_ENDED, HEDGE_ENDS, HEDGE_REQUESTED, STATUS_REQUESTED
 from ledger.domain.events import COMPLIANCE_FLAG, DEAD_LETTER, FILL_EVENTS
 
 if TYPE_CHECKING:
@@ -21,10 +22,22 @@ AUDIT_EVENT = "audit.event.execution"
 DEAD_LETTERS = "dlq.execution"
 COMPLIANCE_FLAGS = "compliance.flag.execution.v1"
 HALTS = "execution.control.halt.v1"
+FILL_DELAYS = "order.notice.fill_delay.v1"
+STATUS_REQUESTS = "venue.request.status.v1"
+HEDGES = "hedge.request.provisional.v1"
 
 INBOUND = (ORDER_INTENT, MARKET_DATA)
-OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS)
+OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS, FILL_DELAYS, STATUS_REQUESTS, HEDGES)
 _TIMEOUT = 5.0
+_BESIDE_AUDIT = {  # the others' topics, by event type
+    HALTED: HALTS,
+    RESUMED: HALTS,
+    DELAY_BEGAN: FILL_DELAYS,
+    DELAY_ENDED: FILL_DELAYS,
+    STATUS_REQUESTED: STATUS_REQUESTS,
+    HEDGE_REQUESTED: HEDGES,
+    **dict.fromkeys(HEDGE_ENDS, HEDGES),
+}
 
 
 def topics_of(event_type: str) -> tuple[str, ...]:
@@ -35,9 +48,8 @@ def topics_of(event_type: str) -> tuple[str, ...]:
         return (DEAD_LETTERS, AUDIT_EVENT)
     if event_type == COMPLIANCE_FLAG:
         return (COMPLIANCE_FLAGS, AUDIT_EVENT)
-    if event_type in {HALTED, RESUMED}:
-        return (HALTS, AUDIT_EVENT)
-    return (AUDIT_EVENT,)
+    beside = _BESIDE_AUDIT.get(event_type)
+    return (AUDIT_EVENT,) if beside is None else (beside, AUDIT_EVENT)
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:

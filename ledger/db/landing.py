@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ledger.db.desk import Answers
     from ledger.domain.decision import Decision
+    from ledger.domain.delay_rows import DelayRows
     from ledger.domain.records import Position
 
 _SQL = load_queries("landing")
@@ -91,10 +92,10 @@ class Landing:
                 if bulk:
                     async with self._connection.transaction():
                         await self._copy(inserts)
-                        await self._land_document(document)
+                        await self._land_document(document, decision.delays)
                         faultpoints.at("landing.before_commit")
                 else:
-                    await self._land_document(document)
+                    await self._land_document(document, decision.delays)
                 faultpoints.at("landing.after_commit")
             except asyncpg.UniqueViolationError as error:
                 raise LandingConflictError(str(error)) from error
@@ -114,8 +115,12 @@ class Landing:
                 )
                 faultpoints.at("landing.copied")
 
-    async def _land_document(self, document: dict[str, object]) -> None:
-        if document:
+    async def _land_document(self, document: dict[str, object], delays: DelayRows | None) -> None:
+        if delays is not None:
+            await self._connection.execute(
+                _SQL["land_with_delays"], _json(document).decode(), _json(delays).decode()
+            )
+        elif document:
             await self._connection.execute(_SQL["land"], _json(document).decode())
 
     async def _ensure_days(self, decision: Decision) -> None:

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ledger.db import rows
+from ledger.db.delays import open_delays, past_delays
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
 from ledger.domain.book import (
@@ -88,6 +89,7 @@ class Reader:
         snapshots.add(rows.read_snapshot(row) for row in found)
         book = Book(snapshots, instruments=self._instruments)
         book.controls = await self.controls()
+        book.delays.open = await open_delays(self._connection)
         lately = await self._fetch(
             "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
         )
@@ -121,6 +123,15 @@ class Reader:
         found = await self._fetch("open_orders", seconds, limit)
         return [(row["venue"], row["correlation_id"], row["routed_ns"]) for row in found]
 
+    async def orders(self, correlation_ids: Sequence[str]) -> list[OrderState]:
+        """Give orders with all their facts."""
+        return await self._orders(correlation_ids)
+
+    async def last_snapshots(self, symbols: Sequence[str], at_ns: int) -> list[Snapshot]:
+        """Give the last snapshot of each symbol at or before a time, where there is one."""
+        found = await self._fetch("snapshots_at", symbols, [at_ns] * len(symbols))
+        return [rows.read_snapshot(row) for row in found if row["snapshot_id"] is not None]
+
     async def open_counts(self) -> tuple[int, int]:
         """Give how many reports wait, and how many breaks are open."""
         (row,) = await self._fetch("open_counts")
@@ -138,6 +149,8 @@ class Reader:
         missing = book.missing(facts)
         if missing.correlation_ids or missing.references:
             await self._load(book, missing)
+        if missing.delays:
+            book.delays.past |= await past_delays(self._connection, missing.delays)
         uncovered = book.uncovered(facts) | _arrivals(book, facts)
         if uncovered:
             await self._anchor(book, sorted(uncovered))

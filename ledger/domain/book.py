@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.domain.controls import Controls
+from ledger.domain.delay_rows import Delays
+from ledger.domain.delays import Late
 from ledger.domain.fees import needs_rate, rate_pair
 from ledger.domain.instruments import Instruments
 from ledger.domain.rates import questions_of_order
@@ -102,19 +104,30 @@ def key_of(held: Captured | CapturedOrder) -> tuple[str, str]:
     return held.report.report_id, held.report.content if isinstance(held, Captured) else ""
 
 
+def _delay_asked(fact: object) -> tuple[tuple[str, int], ...]:
+    """List the (symbol, time) questions that a late order is judged by."""
+    if not isinstance(fact, Late):
+        return ()
+    return (fact.symbol, fact.at_ns), (fact.symbol, fact.at_ns - fact.expected.wait_ns)
+
+
 def _weight(order: OrderState) -> int:
     return len(order.reports) + len(order.intents) + len(order.order_reports)
 
 
 class Missing(msgspec.Struct):
-    """What must be loaded: orders by id or reference (with the pending reports of each), snapshots by id."""
+    """What must be loaded: orders by id or reference (with the pending reports of each), snapshots by id.
+
+    ``delays`` are the orders whose last fill delay is asked for.
+    """
 
     correlation_ids: set[str] = msgspec.field(default_factory=set)
     references: set[Reference] = msgspec.field(default_factory=set)
     snapshots: set[tuple[str, str, int]] = msgspec.field(default_factory=set)
+    delays: set[str] = msgspec.field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.correlation_ids or self.references or self.snapshots)
+        return bool(self.correlation_ids or self.references or self.snapshots or self.delays)
 
 
 class Book:
@@ -135,6 +148,7 @@ class Book:
         self.pending: dict[Reference, Held] = {}
         self.unknown: dict[Reference, Break] = {}
         self.controls = Controls()
+        self.delays = Delays()
         self._done: dict[str, None] = {}
         self._marks: dict[str, list[Mark]] = {}
         self._reports = 0
@@ -167,8 +181,10 @@ class Book:
     def _miss_other(self, fact: object, wanted: Missing) -> None:
         if isinstance(fact, CapturedOrder):
             wanted.references.update(self._absent(references_of_state(fact.report)))
-        elif isinstance(fact, Resolution) and fact.correlation_id not in self.orders:
+        elif isinstance(fact, Resolution | Late) and fact.correlation_id not in self.orders:
             wanted.correlation_ids.add(fact.correlation_id)
+        if isinstance(fact, Late) and not self.delays.knows(fact.correlation_id):
+            wanted.delays.add(fact.correlation_id)
         for waiting in fact.waiting if isinstance(fact, Overdue) else ():
             if waiting.correlation_id is not None:
                 if waiting.correlation_id not in self.orders:
@@ -196,6 +212,8 @@ class Book:
             elif isinstance(fact, OrderIntent):
                 asked.add((fact.symbol, fact.routed_ns))
                 asked.update((held.symbol, held.transact_ns) for held in self._reached(references_of(fact)))
+            else:
+                asked.update(_delay_asked(fact))
         for reference in references:
             order = self.orders.get(self.by_reference.get(reference, ""))
             if order is not None and order.root is not None:
@@ -300,6 +318,8 @@ class Book:
         self.snapshots.add(decision.snapshots)
         if decision.controls is not None:
             self.controls.apply(decision.controls)
+        if decision.delays is not None:
+            self.delays.apply(decision.delays)
         for reference, held in decision.pending_by_reference.items():
             if held:
                 self.pending[reference] = held
@@ -314,6 +334,9 @@ class Book:
             self.put_order(order)
         for symbol, mark in decision.marks:
             self._mark(symbol, mark)
+        self._forget_most()
+
+    def _forget_most(self) -> None:
         while self._reports > self._report_limit and len(self.orders) > 1:
             self.forget(next(iter(self._done), None) or next(iter(self.orders)))
         while len(self.pending) > self._report_limit:

@@ -25,10 +25,12 @@ from ledger.domain.book import (
 from ledger.domain.breaks import unknown_order_break
 from ledger.domain.controls import Control, ControlRows, Controls
 from ledger.domain.decision import Decision, Ended, Learned, Pending
+from ledger.domain.delays import DelayPolicy, Late
 from ledger.domain.errors import Defect
 from ledger.domain.events import break_event, dead_letter_event, flag_event, pending_event
 from ledger.domain.halts import ClockChange, Halt, Resume
 from ledger.domain.identity import dead_letter_id
+from ledger.domain.judging import judge_delays
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     Break,
@@ -58,7 +60,7 @@ ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
-Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control
+Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control | Late
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -67,6 +69,7 @@ class Policy(msgspec.Struct, frozen=True):
     slippage: SlippagePolicy = SlippagePolicy()
     tolerances: Mapping[str, Tolerances] = msgspec.field(default_factory=dict)
     grace: Grace = Grace()
+    delays: Mapping[str, DelayPolicy] = msgspec.field(default_factory=dict)
 
 
 def with_instruments(policy: Policy, instruments: Instruments) -> Policy:
@@ -87,6 +90,7 @@ class Batch:
         self._new_snapshots: dict[str, SnapshotWindow] = {}
         self._dead: set[str] = set()
         self._controls: Controls | None = None
+        self._lates: list[Late] = []
 
     def at_or_before(self, symbol: str, at_ns: int) -> Snapshot | None:
         """Find the benchmark of a time among what the book holds and what this batch brought."""
@@ -256,6 +260,8 @@ class Batch:
                 self.take_overdue(waiting)
         elif isinstance(fact, Halt | Resume | ClockChange):
             self.take_control(fact)
+        elif isinstance(fact, Late):
+            self._lates.append(fact)
 
     def take_control(self, control: Control) -> None:
         """Halt or resume a venue, as it stands in the ledger and after what this batch changed before."""
@@ -273,6 +279,9 @@ class Batch:
             root = settlement.order.root
             tolerances = of_venue(self.policy.tolerances, root.venue if root is not None else "")
             settlement.settle(self, self.policy.slippage, tolerances, self.policy.grace, self.decision)
+        if self._lates or self.book.delays.open:
+            instruments = self.policy.slippage.instruments
+            judge_delays(self.book, self._lates, self, self.policy.delays, instruments, self.decision)
         return self.decision
 
     def _forget_brief_waits(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from ledger.domain.book import Held, Mark, Reference
 from ledger.domain.controls import ControlRows
+from ledger.domain.delay_rows import DelayRows
 from ledger.domain.order import OrderState
 from ledger.domain.records import (
     AuditEvent,
@@ -126,3 +127,4 @@ class Decision(msgspec.Struct):
     unknown: dict[Reference, Break | None] = msgspec.field(default_factory=dict)
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)
     controls: ControlRows | None = None
+    delays: DelayRows | None = None

@@ -132,6 +132,17 @@ def _fill_body(
     )
 
 
+def reworded_event(
+    report: FillReport, execution: Execution, order: OrderState, metrics: tuple[SlippageMetric, ...]
+) -> AuditEvent:
+    """Correct a fill that was told, where another wording of it counts now: there is no correct of the venue."""
+    money = (text(execution.last_qty), text(execution.last_px), execution.side, execution.symbol)
+    event_id = identify("reworded", execution.execution_id, *money)
+    body = _fill_body("correct", event_id, report, execution, order, metrics)
+    body = msgspec.structs.replace(body, exec_ref_id=report.exec_id)
+    return AuditEvent(event_id, "correct", order.correlation_id, _encoder.encode(body))
+
+
 def retract_event(report: FillReport, execution: Execution, order: OrderState) -> AuditEvent:
     """Take back a fill that was told and does not count any more, as a bust without a report of the venue.
 
@@ -305,6 +316,13 @@ def control_event(
 ) -> AuditEvent:
     """Say that a venue is halted, resumed, or that its clock is off. The key is the venue: they stay in order."""
     return msgspec.structs.replace(_decided(event, event_id, None, subject, detail), key=venue)
+
+
+def order_event(
+    event: str, event_id: str, correlation_id: str, subject: str, detail: dict[str, str | None]
+) -> AuditEvent:
+    """Say what is decided of an order beside its facts: that it is late, that a hedge is asked for."""
+    return _decided(event, event_id, correlation_id, subject, detail)
 
 
 def _decided(
