@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.domain.events import fill_event, retract_event, withheld_event
+from ledger.domain.events import fill_event, retract_event, reworded_event, withheld_event
 from ledger.domain.records import ACTIVE, BUST, BUSTED, Execution, FillReport
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Announcer:
             if _is_retracted(execution, chain):
                 self._retract(execution, chain, before, decision)
             else:
+                self._reword(execution, chain, before, decision)
                 waiting.update(self._announce_chain(execution, chain, told, decision))
         order.withheld = (order.withheld | waiting) - told if order.breaks else frozenset()
 
@@ -65,6 +66,19 @@ class Announcer:
         if still or any(r.report_id in held for r in chain):
             decision.withheld[execution_id] = tuple(still)
         return still
+
+    def _reword(
+        self, execution: Execution, chain: Sequence[FillReport], before: set[str], decision: Decision
+    ) -> None:
+        """Correct what was told where another wording counts now; on hold, too: what is told must not be wrong."""
+        known, execution_id = self._before, execution.execution_id
+        was = known.executions.get(execution_id) if known is not None else None
+        if known is None or was is None or execution_id not in before or execution.status is not ACTIVE:
+            return
+        same = [r.report_id for r in known.chain(known.reports[execution_id])] == [r.report_id for r in chain]
+        if same and was.status is ACTIVE and _money(was) != _money(execution):
+            metrics = self._order.metrics.get(execution_id, ())
+            decision.events.append(reworded_event(chain[-1], execution, self._order, metrics))
 
     def _retract(
         self, execution: Execution, chain: Sequence[FillReport], before: set[str], decision: Decision
@@ -101,6 +115,10 @@ class Announcer:
         if was is None or was.status is not BUSTED:
             return False
         return known.chain(known.reports[execution_id])[-1].report_id in told
+
+
+def _money(execution: Execution) -> tuple[object, ...]:
+    return execution.last_qty, execution.last_px, execution.side, execution.symbol
 
 
 def _is_retracted(execution: Execution, chain: Sequence[FillReport]) -> bool:

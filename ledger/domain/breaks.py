@@ -116,6 +116,11 @@ def break_id_of(correlation_id: str, kind: BreakKind, report_id: str | None) -> 
     return identify("break", correlation_id, kind, report_id or "")
 
 
+def voided_break(correlation_id: str, correct: FillReport) -> Break:
+    """The venue has corrected what two persons voided: it does not count by itself, and is not passed over."""
+    return make_break(correlation_id, BreakKind.VOIDED_CORRECTED, correct.report_id, "voided", _money(correct))
+
+
 def unknown_order_break(subject: str, reference: str, report: FillReport) -> Break:
     """A fill for which no intent came within its grace time. ``subject`` stands for the order."""
     return make_break(subject, BreakKind.UNKNOWN_ORDER, None, "no intent", f"{reference} {_money(report)}")

@@ -24,7 +24,8 @@ def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]
     """The chain of a fill: itself, its corrects from first to last, then its bust if there is one.
 
     ``naming`` gives the busts and corrects whose ExecRefID means the given report. The order is a function of
-    the set: by distance from the fill, then TransactTime, then ExecID.
+    the set: by distance from the fill, then TransactTime, then ExecID; but the last is the newest correct that no
+    other one corrects, however far from the fill it stands.
     """
     corrects: list[FillReport] = []
     busts: list[FillReport] = []
@@ -39,6 +40,9 @@ def follow(fill: FillReport, naming: Callable[[FillReport], Sequence[FillReport]
         seen.update(r.report_id for r in level)
         corrects += [r for r in level if r.kind is CORRECT]
         busts += [r for r in level if r.kind is BUST]
+    if len(corrects) > 1:
+        ends = [n for n, c in enumerate(corrects) if not any(r.kind is CORRECT for r in naming(c))]
+        corrects.append(corrects.pop(max(ends, key=lambda n: (corrects[n].transact_ns, n), default=-1)))
     return (fill, *corrects, *busts[:1])
 
 

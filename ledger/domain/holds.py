@@ -21,7 +21,7 @@ def settle_breaks(
     resolved: Mapping[str, Resolution],
     decision: Decision,
 ) -> None:
-    """Write down which breaks opened, changed or ended; ``resolved``: by verdicts; ``cause``: a fact of the batch."""
+    """Write down which breaks opened, changed or ended; ``resolved``: by verdicts; ``cause``: one of the facts."""
     old = before.breaks if before is not None else {}
     if old == order.breaks:
         return
@@ -31,6 +31,8 @@ def settle_breaks(
             _tell(order, "opened", found, cause, decision)
         elif old[break_id] != found:
             decision.breaks_changed.append(found)
+            if break_id in resolved:  # it was decided, and something else is left of it
+                _tell_verdict(order, old[break_id], resolved[break_id], decision)
             _tell(order, "changed", found, cause, decision)
     for break_id, found in old.items():
         if break_id in order.breaks:
@@ -41,8 +43,12 @@ def settle_breaks(
             _tell(order, "ended", found, cause, decision)
         else:
             decision.breaks_ended.append(Ended(break_id, resolution.verdict))
-            told = verdict_event(found, resolution)
-            decision.events += [told, _flag(order, told.event_type.removeprefix("break_"), found, told.event_id)]
+            _tell_verdict(order, found, resolution, decision)
+
+
+def _tell_verdict(order: OrderState, found: Break, resolution: Resolution, decision: Decision) -> None:
+    told = verdict_event(found, resolution)
+    decision.events += [told, _flag(order, told.event_type.removeprefix("break_"), found, told.event_id)]
 
 
 def _tell(order: OrderState, state: str, found: Break, cause: str, decision: Decision) -> None:

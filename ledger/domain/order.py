@@ -202,10 +202,17 @@ class OrderState:
         """Take up an intent (one a msg_id: the caller has dealt with duplicates)."""
         self.intents[intent.msg_id] = intent
         self.root = root_intent(tuple(self.intents.values()))
-        self.routed_qty = largest_qty(self.intents.values())
-        self.limit = loosest_limit(self.root.side, self.intents.values())
         if self.order_reports or self.traded:
             self.restand()
+        self._permit()
+
+    def _permit(self) -> None:
+        """Work out what the order was ever allowed: a replace that was rejected allowed nothing."""
+        assert self.root is not None, "an intent was taken up"
+        refused = self.standing.refused
+        allowed = [i for i in self.intents.values() if i.action is not Action.REPLACE or i.msg_id not in refused]
+        self.routed_qty = largest_qty(allowed)
+        self.limit = loosest_limit(self.root.side, allowed)
 
     def add_order_report(self, report: OrderReport) -> None:
         """Take up a report of the order's state."""
@@ -216,7 +223,10 @@ class OrderState:
         """Work out where the order stands."""
         found = stand(self.order_reports.values(), self.intents, self.traded)
         if found != self.standing:
+            changed = found.refused != self.standing.refused
             self.standing = found
+            if changed and self.root is not None:
+                self._permit()
 
     def add_report(self, report: FillReport) -> None:
         """Take up a report of a trade that is not an exact duplicate."""

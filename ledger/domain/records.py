@@ -338,6 +338,7 @@ class BreakKind(StrEnum):
     CUM_QTY_DIFFERS = "cum_qty_differs"
     AVG_PX_DIFFERS = "avg_px_differs"
     SPLIT_DIFFERS = "split_differs"
+    VOIDED_CORRECTED = "voided_corrected"
     UNKNOWN_ORDER = "unknown_order"
 
 

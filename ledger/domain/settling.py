@@ -18,6 +18,7 @@ from ledger.domain.breaks import (
     overfill_break,
     report_breaks,
     split_break,
+    voided_break,
 )
 from ledger.domain.chain import execute
 from ledger.domain.claims import MANY_TO_ONE, ONE_TO_MANY, claim_after, claim_breaks, latest_claim
@@ -26,6 +27,7 @@ from ledger.domain.records import (
     ACTIVE,
     BUST,
     BUSTED,
+    CORRECT,
     FILL,
     Break,
     Execution,
@@ -93,7 +95,9 @@ def settle_whole(order: OrderState, tolerances: Tolerances, instruments: Instrum
             _check_limit(order, execution, tolerances)
     order.unresolved = frozenset(order.reports.keys() - resolved - _beside_the_point(order))
     _check_reports(order, root, counting | order.unresolved)
-    _check_splits(order)
+    _check_splits(order, tolerances)
+    if order.voided:
+        _check_voids(order)
     _check_overfill(order, tolerances)
     order.claim = latest_claim(order)
     _suspect(order, claim_breaks(order, *_as_reported(order), tolerances))
@@ -167,7 +171,7 @@ def _check_reports(order: OrderState, root: OrderIntent, counting: AbstractSet[s
                 _note(order, conflict_break(order.correlation_id, order.reports[report_id], differing))
 
 
-def _check_splits(order: OrderState) -> None:
+def _check_splits(order: OrderState, tolerances: Tolerances) -> None:
     """Compare each whole with the sum of its parts, where both are known; what was busted is a part still."""
     for exec_id in order.parts:
         for whole_id in order.named.get(exec_id, ()):
@@ -176,8 +180,19 @@ def _check_splits(order: OrderState) -> None:
                 continue
             parts = (order.executions.get(i) for i in _parts_of(order, exec_id, whole.trade_date))
             qty, notional = _sums(p for p in parts if p is not None and p.status is not ExecutionStatus.VOIDED)
-            if (qty, notional) != _sums([whole]):
+            whole_qty, whole_notional = _sums([whole])
+            apart = abs(EXACT.subtract(notional, whole_notional))  # the price of a whole is a rounded average
+            if qty != whole_qty or not tolerances.allows_bps(apart, whole_notional, tolerances.avg_px_bps):
                 _note(order, split_break(order.correlation_id, whole, qty, notional))
+
+
+def _check_voids(order: OrderState) -> None:
+    """Look for corrects of what was voided, by what was not known then."""
+    for execution in order.executions.values():
+        if execution.status is ExecutionStatus.VOIDED:
+            for report in order.chain(order.reports[execution.execution_id])[1:]:
+                if report.kind is CORRECT and not order.is_voided(report):
+                    _note(order, voided_break(order.correlation_id, report))
 
 
 def _sums(executions: Iterable[Execution]) -> tuple[Decimal, Decimal]:

@@ -35,11 +35,15 @@ _PENDING = {
 }
 # names: an enumeration's member costs ten times as much to look up, and every fill asks
 _FILLED, _PARTIALLY_FILLED = OrdStatus.FILLED, OrdStatus.PARTIALLY_FILLED
+_PENDING_NEW = OrdStatus.PENDING_NEW
 _FINISHED = frozenset({OrdStatus.DONE_FOR_DAY, OrdStatus.CALCULATED})
 _CLOSED = frozenset({*_CLOSING.values(), OrdStatus.REJECTED})
 _HELD = frozenset(_HOLDING.values())
 _FINAL = frozenset({OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED})
 _UNANSWERED = frozenset({*_PENDING, ExecType.PENDING_NEW, ExecType.REJECTED, ExecType.CANCEL_REJECT})
+_REFUSING = frozenset({ExecType.CANCEL_REJECT, ExecType.REJECTED})
+# an OrderCancelReject that says so has found the order at work
+_WORKING = frozenset({OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED, OrdStatus.FILLED})
 _QUANTITY = frozenset({ExecType.REPLACED, ExecType.RESTATED})
 _CONFIRMING = frozenset({ExecType.NEW, ExecType.TRIGGERED, ExecType.ORDER_STATUS})
 # an OrderCancelReject for an unknown order says Rejected of it: what it says is of no account
@@ -61,7 +65,7 @@ class Standing(msgspec.Struct, frozen=True):
     ``order_qty`` is OrderQty(38) as last accepted or restated, None where no report says; ``largest_qty`` the most
     that any report gave it. ``closed`` is what ended it, at ``closed_ns``; ``leaves`` whether its remainder lives
     on all the same (a GTC order done for the day). ``held`` is stopped or suspended. ``base`` is what it is
-    while nothing has traded.
+    while nothing has traded. ``refused`` has the ClOrdIDs of the requests that were rejected.
     """
 
     order_qty: Decimal | None = None
@@ -73,6 +77,7 @@ class Standing(msgspec.Struct, frozen=True):
     held: OrdStatus | None = None
     held_ns: int = 0
     base: OrdStatus = OrdStatus.PENDING_NEW
+    refused: frozenset[str] = frozenset()
 
 
 UNREPORTED = Standing()
@@ -99,6 +104,7 @@ def stand(
         life.held,
         life.held_ns,
         life.base,
+        _refused(ordered, traded),
     )
 
 
@@ -165,6 +171,8 @@ class _Life:
             if kind is ExecType.NEW and self.closed is OrdStatus.DONE_FOR_DAY:
                 self.closed = None
             self._confirm(status)
+        elif kind is ExecType.CANCEL_REJECT and report.ord_status in _WORKING and self.base is _PENDING_NEW:
+            self.base = OrdStatus.NEW
 
     def _close(self, status: OrdStatus | None, report: OrderReport) -> None:
         self.closed, self.closed_ns = status, report.transact_ns
@@ -206,6 +214,19 @@ def _pending(ordered: Iterable[OrderReport], traded: AbstractSet[str]) -> OrdSta
     if OrdStatus.PENDING_CANCEL in found:
         return OrdStatus.PENDING_CANCEL
     return OrdStatus.PENDING_REPLACE if found else None
+
+
+def _refused(ordered: Iterable[OrderReport], traded: AbstractSet[str]) -> frozenset[str]:
+    """List the requests that were rejected and not accepted after all."""
+    rejected: set[str] = set()
+    accepted = set(traded)
+    for report in ordered:
+        if report.cl_ord_id is not None:
+            if report.exec_type in _REFUSING:
+                rejected.add(report.cl_ord_id)
+            elif report.exec_type is ExecType.REPLACED:
+                accepted.add(report.cl_ord_id)
+    return frozenset(rejected - accepted)
 
 
 def _is_answered(

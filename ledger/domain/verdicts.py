@@ -9,7 +9,7 @@ import msgspec
 from ledger.domain.errors import DomainError
 from ledger.domain.identity import identify
 from ledger.domain.numbers import EXACT
-from ledger.domain.records import ACTIVE, FILL, Break, BreakKind, Resolution, Verdict
+from ledger.domain.records import ACTIVE, BUST, Break, BreakKind, Resolution, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +102,12 @@ def _newest_beyond(order: OrderState) -> tuple[tuple[str, str], ...]:
     return tuple(voids)
 
 
-def _wordings(order: OrderState, report_id: str) -> tuple[tuple[str, str], ...]:
-    report = order.reports[report_id]
-    assert report.kind is FILL, "an execution is known by its fill"
-    return tuple((report_id, v.content) for v in order.variants.get(report_id, (report,)))
+def _wordings(order: OrderState, execution_id: str) -> tuple[tuple[str, str], ...]:
+    """Every wording of the fill, and of what has corrected it so far."""
+    chain = order.chain(order.reports[execution_id])
+    reports = (report for report in chain if report.kind is not BUST)
+    return tuple(
+        (report.report_id, v.content)
+        for report in reports
+        for v in order.variants.get(report.report_id, (report,))
+    )

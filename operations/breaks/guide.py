@@ -27,7 +27,7 @@ WHAT_TO_DO: dict[BreakKind, str] = {
     ),
     BreakKind.CONFLICTING_DUPLICATE: (
         "Two wordings of one report. Compare the raw reports with the venue's own records. Release keeps "
-        "the first wording, reject makes the other one count."
+        "the wording that counts (`ours`), reject makes the other one count."
     ),
     BreakKind.OVERFILL: (
         "More was filled than ordered. Look for a replace that has not come as an intent, or a bust on its "
@@ -50,6 +50,10 @@ WHAT_TO_DO: dict[BreakKind, str] = {
     BreakKind.SPLIT_DIFFERS: (
         "The parts of a report do not make up the whole. Wait for the missing part, or ask for it. Release "
         "goes on with the parts; there is nothing to reject."
+    ),
+    BreakKind.VOIDED_CORRECTED: (
+        "It stays void: a canceled execution cannot be corrected (FIX), the venue sends a new Trade where it "
+        "is to count. Ask for that. Release or reject, both take note of the correct."
     ),
     BreakKind.UNKNOWN_ORDER: (
         "A fill for an order that nobody routed. Find who sent the order and route its intent: that ends "

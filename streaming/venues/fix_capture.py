@@ -74,13 +74,15 @@ def capture(
     shared = [pair for pair in takewhile(lambda pair: pair[0] != "552", pairs) if pair[0] == "15"]
     others = [_is_other_party(side) for side in sides]
     found: set[str] = set()
+    # one side of ours under an ExecID is the fill that the venue's ExecutionReport tells, too: one identity
+    alone = bool(read_id(fields, "17")) and (others.count(False) or len(others)) == 1
     for side, is_other in zip(sides, others, strict=True):
         try:
             if is_other and not all(others):
                 into.others[_OTHER_PARTY] = into.others.get(_OTHER_PARTY, 0) + 1
                 continue
             own = side if any(tag == "15" for tag, _ in side) else [*side, *shared]
-            report = _report(venue, fields, own, kind, account)
+            report = _report(venue, fields, own, kind, account, within_order=not alone)
             if report.report_id in found:
                 rule = "two sides of one account are told apart by their OrderID"
                 raise missing("37", dict(side), rule)
@@ -134,7 +136,9 @@ def _account(fields: Fields, side: Pairs) -> str | None:
     return None
 
 
-def _report(venue: str, fields: Fields, side: Pairs, kind: ReportKind, default_account: str) -> FillReport:
+def _report(
+    venue: str, fields: Fields, side: Pairs, kind: ReportKind, default_account: str, *, within_order: bool
+) -> FillReport:
     tag = "17" if read_id(fields, "17") else "571"
     exec_id = read_id(fields, tag)
     if exec_id is None:
@@ -171,5 +175,5 @@ def _report(venue: str, fields: Fields, side: Pairs, kind: ReportKind, default_a
         fee_currency=fee_currency,
         liquidity=LIQUIDITY.get(own.get("1444") or fields.get("851", "")),
         transact_ns=transact_ns,
-        within_order=True,
+        within_order=within_order,
     )
