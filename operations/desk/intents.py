@@ -13,6 +13,7 @@ from operations.desk.errors import UsageError
 from operations.desk.messages import rows_of
 from operations.desk.venues import plain
 from streaming.decoding import decode_intent, decode_snapshot
+from streaming.venues.canonical_defects import UNREADABLE
 from streaming.venues.fix_fields import split
 from streaming.venues.fix_values import missing, read_id, read_number, read_side, read_text, read_time
 
@@ -58,7 +59,7 @@ def _read(name: str, decode: Callable[[bytes], _Row]) -> tuple[list[_Row], list[
 def _intent(raw: bytes) -> OrderIntent:
     try:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return decode_intent(raw)  # says what is wrong
     absent = [field for field in ("venue", "account") if bytes(given.get(field, b"null")) in {b"null", b'""'}]
     if not absent:

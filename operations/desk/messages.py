@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from operations.desk.errors import InputError
+from streaming.venues.canonical_defects import UNREADABLE
 from streaming.venues.fix_text import normalise
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _take_document(text: str, place: str, found: Found) -> None:
     if text.startswith("["):
         try:
             items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             items = []
         if items and all(bytes(item).startswith(b"{") for item in items):
             found.messages += [Message(bytes(item), place) for item in items]
@@ -224,7 +225,7 @@ def _text_in(line: bytes, field: str) -> bytes | None:
             return None
         found = bytes(value)
         return msgspec.json.decode(found, type=str).encode() if found.startswith(b'"') else found
-    except (msgspec.MsgspecError, UnicodeError):
+    except (*UNREADABLE, UnicodeError):
         return None
 
 

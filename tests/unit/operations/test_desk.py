@@ -214,6 +214,29 @@ def test_no_bytes_whatever_stop_it(venue: str, intents: Path) -> None:
             assert all(json.loads(line)["message"] for line in result.stdout.splitlines())
 
 
+_DEEP = 200_000
+
+
+@pytest.mark.parametrize("sent", ["[" * _DEEP, "[" * _DEEP + "]" * _DEEP, '{"raw":' * _DEEP])
+@pytest.mark.parametrize("options", [[], ["--raw-field", "raw"]])
+def test_what_is_nested_beyond_reason_is_a_defect(sent: str, options: list[str]) -> None:
+    found = run("decode", "--venue", "binance", *options, "-", sent=sent.encode())
+    shown = lines(found)
+    assert [line["reason"] for line in shown] in (["malformed"], [])
+    assert bool(shown) != ("1 line holds no message" in found.stderr)  # never neither
+
+
+@pytest.mark.parametrize("sent", ["[" * _DEEP, '{"venue":' * _DEEP, '{"correlation_id":' + "[" * _DEEP])
+def test_intents_and_snapshots_nested_beyond_reason_are_said(sent: str, tmp_path: Path) -> None:
+    deep = tmp_path / "deep.json"
+    deep.write_text(sent)
+    for option in ("--intents", "--snapshots"):
+        result = run("replay", "--venue", "binance", option, deep, "-", sent=b'{"e":"x"}')
+        assert result.exit_code == 0, result.exception
+        assert f"{deep}:1: " in result.stderr
+        assert "JSON as in docs/formats.md is required" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
