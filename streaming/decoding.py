@@ -27,7 +27,7 @@ from ledger.domain.records import (
 from ledger.domain.times import NANOS, parse_utc
 from ledger.domain.verdicts import Vote, agreed
 from streaming.arrivals import Arrival, ArrivalKind
-from streaming.venues.canonical_defects import storable
+from streaming.venues.canonical_defects import UNREADABLE, storable
 from streaming.venues.spelling import check_spelling, may_be_odd
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _read(arrival: Arrival) -> Fact:
     if arrival.replay is not None:
         try:
             return _kept_intents.decode(arrival.raw)
-        except msgspec.MsgspecError:  # not one that the rules refused: those are kept as they were understood
+        except UNREADABLE:  # not one that the rules refused: those are kept as they were understood
             pass
     return decode_intent(arrival.raw)
 
@@ -150,7 +150,7 @@ def decode_intent(raw: bytes) -> OrderIntent:
         m = _intents.decode(raw)
         if may_be_odd(raw):
             check_spelling(raw, ("order_qty", "limit_price", "decision_price"))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _malformed(error, raw) from None
     for field in ("correlation_id", "msg_id", "venue", "account", "symbol"):
         _check_text(field, getattr(m, field))
@@ -189,7 +189,7 @@ def decode_snapshot(raw: bytes) -> Snapshot:
         m = _snapshots.decode(raw)
         if may_be_odd(raw):
             check_spelling(raw, ("bid", "ask", "bid_size", "ask_size"))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _malformed(error, raw) from None
     _check_text("snapshot_id", m.snapshot_id)
     _check_text("symbol", m.symbol)
