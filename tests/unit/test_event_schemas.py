@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import yaml  # type: ignore[import-untyped]
 from referencing import Registry, Resource
@@ -15,6 +17,7 @@ from ledger.db.outbox import OutboxEvent
 from ledger.domain.book import Book
 from ledger.domain.breaks import make_break
 from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.delays import DelayPolicy, Expected, Late
 from ledger.domain.errors import Defect, DefectError
 from ledger.domain.events import (
     COMPLIANCE_FLAG,
@@ -34,6 +37,7 @@ from ledger.domain.records import (
     BreakKind,
     Captured,
     DeadLetter,
+    ExecType,
     OrderIntent,
     OrdStatus,
     Overdue,
@@ -51,15 +55,18 @@ from streaming.topics import (
     AUDIT_EVENT,
     COMPLIANCE_FLAGS,
     DEAD_LETTERS,
+    FILL_DELAYS,
     FILL_EVENT,
     HALTS,
+    HEDGES,
     INBOUND,
     MARKET_DATA,
     ORDER_INTENT,
     OUTBOUND,
+    STATUS_REQUESTS,
     topics_of,
 )
-from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+from tests.unit.domain.facts import SECOND, T0, intent, order_report, report, snapshot
 
 EVENTS = Path(__file__).parents[2] / "docs/events"
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -71,6 +78,19 @@ REGISTRY: Registry[Any] = Registry().with_resources(  # type: ignore[call-arg]
 BUST, CORRECT, REPLACE = ReportKind.BUST, ReportKind.CORRECT, Action.REPLACE
 
 
+POLICY = Policy(delays={"ALPHA": DelayPolicy(hedge_limits={"USDT": Decimal(500)})})
+
+
+def late(correlation_id: str = "C1", at: int = T0 + 10 * SECOND) -> Late:
+    return Late(correlation_id, "ALPHA", "BTCUSDT", at, Expected(5 * SECOND, 800), 0, "live")
+
+
+def in_flight(qty: str = "10") -> list[Fact]:
+    """A market order with the snapshots that it is judged by."""
+    routed = msgspec.structs.replace(intent(qty=qty), currency="USDT")
+    return [snapshot("S1", "99", "101"), snapshot("S2", "99", "101", T0 + 9 * SECOND), routed]
+
+
 def validator(name: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(SCHEMAS[name], registry=REGISTRY)
 
@@ -79,7 +99,7 @@ def events_of(*batches: Iterable[Fact]) -> list[AuditEvent]:
     """Decide one batch after the other, and give all events."""
     book, events = Book(), []
     for facts in batches:
-        decision = decide(book, list(facts), Policy())
+        decision = decide(book, list(facts), POLICY)
         book.apply(decision)
         events += decision.events
     return events
@@ -179,6 +199,18 @@ DAYS = {
     "a clock that is off and right again": [
         [ClockChange("ALPHA", is_off, T0, -2 * SECOND, SECOND)] for is_off in (True, False)
     ],
+    "a late order that fills as was estimated": [in_flight(), [late()], [report(qty="10", at=T0 + 11 * SECOND)]],
+    "a late order that fills in part": [in_flight(), [late()], [report(qty="4", at=T0 + 11 * SECOND)]],
+    "a late order that was canceled": [
+        in_flight(),
+        [late()],
+        [order_report(ExecType.CANCELED, at=T0 + 11 * SECOND)],
+    ],
+    "a late order that the venue says is working": [
+        in_flight("1"),
+        [late()],
+        [order_report(ExecType.ORDER_STATUS, status=OrdStatus.NEW, cum="0", at=T0 + 11 * SECOND)],
+    ],
     "dead letters": [[LETTER, intent(), intent(qty="11"), intent("C2")]],
 }
 
@@ -207,6 +239,10 @@ def test_events_hold_to_the_schemas_of_their_topics(day: str) -> None:
         if topics_of(event.event_type)[0] == HALTS:
             validator(HALTS).validate(body)
             assert body["detail"]["venue"] == event.key
+        if (topic := topics_of(event.event_type)[0]) in {FILL_DELAYS, STATUS_REQUESTS, HEDGES}:
+            validator(topic).validate(body)
+            assert body["correlation_id"] == event.key
+            assert set(body["detail"]) <= set(SCHEMAS[topic]["properties"]["detail"]["properties"])
         if event.event_type == COMPLIANCE_FLAG:
             validator(COMPLIANCE_FLAGS).validate(body)
             assert topics_of(event.event_type) == (COMPLIANCE_FLAGS, AUDIT_EVENT)
@@ -243,7 +279,7 @@ def test_a_schema_names_exactly_the_fields_that_are_written() -> None:
     slippage = fill["properties"]["slippage"]["items"]
     assert set(slippage["properties"]) == set(SlippageBody.__struct_fields__)
     assert set(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["properties"]) == set(DecisionBody.__struct_fields__)
-    for topic in (DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS):
+    for topic in (DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS, FILL_DELAYS, STATUS_REQUESTS, HEDGES):
         assert set(SCHEMAS[topic]["properties"]) == set(DecisionBody.__struct_fields__)
 
 
