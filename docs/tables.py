@@ -35,7 +35,7 @@ Generated from `ledger/db/tables.py` by `docs/tables.py`. The schema is `executi
 - Identities are primary keys. `report_id` is made of venue, account, symbol, trade date, ExecID and kind;
   `content` is a digest of what the report says about money. Two reports of one identity and different content are
   both kept and are a break.
-- `audit_checkpoints`, `provisional_hedges` and `archives` are there, and nothing writes to them yet.
+- `audit_checkpoints` and `archives` are there, and nothing writes to them yet.
 
 ## order_states (view)
 CumQty, LeavesQty and AvgPx of every order, as of now: `correlation_id`, `venue`, `account`, `symbol`, `side`,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.domain.instruments import InstrumentKind
-from ledger.domain.numbers import EXACT, ZERO, exact_ratio
+from ledger.domain.numbers import EXACT, ZERO, canonical, exact_ratio
 from ledger.domain.records import Side
 from ledger.domain.slippage import mid
 
@@ -87,7 +87,7 @@ def exposure_of(
     Exact for spot and linear, rounded once to 12 places for inverse contracts. Without reference data it is taken
     for spot, in the order's ``currency``.
     """
-    price = mid(snapshot)
+    price = canonical(mid(snapshot))
     if instrument is None:
         return None if currency is None else Exposure(EXACT.multiply(leaves_qty, price), currency)
     size = EXACT.multiply(leaves_qty, instrument.units)

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from ledger.db.tables import metadata
 from streaming.metrics import Metrics
-from streaming.settings import FeedSettings, HaltSettings, Settings, ToleranceSettings
+from streaming.settings import DelaySettings, FeedSettings, HaltSettings, Settings, ToleranceSettings
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -62,6 +62,12 @@ def test_the_defaults_of_halts_are_those_of_the_reference() -> None:
         assert documented(OPERATIONS)[f"venues.*.halt.{name}"] == str(field.default).lower()
 
 
+def test_the_defaults_of_delays_are_those_of_the_reference() -> None:
+    for name, field in DelaySettings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        assert documented(OPERATIONS)[f"venues.*.delay.{name}"] == str(default or "none").lower()
+
+
 def test_every_setting_of_the_reference_is_there() -> None:
     described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
     known = {name for name, _ in fields_of(Settings)} | {
@@ -70,6 +76,7 @@ def test_every_setting_of_the_reference_is_there() -> None:
         "venues.*.feed.kind",
         *(f"venues.*.tolerances.{name}" for name in ToleranceSettings.model_fields),
         *(f"venues.*.halt.{name}" for name in HaltSettings.model_fields),
+        *(f"venues.*.delay.{name}" for name in DelaySettings.model_fields),
     }
     assert set(documented(described)) == known
 

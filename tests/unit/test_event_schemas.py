@@ -126,7 +126,7 @@ LETTER = DeadLetter(
     b"8=FIX",
     T0,
 )
-DAYS = {
+DAYS: dict[str, list[list[Fact]]] = {
     "a fill with every slippage": [
         [snapshot("S1", "99.9", "100.1"), intent(decision="99.5", limit="101"), report(px="100.25")],
     ],
