@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ledger.domain.numbers import canonical, text
 from ledger.domain.records import FillReport, ReportKind
-from ledger.domain.times import format_utc
+from ledger.domain.times import NANOS, format_utc
 from operations.dead_letters import readable
 
 if TYPE_CHECKING:
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
     from ledger.domain.records import Break, Execution, OrderIntent, PendingReason, Report, SlippageMetric
 
 Shown = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXEC_TYPES = {ReportKind.FILL: "Trade", ReportKind.BUST: "TradeCancel", ReportKind.CORRECT: "TradeCorrect"}
 
 
 def number(value: Decimal | None) -> str | None:
     """``100``: no exponent, no trailing zeros."""
     return None if value is None else text(canonical(value))
+
+
+def instant(value: datetime | None) -> str | None:
+    """A stored time, which has microseconds, in the notation of all times."""
+    if value is None:
+        return None
+    since = value - _EPOCH
+    return format_utc((since.days * 86_400 + since.seconds) * NANOS + since.microseconds * 1_000)
 
 
 def plain_fields(record: msgspec.Struct) -> Shown:

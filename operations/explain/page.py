@@ -51,6 +51,8 @@ def _order(order: Shown) -> Iterator[Line]:
         message = f"{intent['action']} {intent['msg_id']}{of}, {intent['order_qty']}"
         yield f"  {intent['routed_at']}  {message}{prices}", ""
     yield from _section("Reported, in the venue's order", order["reports"], _report)
+    if order["after_verdicts"] is not None:
+        yield f"  after the verdicts: {_after(order['after_verdicts'])}", ""
     yield from _section("Executions", order["executions"], _execution)
     yield from _section("Totals of the venue", order["totals"], _total)
     yield from _section("Waiting", order["pending"], _pending)
@@ -72,8 +74,7 @@ def _report(report: Shown) -> Iterator[Line]:
     if report["waited"]:
         yield f"     waited: {report['waited']}", ""
     if report["after"] is not None:
-        breaks = "; breaks: " + ", ".join(report["after"]["breaks"]) if report["after"]["breaks"] else ""
-        yield f"     after it: {_state(report['after'])}{breaks}", ""
+        yield f"     after it: {_after(report['after'])}", ""
     if report["withheld"]:
         yield "     its event is withheld until the breaks are ended", ""
     yield from _came(report)
@@ -154,6 +155,11 @@ def _letter(letter: Shown) -> Iterator[Line]:
     outcome = f"; replayed: {letter['replay_outcome']}" if letter["replay_outcome"] else ""
     what = f"{letter['reason']}: {letter['field']}={letter['value']}"
     yield f"  {letter['dead_letter_id']}  {letter['feed']} {letter['received_at']}  {what}{outcome}", ""
+
+
+def _after(state: Shown) -> str:
+    breaks = "; breaks: " + ", ".join(state["breaks"]) if state["breaks"] else ""
+    return f"{_state(state)}{breaks}"
 
 
 def _state(state: Shown) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from psycopg.rows import dict_row
 from ledger.db import rows
 from ledger.db.sql import load_queries
 from ledger.domain.book import Reference, references_of, references_of_state
+from ledger.domain.identity import out_of_order_id
 from ledger.domain.records import Captured, CapturedOrder, OrderIntent, Resolution
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ Row = dict[str, Any]
 _SQL = load_queries("explain")
 _CONNECT_SECONDS = 5
 _SHORTEST_NAME = 4  # a shorter one is in the bytes of other orders' messages, too
+_NAMING_TAGS = (11, 17, 19, 41)  # FIX: ClOrdID, ExecID, ExecRefID, OrigClOrdID
+_SUBJECT = re.compile(r"(?P<venue>.+?):(?P<kind>[cv]):(?P<reference>.+)", re.DOTALL)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -79,32 +83,54 @@ def explain(url: str, name: str, venue: str | None = None) -> Answer:
 class _Reading:
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
+        self._owned: dict[Reference, set[str]] = {}
 
     def answer(self, name: str, venue: str | None) -> Answer:
-        given = {"name": name, "venue": venue}
+        subject = _SUBJECT.fullmatch(name)
+        if subject is not None and venue in {None, subject["venue"]}:
+            found = self._of_subject(subject["venue"], subject["kind"], subject["reference"])
+            if found.orders or found.waiting:
+                return found
+        given = {"name": name, "venue": venue, "kind": None}
         names = {row["correlation_id"] for row in self._fetch("named", **given)}
-        waiting: list[Waiting] = []
-        for row in self._fetch("reports_named", **given):
+        reports = [*self._fetch("reports_named", **given), *self._waiting(name, venue, None)]
+        return self._answer(names, reports, given)
+
+    def _of_subject(self, venue: str, kind: str, reference: str) -> Answer:
+        """What a break calls an order that nobody routed: its reports that wait, or the order that they found."""
+        given: dict[str, str | None] = {"name": reference, "venue": venue, "kind": kind}
+        return self._answer(self._owners([(venue, kind, reference)]), self._waiting(reference, venue, kind), given)
+
+    def _waiting(self, name: str, venue: str | None, kind: str | None) -> list[Row]:
+        return self._fetch("reports_waiting", name=name, venue=venue, kind=kind)
+
+    def _answer(self, names: set[str], reports: list[Row], given: dict[str, str | None]) -> Answer:
+        """Orders by ``names`` and by what the reports are tied to; the reports that are tied to none wait."""
+        waiting: dict[tuple[str, str], Waiting] = {}
+        for row in reports:
             if row["order_id"] is not None:
                 names.add(row["order_id"])
             elif row["kind"] != "bust" or row["waits_for"] is not None:  # a second bust is in no chain
                 stored = Stored(rows.read_captured(row), row["landed_at"])
-                waiting.append(Waiting(stored, row["waits_for"], row["since_ns"]))
+                key = (row["report_id"].hex, row["content"].hex)
+                waiting[key] = Waiting(stored, row["waits_for"], row["since_ns"])
         for row in self._fetch("order_reports_named", **given):
             captured = rows.read_captured_order(row)
             owners = self._owners(references_of_state(captured.report))
             names.update(owners)
             if not owners:
-                reason = "awaiting_intent"
-                waiting.append(Waiting(Stored(captured, row["landed_at"]), reason, captured.received_ns))
-        return Answer([self._order(each) for each in sorted(names)], waiting)
+                found = Waiting(Stored(captured, row["landed_at"]), "awaiting_intent", captured.received_ns)
+                waiting[row["report_id"].hex, ""] = found
+        return Answer([self._order(each) for each in sorted(names)], list(waiting.values()))
 
     def _owners(self, references: Iterable[Reference]) -> set[str]:
         """The order of the first reference that has one."""
         for reference in references:
-            owners = {row["correlation_id"] for row in self._fetch("owners", **_columns([reference]))}
-            if owners:
-                return owners
+            if reference not in self._owned:
+                found = self._fetch("owners", **_columns([reference]))
+                self._owned[reference] = {row["correlation_id"] for row in found}
+            if self._owned[reference]:
+                return set(self._owned[reference])
         return set()
 
     def _order(self, correlation_id: str) -> OrderFacts:
@@ -122,8 +148,9 @@ class _Reading:
         reports = [*fills, *order_reports]
         report_ids = [row["execution_id"] for row in executions]
         since = min((s.landed_at for s in reports), default=None)
-        # what is said of a report before its order is known has the report's id for its key
-        keys = [*subjects, *(s.captured.report.report_id for s in reports)]
+        letters = [out_of_order_id(s.captured.report.report_id) for s in reports]
+        # what is said of a report before its order is known has the report's id for its key, a letter its own
+        keys = [*subjects, *(s.captured.report.report_id for s in reports), *letters]
         return OrderFacts(
             correlation_id=correlation_id,
             intents=intents,
@@ -138,7 +165,7 @@ class _Reading:
             notes=self._fetch("notes", break_ids=break_ids),
             resolutions=[rows.read_resolution(row) for row in self._fetch("resolutions", **of_order)],
             events=[] if since is None else self._fetch("events", keys=keys, since=since.date()),
-            dead_letters=self._dead_letters(intents, reports),
+            dead_letters=self._dead_letters(intents, reports, letters),
         )
 
     def _fills(self, executions: list[Row], pending: list[Row]) -> list[Stored]:
@@ -169,15 +196,25 @@ class _Reading:
     def _is_owned(self, reference: Reference, known: set[Reference]) -> bool:
         return reference in known or bool(self._owners([reference]))
 
-    def _dead_letters(self, intents: list[OrderIntent], reports: list[Stored]) -> list[Row]:
+    def _dead_letters(self, intents: list[OrderIntent], reports: list[Stored], ids: list[str]) -> list[Row]:
         names = {intent.msg_id for intent in intents}
         names.update(s.captured.report.exec_id or "" for s in reports)
-        long = sorted(name.encode() for name in names if len(name) >= _SHORTEST_NAME)
-        return self._fetch("dead_letters", names=long) if long else []
+        wanted = sorted({text.encode() for name in names for text in _as_written(name)})
+        return self._fetch("dead_letters", names=wanted, ids=ids)
 
     def _fetch(self, query: str, **arguments: object) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(_SQL[query].encode(), arguments).fetchall()
+
+
+def _as_written(name: str) -> list[str]:
+    """Give how bytes hold a name and nothing else: a long one as it is, a short one as a field's whole value."""
+    if len(name) >= _SHORTEST_NAME:
+        return [name]
+    if not name:
+        return []
+    fields = [f"{sign}{tag}={name}{sign}" for tag in _NAMING_TAGS for sign in ("\x01", "|")]
+    return fields if name.isdigit() else [*fields, f'"{name}"']  # "7" may be any quantity
 
 
 def _columns(references: list[Reference]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from ledger.domain.times import format_utc
 from operations.desk.engine import Engine
 from operations.desk.shown import (
     Shown,
+    instant,
     intent_shown,
     number,
     plain_fields,
@@ -21,8 +22,6 @@ from operations.explain.matching import how_matched
 from streaming.topics import topics_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ledger.domain.order import OrderState
     from ledger.domain.records import Resolution
     from operations.explain.reading import Answer, OrderFacts, Row, Stored, Waiting
@@ -69,6 +68,7 @@ def order_story(facts: OrderFacts) -> Shown:
         "state": None if order is None else state_shown(order),
         "intents": [intent_shown(intent) for intent in facts.intents],
         "reports": reports,
+        "after_verdicts": _after(order) if order is not None and facts.resolutions else None,
         "executions": [_execution(row, facts, exec_ids) for row in facts.executions],
         "totals": [_total(row, exec_ids) for row in facts.totals],
         "pending": [_pending(row, exec_ids) for row in facts.pending],
@@ -84,7 +84,7 @@ def _stored(stored: Stored) -> Shown:
         **report_shown(captured.report),
         "feed": captured.feed,
         "received_at": format_utc(captured.received_ns),
-        "landed_at": _time(stored.landed_at),
+        "landed_at": instant(stored.landed_at),
         **raw_shown(captured.raw),
     }
 
@@ -104,7 +104,7 @@ def _waited(facts: OrderFacts) -> dict[str, str]:
         body = msgspec.json.decode(row["body"])
         reason, referred = body["detail"]["reason"], body["detail"].get("exec_ref_id")
         until = landed.get(referred) if reason == _REFERENCE else None
-        end = "still" if body["subject"] in still else f"until {_time(until)}" if until is not None else "over"
+        end = "still" if body["subject"] in still else f"until {instant(until)}" if until is not None else "over"
         found[body["subject"]] = f"{reason} ({end})"
     return found
 
@@ -170,7 +170,7 @@ def _pending(row: Row, exec_ids: dict[str, str | None]) -> Shown:
         "report_id": row["report_id"].hex,
         "exec_id": exec_ids.get(row["report_id"].hex),
         "since": format_utc(row["since_ns"]),
-        "overdue_at": _time(row["overdue_at"]),
+        "overdue_at": instant(row["overdue_at"]),
     }
 
 
@@ -184,8 +184,8 @@ def _break(row: Row, facts: OrderFacts, exec_ids: dict[str, str | None]) -> Show
         "exec_id": exec_ids.get(report_id or ""),
         "ours": row["ours"],
         "theirs": row["theirs"],
-        "opened_at": _time(row["opened_at"]),
-        "ended_at": _time(row["ended_at"]),
+        "opened_at": instant(row["opened_at"]),
+        "ended_at": instant(row["ended_at"]),
         "ended_how": row["ended_how"],
         "votes": [
             {**{name: v[name] for name in ("person", "verdict", "reason")}, "at": format_utc(v["at_ns"])}
@@ -193,7 +193,7 @@ def _break(row: Row, facts: OrderFacts, exec_ids: dict[str, str | None]) -> Show
             if v["break_id"] == break_id
         ],
         "notes": [
-            {**{name: n[name] for name in ("person", "kind", "note")}, "at": _time(n["noted_at"])}
+            {**{name: n[name] for name in ("person", "kind", "note")}, "at": instant(n["noted_at"])}
             for n in facts.notes
             if n["break_id"] == break_id
         ],
@@ -224,9 +224,5 @@ def _dead_letter(row: Row) -> Shown:
     return {
         **{name: row[name] for name in names},
         "received_at": format_utc(row["received_ns"]),
-        "replayed_at": _time(row["replayed_at"]),
+        "replayed_at": instant(row["replayed_at"]),
     }
-
-
-def _time(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()

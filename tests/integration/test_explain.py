@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,9 +22,12 @@ from ledger.domain.records import (
     DeadLetter,
     ExecType,
     OrdStatus,
+    Overdue,
+    PendingReason,
     ReportKind,
     Resolution,
     Verdict,
+    Waiting,
 )
 from ledger.domain.times import utc_date
 from operations.cli import app
@@ -47,6 +51,7 @@ def stated(
     orig: str | None = None,
     order_qty: Decimal | None = None,
     status: OrdStatus | None = None,
+    venue_order_id: str = "ORDER-77",
 ) -> CapturedOrder:
     made = make_order_report(
         venue="ALPHA",
@@ -57,7 +62,7 @@ def stated(
         ord_status=status,
         cl_ord_id=cl_ord_id,
         orig_cl_ord_id=orig,
-        venue_order_id="ORDER-77",
+        venue_order_id=venue_order_id,
         order_qty=order_qty,
     )
     return CapturedOrder(made, "ALPHA.fix", WIRE.replace(b"EXEC-9", exec_id.encode()), at + 1)
@@ -89,7 +94,7 @@ async def ledger(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         [stated("EXEC-3", ExecType.REPLACED, at=T0 + 4 * SECOND, cl_ord_id="MSG-2", orig="MSG-1")],
         [report("EXEC-4", cl_ord_id=None, venue_order_id="ORDER-77", qty="3", px="102", at=T0 + 5 * SECOND)],
         [intent("C2", "MSG-9", qty="1"), report("EXEC-1", cl_ord_id="MSG-9", symbol="ETHUSDT", at=T0 + SECOND)],
-        [report("EXEC-5", cl_ord_id="nobody", at=T0 + 6 * SECOND), LETTER],
+        [report("EXEC-5", cl_ord_id="nobody", venue_order_id="ORDER-5", at=T0 + 6 * SECOND), LETTER],
     )
     [found] = book.orders["C1"].breaks.values()
     await land_more(ledger_url, book, [_release(found)])
@@ -203,6 +208,71 @@ def test_executions_breaks_and_events(ledger: str) -> None:
 @pytest.mark.parametrize("name", ["EXEC-2", "BUST-2", "EXEC-3", "MSG-2", "ORDER-77", "C1"])
 def test_every_name_leads_to_the_order(ledger: str, name: str) -> None:
     assert [order["correlation_id"] for order in story(name)["orders"]] == ["C1"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "ALPHA:c:nobody", "ORDER-5", "EXEC-5"])
+def test_every_name_of_an_order_without_intent_gives_what_waits(ledger: str, name: str) -> None:
+    found = story(name)
+    assert found["orders"] == []
+    assert [(w["exec_id"], w["waits_for"]) for w in found["waiting"]] == [("EXEC-5", "awaiting_intent")]
+    assert run(name, "--venue", "BRAVO").exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["lost", "ALPHA:c:lost", "ORDER-77L", "ALPHA:v:ORDER-77L"])
+async def test_a_state_of_an_order_without_intent_is_found_by_its_names(ledger: str, name: str) -> None:
+    lost = stated("EXEC-8", ExecType.NEW, at=T0 + 8 * SECOND, cl_ord_id="lost", venue_order_id="ORDER-77L")
+    await land(ledger, [lost])
+    found = story(name)
+    assert [(w["kind"], w["exec_id"]) for w in found["waiting"]] == [("order", "EXEC-8")]
+    assert found["orders"] == []
+
+
+@pytest.mark.parametrize("name", ["ALPHA:c:MSG-1", "ALPHA:v:ORDER-77"])
+def test_what_a_break_called_it_leads_to_the_order_when_its_intent_has_come(ledger: str, name: str) -> None:
+    assert [order["correlation_id"] for order in story(name)["orders"]] == ["C1"]
+    assert run(name.replace(":c:", ":v:")).exit_code == (1 if ":c:" in name else 0)
+
+
+def test_the_state_after_the_verdicts_is_a_step_of_its_own(ledger: str) -> None:
+    [order] = story("C1")["orders"]
+    assert order["reports"][-1]["after"]["breaks"] == ["price_beyond_limit"]
+    after = order["after_verdicts"]
+    assert (after["cum_qty"], after["breaks"]) == ("5", [])
+    assert "  after the verdicts: PartiallyFilled, CumQty 5, LeavesQty 7, AvgPx 101.2\n" in run("C1").stdout
+    [without] = story("C2")["orders"]
+    assert without["after_verdicts"] is None
+    assert "after the verdicts" not in run("C2").stdout
+
+
+async def test_the_letter_of_what_came_out_of_order_is_the_orders(ledger: str) -> None:
+    early = report("B1", kind=ReportKind.BUST, ref="E0", cl_ord_id="S1", at=T0 + SECOND)
+    book = await land(ledger, [intent("C5", "S1", qty="10"), early])
+    waiting = Waiting(early.report.report_id, PendingReason.REFERENCE, "C5", early)
+    await land_more(ledger, book, [Overdue(T0 + 3600 * SECOND, (waiting,))])
+    [order] = story("C5")["orders"]
+    assert [letter["reason"] for letter in order["dead_letters"]] == ["out_of_order"]
+    assert "dead_letter" in [event["event_type"] for event in order["events"]]
+
+
+async def test_short_ids_are_looked_for_as_whole_values_of_their_fields(ledger: str) -> None:
+    def letter(raw: bytes) -> DeadLetter:
+        return DeadLetter(dead_letter_id("ALPHA", raw), "ALPHA", "ALPHA.fix", DEFECT, raw, T0)
+
+    mine = [b"8=FIX.4.4\x0111=M1\x0131=x\x01", b'{"cl_ord_id": "M1", "last_px": "x"}', b"8=FIX.4.4|17=7|31=x|"]
+    others = [b"8=FIX.4.4\x0111=M12\x0131=x\x01", b"8=FIX.4.4\x0158=M1\x0131=x\x01", b'{"last_qty": "7"}']
+    await land(ledger, [intent("C6", "M1", qty="10"), report("7", cl_ord_id="M1", at=T0 + SECOND)])
+    await land(ledger, [letter(raw) for raw in (*mine, *others)])
+    [order] = story("C6")["orders"]
+    assert {each["dead_letter_id"].replace("-", "") for each in order["dead_letters"]} == {
+        letter(raw).dead_letter_id for raw in mine
+    }
+
+
+def test_all_times_for_programs_are_in_one_notation(ledger: str) -> None:
+    whole = run("C1", "--json").stdout + run("EXEC-5", "--json").stdout
+    times = re.findall(r"\d{4}-\d\d-\d\dT[^\" ),]*", whole)
+    assert len(times) > 20
+    assert [time for time in times if not re.fullmatch(r"[0-9T:-]{19}\.\d{9}Z", time)] == []
 
 
 def test_an_exec_id_of_two_orders_gives_both_and_one_of_none_says_so(ledger: str) -> None:

@@ -30,9 +30,21 @@ LEFT JOIN LATERAL (
 LEFT JOIN execution.fills_pending p ON p.report_id = f.report_id AND p.content = f.content
 WHERE f.exec_id = %(name)s AND (%(venue)s::text IS NULL OR f.venue = %(venue)s)
 
+-- name: reports_waiting
+-- Reports that wait and name their order so; `kind` is c for a ClOrdID alone, v for an OrderID, null for either.
+SELECT f.*, p.correlation_id AS order_id, p.reason AS waits_for, p.since_ns
+FROM execution.fills_pending p
+JOIN execution.fills f ON f.report_id = p.report_id AND f.content = p.content
+WHERE (%(venue)s::text IS NULL OR p.venue = %(venue)s)
+  AND ((f.cl_ord_id = %(name)s AND %(kind)s::text IS DISTINCT FROM 'v')
+       OR (f.venue_order_id = %(name)s AND %(kind)s::text IS DISTINCT FROM 'c'))
+
 -- name: order_reports_named
 SELECT * FROM execution.order_reports
-WHERE exec_id = %(name)s AND (%(venue)s::text IS NULL OR venue = %(venue)s)
+WHERE (%(venue)s::text IS NULL OR venue = %(venue)s)
+  AND ((exec_id = %(name)s AND %(kind)s::text IS NULL)
+       OR (%(name)s IN (cl_ord_id, orig_cl_ord_id) AND %(kind)s::text IS DISTINCT FROM 'v')
+       OR (venue_order_id = %(name)s AND %(kind)s::text IS DISTINCT FROM 'c'))
 
 -- name: owners
 SELECT DISTINCT o.correlation_id
@@ -108,8 +120,12 @@ WHERE e.key = ANY(%(keys)s::text[]) AND e.recorded_on >= %(since)s::date
 ORDER BY e.xid, e.position
 
 -- name: dead_letters
--- Dead letters whose bytes hold one of these names.
+-- Those of the order's own reports, whose grace time ended, all of them; and the oldest of those whose bytes hold one
+-- of these names.
 SELECT dead_letter_id::text, source, feed, received_ns, reason, field, value, rule, remedy, replayed_at, replay_outcome
-FROM execution.dead_letters d
-WHERE EXISTS (SELECT FROM unnest(%(names)s::bytea[]) AS n(name) WHERE position(n.name IN d.raw) > 0)
-ORDER BY received_ns LIMIT 20
+FROM execution.dead_letters
+WHERE dead_letter_id = ANY(%(ids)s::uuid[]) OR dead_letter_id IN (
+    SELECT d.dead_letter_id FROM execution.dead_letters d
+    WHERE EXISTS (SELECT FROM unnest(%(names)s::bytea[]) AS n(name) WHERE position(n.name IN d.raw) > 0)
+    ORDER BY d.received_ns LIMIT 20)
+ORDER BY received_ns, dead_letter_id
