@@ -190,7 +190,7 @@ class Reader:
             ids, wanted = set(), names - waiting.keys() - book.by_reference.keys()
         for reference, held in waiting.items():
             if reference not in book.by_reference:
-                free = [h for h in held if not any(name in book.by_reference for name in _ties(h))]
+                free = [h for h in held if not any(name in book.by_reference for name in names_of(h))]
                 self._put_pending(book, reference, free, is_overdue=reference in overdue)
 
     async def _load_orders(self, book: Book, ids: set[str], columns: Sequence[Sequence[str]]) -> None:
@@ -207,12 +207,13 @@ class Reader:
     ) -> dict[Reference, list[Captured | CapturedOrder]]:
         """Read what names these references and may wait for them; note those whose grace time is over."""
         waiting: dict[Reference, list[Captured | CapturedOrder]] = defaultdict(list)
+        wanted = set(zip(*columns, strict=True))
         for row in await self._fetch("pending", *columns):
             captured = rows.read_captured(row)
-            waiting[reference_of(captured.report)].append(captured)
+            for reference in wanted.intersection(names_of(captured)):
+                waiting[reference].append(captured)
             if row["is_overdue"]:
                 overdue.add(reference_of(captured.report))
-        wanted = set(zip(*columns, strict=True))
         for row in await self._order_reports_of(columns):
             order_report = rows.read_captured_order(row)
             for reference in wanted.intersection(references_of_state(order_report.report)):
@@ -360,11 +361,6 @@ class Reader:
         with explained("reading"):
             found: list[Any] = await self._connection.fetch(_SQL[query], *arguments)
         return found
-
-
-def _ties(held: Captured | CapturedOrder) -> tuple[Reference, ...]:
-    """Any of which would have tied it, were it an order's."""
-    return references_of_state(held.report) if isinstance(held, CapturedOrder) else (reference_of(held.report),)
 
 
 def _arrivals(book: Book, facts: Sequence[Fact]) -> set[tuple[str, int]]:

@@ -131,6 +131,7 @@ PENDING_COLUMNS = [
     "reference",
     "correlation_id",
     "since_ns",
+    "venue_order_id",
 ]
 EVENT_COLUMNS = ["event_id", "event_type", "key", "body"]
 DEAD_LETTER_COLUMNS = [
@@ -203,7 +204,7 @@ def pending_row(p: Pending) -> Row:
     venue, reference_kind, reference = p.reference
     return (
         p.row_id, p.content, p.trade_date, venue, p.reason, reference_kind, reference, p.correlation_id,
-        p.since_ns,
+        p.since_ns, p.venue_order_id,
     )  # fmt: skip
 
 

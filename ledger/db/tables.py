@@ -195,9 +195,16 @@ fills_pending = Table(
         DateTime(timezone=True),
         comment="when its grace time was over: a break or a dead letter says so, and it still waits",
     ),
+    Column("venue_order_id", Text, comment="a second name that ties the report, beside its ClOrdID"),
     PrimaryKeyConstraint("report_id", "content"),
     Index("fills_pending_reference", "venue", "reference_kind", "reference"),
     Index("fills_pending_correlation", "correlation_id"),
+    Index(
+        "fills_pending_order",
+        "venue",
+        "venue_order_id",
+        postgresql_where=text("venue_order_id IS NOT NULL"),
+    ),
     Index("fills_pending_since", "since_ns", postgresql_where=text("overdue_at IS NULL")),
     comment="Reports that wait for their intent or for the report they refer to, and orders that wait for a fill "
     "the venue counts.",

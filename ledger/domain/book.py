@@ -202,9 +202,7 @@ class Book:
                 if not self.snapshots.covers(report.symbol, report.transact_ns):
                     asked.add((report.symbol, report.transact_ns))
                 references.add(reference_of(report))
-                beside = learned_reference(report)
-                if beside is not None and beside in self.pending:
-                    asked.update((held.symbol, held.transact_ns) for held in self._reached([beside]))
+                asked.update((held.symbol, held.transact_ns) for held in self._reached_by(report))
             elif isinstance(fact, CapturedOrder):
                 named = references_of_state(fact.report)
                 references.update(named)
@@ -237,10 +235,10 @@ class Book:
                 if refers or (report.fee_currency is not None and report.fee_currency != report.currency):
                     owner = self.by_reference.get(reference_of(report), "")
                     fresh.setdefault(owner, []).append(report)
-                beside = learned_reference(report)
-                if beside is not None and beside in self.pending:
+                reached = self._reached_by(report)
+                if reached:
                     owner = self.by_reference.get(reference_of(report), "")
-                    fresh.setdefault(owner, []).extend(self._reached([beside]))
+                    fresh.setdefault(owner, []).extend(reached)
             elif isinstance(fact, OrderIntent):
                 fresh.setdefault(fact.correlation_id, []).extend(self._reached(references_of(fact)))
             elif isinstance(fact, CapturedOrder):
@@ -249,6 +247,13 @@ class Book:
                 fresh.setdefault(owner, []).extend(self._reached(named))
         for owner, reports in fresh.items():
             yield from questions_of_order(self.orders.get(owner), reports, self.instruments)
+
+    def _reached_by(self, report: FillReport) -> list[FillReport]:
+        """List the fills that wait for a name that a report of a trade gives."""
+        if not self.pending:
+            return []
+        beside = learned_reference(report)
+        return self._reached([reference_of(report)] if beside is None else [reference_of(report), beside])
 
     def _reached(self, references: Iterable[Reference]) -> list[FillReport]:
         """List the fills that wait for these references, or for another name that what waits for them gives."""

@@ -18,6 +18,7 @@ from ledger.domain.book import (
     first_claim,
     key_of,
     learned_reference,
+    names_of,
     reference_of,
     references_of,
     references_of_state,
@@ -156,18 +157,13 @@ class Batch:
     def take_report(self, captured: Captured) -> None:
         """Tie a report of a trade to its order, or let it wait for its intent."""
         report = captured.report
-        reference = reference_of(report)
-        owner = self._owner(reference)
+        owner = self._owner(reference_of(report))
         if owner is None:
-            held = self._pending(reference)
-            if key_of(captured) in held:
-                self._count_duplicate(captured.feed)
+            names = names_of(captured)
+            owner = next((found for name in names if (found := self._owner(name)) is not None), None)
+            if owner is None:
+                self._let_wait(captured, names)
                 return
-            self.decision.pending_by_reference[reference] = {**held, key_of(captured): captured}
-            self.decision.fills.append(captured)
-            self.decision.pending.append(_waiting(captured, reference))
-            self.decision.events.append(pending_event(captured, PendingReason.INTENT, None))
-            return
         settlement = self.settlement(owner)
         self._learn_from(report, settlement)
         if settlement.order.has(report):
@@ -175,6 +171,18 @@ class Batch:
             return
         self.decision.fills.append(captured)
         settlement.add_report(captured)
+
+    def _let_wait(self, captured: Captured, names: tuple[Reference, ...]) -> None:
+        """Keep a report of a trade under each of its names until one of them is an order's."""
+        key = key_of(captured)
+        if any(key in self._pending(name) for name in names):
+            self._count_duplicate(captured.feed)
+            return
+        for name in names:
+            self.decision.pending_by_reference[name] = {**self._pending(name), key: captured}
+        self.decision.fills.append(captured)
+        self.decision.pending.append(_waiting(captured, names))
+        self.decision.events.append(pending_event(captured, PendingReason.INTENT, None))
 
     def take_order_report(self, captured: CapturedOrder) -> None:
         """Tie a report of an order's state by the first of its references that is known, or let it wait."""
@@ -316,10 +324,17 @@ class Batch:
         self._claim(reference, settlement)
 
     def _learn_from(self, report: FillReport, settlement: Settlement) -> None:
-        """Take up the venue's order id that a report of a trade gives beside the ClOrdID that tied it."""
+        """Take up the name that a report of a trade gives beside the one that tied it: OrderID or ClOrdID."""
         beside = learned_reference(report)
-        intent = settlement.order.intents.get(report.cl_ord_id or "") or settlement.order.root
-        if beside is not None and intent is not None and self._owner(beside) != settlement.order.correlation_id:
+        if beside is None:
+            return
+        order = settlement.order
+        intent = order.intents.get(report.cl_ord_id or "")
+        if intent is None:
+            named, intent = reference_of(report), order.root
+            if intent is not None and self._owner(named) is None:
+                self._learn(named, intent, settlement)
+        if intent is not None and self._owner(beside) != order.correlation_id:
             self._learn(beside, intent, settlement)
 
     def _learn_from_state(self, report: OrderReport, settlement: Settlement) -> None:
@@ -342,17 +357,17 @@ class Batch:
         if not waiting:
             return
         self.decision.pending_by_reference[reference] = {}
-        self._end_unknown(reference)
         for held in waiting.values():
+            for other in names_of(held):  # it waits under each of its names
+                left = {key: h for key, h in self._pending(other).items() if key != key_of(held)}
+                self.decision.pending_by_reference[other] = left
             if isinstance(held, Captured):
+                self._end_unknown(reference_of(held.report))
                 self.decision.wordings_gone.append(key_of(held))
                 if not settlement.order.has(held.report):
                     settlement.add_report(held)
                 self._learn_from(held.report, settlement)
                 continue
-            for other in references_of_state(held.report):  # it waits under each of its names
-                left = {key: h for key, h in self._pending(other).items() if key != key_of(held)}
-                self.decision.pending_by_reference[other] = left
             if held.report.report_id not in settlement.order.order_reports:
                 settlement.add_order_report(held)
             self._learn_from_state(held.report, settlement)
@@ -383,16 +398,17 @@ class Batch:
         )
 
 
-def _waiting(captured: Captured, reference: Reference) -> Pending:
+def _waiting(captured: Captured, names: tuple[Reference, ...]) -> Pending:
     report = captured.report
     return Pending(
         report.report_id,
         report.content,
         report.trade_date,
-        reference,
+        names[0],
         PendingReason.INTENT,
         None,
         captured.received_ns,
+        names[1][2] if len(names) > 1 else None,
     )
 
 

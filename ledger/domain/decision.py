@@ -32,7 +32,7 @@ class Pending(msgspec.Struct, frozen=True):
     """What waits: a report for its intent or for what it refers to, or an order for the fill that closes a gap.
 
     ``row_id`` and ``content`` are the report's; of a gap, the order's own. ``correlation_id`` is known unless the
-    intent is what is missing.
+    intent is what is missing; ``venue_order_id`` is a second name that ties it, beside ``reference``.
     """
 
     row_id: str
@@ -42,6 +42,7 @@ class Pending(msgspec.Struct, frozen=True):
     reason: PendingReason
     correlation_id: str | None
     since_ns: int
+    venue_order_id: str | None = None
 
 
 class Learned(msgspec.Struct, frozen=True):

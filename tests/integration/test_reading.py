@@ -292,6 +292,24 @@ async def test_a_fill_by_the_venues_order_id_finds_its_order_again(connection: a
     assert await connection.fetchval("SELECT duplicates FROM execution.feed_counts") == 1
 
 
+@pytest.mark.parametrize("number", range(4))
+async def test_a_fill_under_a_foreign_cl_ord_id_is_tied_by_the_order_id_whatever_comes_first(
+    connection: asyncpg.Connection[Any], number: int
+) -> None:
+    live = fresh(connection, forgetful)
+    facts: list[Fact] = [
+        intent(qty="9"),
+        report("E1", venue_order_id="O1"),
+        report("E2", cl_ord_id="BROKER-77", venue_order_id="O1", at=T0 + 2 * SECOND),
+        report("E3", cl_ord_id="BROKER-77", at=T0 + 3 * SECOND),
+    ]
+    random.Random(number).shuffle(facts)
+    for fact in facts:
+        await live.land([fact])
+    executions, _, pending, _ = await live.rows()
+    assert (sorted(e.exec_id for e in executions), pending) == (["E1", "E2", "E3"], set())
+
+
 @pytest.mark.parametrize("number", range(3))
 async def test_a_venues_order_id_that_two_orders_share_is_the_first_ones(
     connection: asyncpg.Connection[Any], number: int

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alembic import context
 from sqlalchemy import create_engine, text
 
 from ledger.db.tables import SCHEMA, metadata
+
+LANDING = Path(__file__).with_name("land.sql")
 
 
 def run() -> None:
@@ -17,6 +21,9 @@ def run() -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('execution.migrate'))"))
         context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA)
         context.run_migrations()
+        driver = connection.connection.driver_connection
+        assert driver is not None, "migrations run online"
+        driver.execute(LANDING.read_text("utf-8"))
     engine.dispose()
 
 

@@ -6,11 +6,7 @@ SELECT b.break_id, b.correlation_id, b.kind, b.report_id, b.ours, b.theirs, b.op
        extract(epoch FROM coalesce(b.ended_at, clock_timestamp()) - b.opened_at)::float8 AS seconds,
        coalesce(o.venue, split_part(b.correlation_id, ':', 1)) AS venue,
        owned.note AS owner,
-       (SELECT count(DISTINCT v.person) FROM execution.break_votes v
-        WHERE v.break_id = b.break_id AND (v.ours, v.theirs) = (b.ours, b.theirs)
-          AND v.at_ns >= (extract(epoch FROM b.opened_at) * 1000000000)::bigint
-          AND NOT EXISTS (SELECT 1 FROM execution.desk_outcomes d
-                          WHERE d.break_id = v.break_id AND v.vote_id = ANY(d.votes))) AS votes
+       voted.releases, voted.rejects
 FROM execution.breaks b
 LEFT JOIN LATERAL (
     SELECT venue FROM execution.orders WHERE correlation_id = b.correlation_id LIMIT 1
@@ -19,6 +15,17 @@ LEFT JOIN LATERAL (
     SELECT note FROM execution.break_notes n WHERE n.break_id = b.break_id AND n.kind = 'owner'
     ORDER BY note_id DESC LIMIT 1
 ) owned ON true
+LEFT JOIN LATERAL (  -- of each person the last vote on these values, as ledger.domain.verdicts.agreed has it
+    SELECT count(*) FILTER (WHERE verdict = 'release') AS releases, count(*) FILTER (WHERE verdict = 'reject') AS rejects
+    FROM (
+        SELECT DISTINCT ON (v.person) v.verdict, v.ours, v.theirs FROM execution.break_votes v
+        WHERE v.break_id = b.break_id AND v.at_ns >= (extract(epoch FROM b.opened_at) * 1000000000)::bigint
+          AND NOT EXISTS (SELECT 1 FROM execution.desk_outcomes d
+                          WHERE d.break_id = v.break_id AND v.vote_id = ANY(d.votes))
+        ORDER BY v.person, v.vote_id DESC
+    ) last_of_each
+    WHERE (ours, theirs) = (b.ours, b.theirs)
+) voted ON true
 WHERE (%(all)s OR b.ended_at IS NULL)
   AND (%(venue)s::text IS NULL OR coalesce(o.venue, split_part(b.correlation_id, ':', 1)) = %(venue)s)
   AND (%(kind)s::text IS NULL OR b.kind = %(kind)s)
@@ -89,11 +96,19 @@ WHERE xid = %(xid)s::xid8 AND key = %(correlation_id)s
 ORDER BY position
 
 -- name: executions_of
-SELECT exec_id, side, last_qty, last_px, symbol FROM execution.executions
+SELECT execution_id, exec_id, status, side, last_qty, last_px, symbol FROM execution.executions
 WHERE execution_id = ANY(%(execution_ids)s::uuid[]) ORDER BY transact_ns, exec_id
 
+-- name: wordings
+SELECT w.report_id, f.exec_id, f.side, f.last_qty, f.last_px, f.symbol
+FROM unnest(%(report_ids)s::uuid[], %(contents)s::uuid[]) AS w(report_id, content)
+JOIN execution.fills f USING (report_id, content)
+ORDER BY f.received_ns, f.content
+
 -- name: others_open
-SELECT count(*) AS count FROM execution.breaks
+SELECT count(*) FILTER (WHERE break_id <> %(break_id)s::uuid) AS others,
+       count(*) FILTER (WHERE break_id = %(break_id)s::uuid) > 0 AS itself
+FROM execution.breaks
 WHERE correlation_id = %(correlation_id)s AND ended_at IS NULL
 
 -- name: is_written

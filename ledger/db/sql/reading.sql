@@ -112,12 +112,21 @@ JOIN execution.fills f ON f.kind = 'bust' AND f.venue = r.venue AND f.exec_ref_i
 SELECT * FROM execution.slippage_metrics WHERE execution_id = ANY($1::uuid[])
 
 -- name: pending
-SELECT f.*, p.overdue_at IS NOT NULL AS is_overdue
-FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
-JOIN execution.fills_pending p
-  ON p.venue = r.venue AND p.reference_kind = r.kind AND p.reference = r.reference
- AND p.reason = 'awaiting_intent'
-JOIN execution.fills f ON f.report_id = p.report_id AND f.content = p.content
+-- By the reference that ties it, and by the OrderID beside a ClOrdID that nobody knows.
+SELECT f.*, w.is_overdue
+FROM (
+    SELECT p.report_id, p.content, p.trade_date, p.overdue_at IS NOT NULL AS is_overdue
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
+    JOIN execution.fills_pending p
+      ON p.venue = r.venue AND p.reference_kind = r.kind AND p.reference = r.reference
+     AND p.reason = 'awaiting_intent'
+    UNION
+    SELECT p.report_id, p.content, p.trade_date, p.overdue_at IS NOT NULL
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS r(venue, kind, reference)
+    JOIN execution.fills_pending p
+      ON r.kind = 'v' AND p.venue = r.venue AND p.venue_order_id = r.reference AND p.reason = 'awaiting_intent'
+) w
+JOIN execution.fills f ON f.report_id = w.report_id AND f.content = w.content AND f.trade_date = w.trade_date
 
 -- name: known_snapshots
 SELECT snapshot_id FROM execution.benchmark_snapshots WHERE snapshot_id = ANY($1::text[])

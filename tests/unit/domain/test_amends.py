@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from ledger.domain.book import Book
 from ledger.domain.decide import Policy, decide
 from ledger.domain.records import Action, ExecType, OrdStatus, Verdict
@@ -82,3 +84,16 @@ def test_a_verdict_is_told_also_where_something_else_is_left_of_the_break() -> N
         "break_rejected",
         "break_changed",
     ]
+
+
+def test_a_fill_under_a_foreign_cl_ord_id_is_the_orders_by_the_venues_order_id() -> None:
+    facts = [
+        intent(qty="9"),
+        report("E1", venue_order_id="O1"),
+        report("E2", cl_ord_id="BROKER-77", venue_order_id="O1", at=T0 + 2 * SECOND),
+        report("E3", cl_ord_id="BROKER-77", venue_order_id=None, at=T0 + 3 * SECOND),
+    ]
+    for order in itertools.permutations(facts):
+        book, _ = landed(*([fact] for fact in order))
+        assert book.orders["C1"].cum_qty == 3
+        assert not book.pending
