@@ -11,15 +11,16 @@ from ledger.faultpoints import POINTS
 
 How = Literal["point", "process", "group"]
 
-# how often a point is passed in some seconds of load: its kill is drawn from the first of these passes
-_MANY = {"decode.before": 100, "decode.after": 100, "publisher.produced": 100}
-_SOME = {
-    "landing.before": 16, "landing.after_commit": 16, "tell.before_publisher": 16, "tell.after": 16,
-    "tell.before_answer": 8, "tell.after_answer": 8, "rest.received": 8, "rest.answer": 8,
-    "publisher.before_begin": 10, "publisher.after_begin": 10, "publisher.before_commit": 10,
-    "publisher.after_commit": 10, "redis.before": 6, "redis.after": 6, "fix.hand_over": 10,
-    "websocket.hand_over": 30, "kafka.hand_over": 16, "engine.before_send": 30, "engine.in_frame": 30,
-    "engine.after_send": 30, "landing.in_copy": 4, "landing.copied": 8, "cursor.before": 2, "cursor.after": 2,
+# A kill's pass is drawn from the first so many, evenly on a logarithmic scale: some kills meet a process that has
+# just begun, some one under way on all feeds. The other points are passed once in a life.
+_PASSES = {
+    "decode.before": 1000, "decode.after": 1000, "landing.before": 250, "landing.in_copy": 6, "landing.copied": 12,
+    "landing.before_commit": 2, "landing.after_commit": 250, "tell.before_answer": 40, "tell.after_answer": 40,
+    "tell.before_publisher": 250, "tell.after": 250, "publisher.before_begin": 80, "publisher.after_begin": 80,
+    "publisher.produced": 600, "publisher.before_commit": 80, "publisher.after_commit": 80, "cursor.before": 2,
+    "cursor.after": 2, "redis.before": 20, "redis.after": 20, "fix.hand_over": 80, "websocket.hand_over": 80,
+    "kafka.hand_over": 100, "rest.received": 40, "rest.answer": 40, "engine.before_send": 100,
+    "engine.in_frame": 100, "engine.after_send": 100,
 }  # fmt: skip
 _LONGEST_LIFE = 3.0  # seconds from the start to a kill from outside
 _OUTSIDE = 0.3  # share of kills from outside
@@ -59,5 +60,5 @@ def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
             points = sorted(POINTS) if only is None else [only]
             generator.shuffle(points)
         point = points.pop()
-        plan.append(Kill("point", point, generator.randint(1, _MANY.get(point) or _SOME.get(point) or 1)))
+        plan.append(Kill("point", point, round(_PASSES.get(point, 1) ** generator.random())))
     return plan
