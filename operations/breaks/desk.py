@@ -11,8 +11,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ledger.db.sql import load_queries
-from ledger.domain.records import Resolution, Verdict
+from ledger.domain.records import BreakKind, Resolution, Verdict
 from ledger.domain.verdicts import Vote, agreed
+from operations.breaks.possible import never_applies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,9 @@ class Desk:
 
     def vote(self, found: Row, verdict: Verdict, reason: str) -> Voted:
         """Cast the logged-in person's vote on a break as ``found`` shows it. Raises ``BreakError``."""
+        never = never_applies(BreakKind(found["kind"]), verdict)
+        if never is not None and found["ended_at"] is None:
+            raise BreakError(f"refused: {never}")
         with _explained():
             (cast,) = self._fetch(
                 "vote",
@@ -124,16 +128,18 @@ class Desk:
         """Give what an applied resolution changed: what was voided, what was told, what is still open."""
         order = {"correlation_id": resolution.correlation_id}
         landed = next(iter(self._fetch("resolution", resolution_id=resolution.resolution_id)), None)
-        voids = sorted({report_id for report_id, _ in (landed or {}).get("voids") or ()})
+        voids = [(report_id, content) for report_id, content in (landed or {}).get("voids") or ()]
         told = [
             msgspec.json.decode(bytes(row["body"]))
             for row in self._fetch("events_of", xid=outcome["xid"], **order)
             if row["event_type"] in _TOLD
         ]
+        report_ids = [report_id for report_id, _ in voids]
         return {
-            "voided": self._fetch("executions_of", execution_ids=voids),
+            "voided": self._fetch("executions_of", execution_ids=sorted(set(report_ids))),
+            "wordings": self._fetch("wordings", report_ids=report_ids, contents=[content for _, content in voids]),
             "told": told,
-            "still_open": self._fetch("others_open", **order)[0]["count"],
+            "open": self._fetch("others_open", break_id=resolution.break_id, **order)[0],
         }
 
     def is_written(self, writer: str) -> bool:

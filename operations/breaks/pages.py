@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ledger.domain.ageing import Age, age_of
-from ledger.domain.numbers import text
-from ledger.domain.records import BreakKind
+from ledger.domain.records import ACTIVE, BreakKind
 from operations.breaks.guide import WHAT_TO_DO
 from operations.dead_letters import escaped, readable
+from operations.desk.shown import instant, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    votes = f"{row['votes']} of 2" if row["ended_at"] is None else f"ended: {row['ended_how']}"
+    votes = _votes(row) if row["ended_at"] is None else f"ended: {row['ended_how']}"
     cells = (
         row["break_id"].hex[:_SHORT_ID],
         f"{age_of(row['seconds'])} ({_duration(row['seconds'])})",
@@ -54,6 +54,12 @@ def _line(row: Row) -> tuple[str, ...]:
         votes,
     )
     return tuple(_short(escaped(cell)) for cell in cells)
+
+
+def _votes(row: Row) -> str:
+    """Two persons have to agree: how many ask for what."""
+    counts = (("release", row["releases"]), ("reject", row["rejects"]))
+    return ", ".join(f"{verdict} {count}" for verdict, count in counts if count) or "none"
 
 
 def as_page(row: Row, evidence: Row) -> str:
@@ -97,15 +103,15 @@ def _order_lines(evidence: Row) -> Iterable[str]:
     if state is not None:
         stands = [state[name] for name in ("closed", "pending", "held") if state[name] is not None]
         yield (
-            f"OrderQty {text(state['order_qty'])}, CumQty {text(state['cum_qty'])}, "
-            f"LeavesQty {text(state['leaves_qty'])}, AvgPx {text(state['avg_px'])}; "
+            f"OrderQty {number(state['order_qty'])}, CumQty {number(state['cum_qty'])}, "
+            f"LeavesQty {number(state['leaves_qty'])}, AvgPx {number(state['avg_px'])}; "
             f"{', '.join(stands) or 'open'} at its venue"
         )
     for intent in evidence["intents"]:
-        limit = "" if intent["limit_price"] is None else f" limit {text(intent['limit_price'])}"
+        limit = "" if intent["limit_price"] is None else f" limit {number(intent['limit_price'])}"
         yield (
             f"{intent['routed_at']:%F %T} {intent['action']} {intent['msg_id']}: {intent['side']} "
-            f"{text(intent['order_qty'])} {intent['symbol']}{limit} for {intent['account']}"
+            f"{number(intent['order_qty'])} {intent['symbol']}{limit} for {intent['account']}"
         )
 
 
@@ -121,7 +127,7 @@ def _withheld_lines(evidence: Row) -> Iterable[str]:
 
 
 def _report_lines(r: Row) -> Iterable[str]:
-    claims = [f"{name} {text(r[column])}" for name, column in _CLAIMS if r[column] is not None]
+    claims = [f"{name} {number(r[column])}" for name, column in _CLAIMS if r[column] is not None]
     refers = "" if r["exec_ref_id"] is None else f" of {r['exec_ref_id']}"
     yield (
         f"{r['transact_at']:%F %T} {r['feed']} {r['kind']} {r['exec_id']}{refers}: {_trade(r)}"
@@ -135,7 +141,7 @@ _CLAIMS = (("CumQty", "cum_qty"), ("AvgPx", "avg_px"))
 
 
 def _trade(row: Row) -> str:
-    return f"{row['side']} {text(row['last_qty'])} {row['symbol']} @ {text(row['last_px'])}"
+    return f"{row['side']} {number(row['last_qty'])} {row['symbol']} @ {number(row['last_px'])}"
 
 
 def _vote_line(v: Row) -> str:
@@ -167,13 +173,27 @@ def as_applied(row: Row, resolution: Resolution, found: Row) -> str:
     past = "released" if resolution.verdict == "release" else "rejected"
     persons = f"{resolution.requested_by} and {resolution.approved_by}"
     lines = [f"{past}: {row['kind']} of {row['correlation_id']}, by {persons}"]
-    lines += [f"voided {execution['exec_id']}: {_trade(execution)}" for execution in found["voided"]]
+    lines += [line for execution in found["voided"] for line in _voided_lines(execution, found["wordings"])]
     told = [f"{event['event']} {event['exec_id']}" for event in found["told"]]
     if told:
         lines.append(f"published in order: {', '.join(told)}")
-    if found["still_open"]:
-        lines.append(f"the order stays on hold: {found['still_open']} more of its breaks open")
+    still = ["the same break is still open with other values"] if found["open"]["itself"] else []
+    if found["open"]["others"]:
+        still.append(f"{found['open']['others']} more of its breaks open")
+    if still:
+        lines.append(f"the order stays on hold: {', '.join(still)}")
     return "\n".join(escaped(line) for line in lines)
+
+
+def _voided_lines(execution: Row, wordings: Sequence[Row]) -> Iterable[str]:
+    """An execution that does not count any more; or, of one that another wording makes up, both."""
+    if execution["status"] != ACTIVE:
+        yield f"voided {execution['exec_id']}: {_trade(execution)}"
+        return
+    for wording in wordings:
+        if wording["report_id"] == execution["execution_id"]:
+            yield f"voided the wording of {wording['exec_id']}: {_trade(wording)}"
+    yield f"what counts of {execution['exec_id']}: {_trade(execution)}"
 
 
 def as_data(value: Any) -> Any:
@@ -185,8 +205,10 @@ def as_data(value: Any) -> Any:
     if isinstance(value, UUID):
         return value.hex
     if isinstance(value, Decimal):
-        return text(value)
-    if isinstance(value, datetime | date):
+        return number(value)
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes | memoryview):
         return readable(bytes(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,15 +113,32 @@ async def test_what_else_is_wrong_keeps_the_order_on_hold(
     ]
 
 
-async def test_what_does_not_apply_is_refused_with_the_reason(
-    floor: Floor, alice: Person, bob: Person, state: Path
+async def test_what_can_never_apply_is_refused_with_the_first_vote(
+    floor: Floor, alice: Person, state: Path
 ) -> None:
     await floor.land(intent(), fills(fill_message("E1", cum_qty="5")))
     break_id = await floor.open_break()
-    await said("breaks", "reject", break_id, "--reason", "x", who=alice, state=state)
-    result = await run("breaks", "reject", break_id, "--reason", "y", who=bob, state=state)
+    result = await run("breaks", "reject", break_id, "--reason", "x", who=alice, state=state)
     assert result.exit_code == 1
     assert result.stderr.startswith("execution-agent: refused: a cum_qty_differs is about totals")
+    assert "Release it, or have the venue bust or resend" in result.stderr
+    assert await floor.value("SELECT count(*) FROM execution.break_votes") == 0
+    await said("breaks", "release", break_id, "--reason", "x", who=alice, state=state)
+
+
+async def test_a_conflicting_duplicate_tells_the_wording_that_went_and_the_one_that_counts(
+    floor: Floor, alice: Person, bob: Person, state: Path
+) -> None:
+    await floor.land(intent(), fill("E1"))
+    await floor.land(fills(fill_message("E1", last_px="101")), fills(fill_message("E1", last_px="102")))
+    break_id = await floor.open_break()
+    await said("breaks", "reject", break_id, "--reason", "x", who=alice, state=state)
+    second = await said("breaks", "reject", break_id, "--reason", "y", who=bob, state=state)
+    lines = second.splitlines()
+    assert lines[1] == "voided the wording of E1: buy 1 BTCUSDT @ 100"
+    now = await floor.value("SELECT trim_scale(last_px)::text FROM execution.executions")
+    assert (lines[2], now in {"101", "102"}) == (f"what counts of E1: buy 1 BTCUSDT @ {now}", True)
+    assert lines[-1] == "the order stays on hold: the same break is still open with other values"
 
 
 async def test_votes_that_do_not_agree_are_named(floor: Floor, alice: Person, bob: Person, state: Path) -> None:
@@ -132,6 +150,21 @@ async def test_votes_that_do_not_agree_are_named(floor: Floor, alice: Person, bo
         f"{alice.name} voted to reject at ours 1, theirs 2: that does not agree",
     ]
     assert await floor.open_break() == break_id
+    assert "release 1, reject 1" in await said("breaks", "list", state=state)
+    agreeing = await said("breaks", "reject", break_id, "--reason", "so be it", who=bob, state=state)
+    assert agreeing.startswith("rejected: ")
+
+
+async def test_the_list_counts_the_last_vote_of_each_person(floor: Floor, alice: Person, state: Path) -> None:
+    break_id = await floor.overfill()
+    assert (await said("breaks", "list", state=state)).splitlines()[1].endswith("  none")
+    for word in ("reject", "release"):
+        await said("breaks", word, break_id, "--reason", "x", who=alice, state=state)
+        assert (await said("breaks", "list", state=state)).splitlines()[1].endswith(f"  {word} 1")
+    (row,) = json.loads(await said("breaks", "list", "--json", state=state))
+    assert (row["releases"], row["rejects"]) == (1, 0)
+    await floor.land(fill("E3"))  # other values: the vote was not on them
+    assert (await said("breaks", "list", state=state)).splitlines()[1].endswith("  none")
 
 
 async def test_without_a_process_and_its_settings_the_vote_is_recorded(
@@ -203,7 +236,7 @@ async def test_one_is_shown_with_all_that_is_known(floor: Floor, alice: Person, 
     await said("breaks", "note", break_id, "ticket \x1b[31m7741", who=alice, state=state)
     page = await said("breaks", "show", break_id[:5], who=alice, state=state)
     for part in (
-        "kind    overfill", "ours    1", "theirs  2", "OrderQty 1, CumQty 2, LeavesQty 0, AvgPx 100",
+        "kind    overfill", "ours    1", "theirs  2", "OrderQty 1, CumQty 2, LeavesQty 0, AvgPx 100;",
         "new M1: buy 1",
         "E2 active: buy 1 BTCUSDT @ 100", "events that wait:\n  fill E2", "ALPHA.rest fill E1", '"exec_id": "E1"',
         f"{alice.name}: release (ours 1, theirs 2): phoned", "7741", WHAT_TO_DO[BreakKind.OVERFILL],
@@ -211,11 +244,13 @@ async def test_one_is_shown_with_all_that_is_known(floor: Floor, alice: Person, 
         assert part in page
     assert "\x1b" not in page
     shown = json.loads(await said("breaks", "show", break_id, "--json", who=alice, state=state))
+    assert re.fullmatch(r"[0-9T:-]{19}\.\d{9}Z", shown["opened_at"])
+    assert shown["state"]["avg_px"] == "100"
     assert (shown["theirs"], len(shown["reports"]), shown["votes"][0]["person"]) == ("2", 2, alice.name)
 
 
 async def test_a_fill_without_an_order_is_listed_by_its_venue_and_cannot_be_released(
-    floor: Floor, alice: Person, bob: Person, state: Path
+    floor: Floor, alice: Person, state: Path
 ) -> None:
     await floor.land(fill("E1", "M404"))
     await floor.watching.execute("UPDATE execution.fills_pending SET since_ns = 0")
@@ -226,9 +261,10 @@ async def test_a_fill_without_an_order_is_listed_by_its_venue_and_cannot_be_rele
     (row,) = json.loads(await said("breaks", "list", "--venue", "ALPHA", "--json", who=alice, state=state))
     assert row["kind"] == "unknown_order"
     assert "E1" in await said("breaks", "show", row["break_id"], who=alice, state=state)
-    await said("breaks", "release", row["break_id"], "--reason", "x", who=alice, state=state)
-    result = await run("breaks", "release", row["break_id"], "--reason", "x", who=bob, state=state)
-    assert (result.exit_code, "route the missing intent" in result.stderr) == (1, True)
+    for verdict in ("release", "reject"):
+        result = await run("breaks", verdict, row["break_id"], "--reason", "x", who=alice, state=state)
+        assert (result.exit_code, "route the missing intent" in result.stderr) == (1, True)
+    assert await floor.value("SELECT count(*) FROM execution.break_votes") == 0
 
 
 @pytest.mark.parametrize(
