@@ -19,7 +19,6 @@ from ledger.domain.times import format_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
 _SQL = load_queries("dead_letters")
 _URL, _CONFIG = "EXECUTION_AGENT_POSTGRES_URL", "EXECUTION_AGENT_CONFIG"
@@ -68,10 +67,9 @@ def find(
     return _read(url, "listed", {"venue": venue, "reason": reason, "since_ns": since_ns, "limit": limit})
 
 
-def find_one(url: str, dead_letter_id: UUID) -> Letter | None:
-    """Give one dead letter, or None. Raises ``psycopg.Error``."""
-    found = _read(url, "one", {"dead_letter_id": dead_letter_id})
-    return found[0] if found else None
+def find_beginning(url: str, beginning: str) -> list[Letter]:
+    """Give the dead letters whose id begins so, with or without dashes: at most six. Raises ``psycopg.Error``."""
+    return _read(url, "beginning", {"prefix": beginning.lower().replace("-", "")})
 
 
 def _read(url: str, query: str, arguments: dict[str, object]) -> list[Letter]:

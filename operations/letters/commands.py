@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID  # noqa: TC003  typer reads it at run time
 
 import typer
 
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
     from operations.letters.replaying import Replayed
 
-_ID = re.compile(r"[0-9a-f-]{4,36}")
+_ID = re.compile(r"(?:[0-9a-f]-?){4,32}")
+_NAMED = 5
 
 
 dlq = typer.Typer(help="Dead letters, what came in and is no fact: see them, replay them.", no_args_is_help=True)
@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the group."""
     app.add_typer(dlq, name="dlq", epilog="Example: `execution-agent dlq list --since 1h`")
     dlq.command("list", epilog="Example: `execution-agent dlq list --venue ALPHA --since 1h`")(list_dead_letters)
-    dlq.command("show", epilog="Example: `execution-agent dlq show 5f0c6d4e-0a4b-5d0c-9d57-0d3c1f5f4b5a`")(
-        show_dead_letter
-    )
+    dlq.command("show", epilog="Example: `execution-agent dlq show 5f0c6d4e`")(show_dead_letter)
     dlq.command("replay", epilog="Example: `execution-agent dlq replay --since 1h --venue ALPHA --dry-run`")(
         replay
     )
@@ -67,7 +65,7 @@ def list_dead_letters(
 
 
 def show_dead_letter(
-    dead_letter_id: Annotated[UUID, typer.Argument(metavar="ID", help="Its id, as the list or the event says.")],
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
     url: LedgerOption = None,
     state: StateOption = STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -76,16 +74,21 @@ def show_dead_letter(
     """Show one dead letter: what was wrong, what mends it, and its bytes."""
     import psycopg
 
-    from operations.dead_letters import NoLedgerError, as_data, as_page, find_one, ledger_url
+    from operations.dead_letters import NoLedgerError, as_data, as_page, find_beginning, ledger_url
 
+    _check(dead_letter_id)
     try:
-        letter = find_one(ledger_url(url, state), dead_letter_id)
+        letters = find_beginning(ledger_url(url, state), dead_letter_id)
     except NoLedgerError as error:
         fail(str(error), USAGE)
     except psycopg.Error as error:
         fail(f"the ledger could not be read: {first_line(error)}", FAILED)
-    if letter is None:
+    if not letters:
         fail(f"there is no dead letter {dead_letter_id}", FAILED)
+    if len(letters) > 1:
+        ids = ", ".join(letter["id"] for letter in letters[:_NAMED]) + (", …" if len(letters) > _NAMED else "")
+        fail(f"ID {dead_letter_id} is the beginning of several dead letters: {ids}", FAILED)
+    (letter,) = letters
     if raw:
         sys.stdout.buffer.write(letter["raw"])
     else:
@@ -137,9 +140,13 @@ def replay(
 
 def _checked(ids: list[str] | None) -> tuple[str, ...] | None:
     for written in ids or ():
-        if not _ID.fullmatch(written.lower()):
-            fail(f"ID {written!r}: at least 4 of its 32 hex digits are required", USAGE)
+        _check(written)
     return tuple(ids) if ids else None
+
+
+def _check(written: str) -> None:
+    if not _ID.fullmatch(written.lower()):
+        fail(f"ID {written!r}: at least 4 of its 32 hex digits are required", USAGE)
 
 
 def _seconds(since: str | None) -> float | None:

@@ -13,7 +13,7 @@ from ledger.db.sql import load_queries
 from ledger.domain.numbers import text
 from ledger.domain.records import Captured, CapturedOrder, DeadLetter, OrderIntent, Snapshot
 from operations.applying import wait_until
-from streaming.answers import DEAD, DUPLICATE
+from streaming.answers import DEAD, DUPLICATE, PENDING
 from streaming.arrivals import Arrival, ArrivalKind, Replay
 from streaming.decoding import decode_arrival
 from streaming.feeds.desk import kind_of, refusal_of
@@ -150,8 +150,9 @@ def _foreseen(connection: psycopg.Connection[Row], fact: Fact) -> str:
     elif isinstance(fact, Snapshot):
         named |= {"snapshot_id": fact.snapshot_id}
         said = f"snapshot {fact.snapshot_id}"
-    known = connection.execute(_SQL["is_known"].encode(), named).fetchone()
-    return f"{DUPLICATE if known is not None and known['known'] else WOULD_LAND}: {said}"
+    (stands,) = connection.execute(_SQL["is_known"].encode(), named).fetchall()
+    outcome = PENDING if stands["waits"] else DUPLICATE if stands["known"] else WOULD_LAND
+    return f"{outcome}: {said}"
 
 
 def _connected(url: str) -> psycopg.Connection[Row]:

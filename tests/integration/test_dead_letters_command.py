@@ -74,6 +74,29 @@ def test_the_bytes_come_out_as_they_came_in(ledger: str) -> None:
     assert letter["field"] == "LastQty(32)"
 
 
+@pytest.mark.parametrize("beginning", ["1111", "11111111-1111", "111111111111", OLD.replace("-", "")])
+def test_an_id_may_be_cut_to_its_beginning(ledger: str, beginning: str) -> None:
+    assert CliRunner().invoke(app, ["dlq", "show", beginning, "--raw"]).stdout_bytes == RAW
+    assert json.loads(CliRunner().invoke(app, ["dlq", "show", beginning, "--json"]).stdout)["id"] == OLD
+
+
+def test_the_beginning_of_two_ids_is_not_one_and_too_little_is_none(ledger: str) -> None:
+    with psycopg.connect(ledger) as connection:
+        connection.execute(
+            "INSERT INTO execution.dead_letters "
+            "(dead_letter_id, source, feed, reason, field, value, raw, received_ns, rule, remedy) "
+            "VALUES ('11112222-1111-5111-8111-111111111111', 'ALPHA', 'f', 'r', 'f', 'v', '', 0, 'r', 'm')"
+        )
+    several = CliRunner().invoke(app, ["dlq", "show", "1111"])
+    assert (several.exit_code, "is the beginning of several dead letters: 11111111-" in several.stderr) == (
+        1,
+        True,
+    )
+    for written in ("111", "----", "xyzw", "1111%"):
+        wrong = CliRunner().invoke(app, ["dlq", "show", "--", written])
+        assert (wrong.exit_code, "at least 4 of its 32 hex digits" in wrong.stderr) == (2, True)
+
+
 def test_an_id_that_is_not_there_is_named(ledger: str) -> None:
     unknown = str(uuid4())
     result = CliRunner().invoke(app, ["dlq", "show", unknown])
@@ -181,7 +204,9 @@ def test_a_replay_is_once_unless_it_is_asked_for_again(empty: str) -> None:
     page = CliRunner().invoke(app, ["dlq", "show", letter]).stdout
     assert "duplicate" in page.split("replayed")[1]
     with psycopg.connect(empty) as connection:  # no venue has sent it twice
-        assert connection.execute("SELECT coalesce(sum(duplicates), 0) FROM execution.feed_counts").fetchone() == (0,)
+        assert connection.execute("SELECT coalesce(sum(duplicates), 0) FROM execution.feed_counts").fetchone() == (
+            0,
+        )
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(empty: str) -> None:
@@ -193,8 +218,17 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(empty: str) -> None
     assert found[foreign].startswith("refused: NOWHERE is no venue of the settings")
     assert rows(empty, "SELECT count(*) FROM execution.replay_requests") == [(0,)]
     assert rows(empty, "SELECT count(*) FROM execution.fills") == [(0,)]
-    replayed(letter)
+    assert replayed(letter) == [(letter, "pending")]
+    assert replayed(letter, "--dry-run") == [(letter, "pending: fill E1: buy 1 BTCUSDT @ 100")]
+    assert replayed(letter) == [(letter, "pending")]
+    order = {
+        "correlation_id": "C1", "msg_id": "M1", "action": "new", "venue": "ALPHA", "account": "ACC",
+        "symbol": "BTCUSDT", "side": "buy", "order_qty": "10", "routed_at": "2026-11-02T09:29:59Z",
+    }  # fmt: skip
+    routed = keep(empty, json.dumps(order).encode(), "order-intents")
+    assert replayed(routed) == [(routed, "landed")]
     assert replayed(letter, "--dry-run") == [(letter, "duplicate: fill E1: buy 1 BTCUSDT @ 100")]
+    assert replayed(letter) == [(letter, "duplicate")]
 
 
 def test_a_person_may_ask_and_the_running_settings_do_it(empty: str) -> None:

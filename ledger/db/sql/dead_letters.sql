@@ -10,11 +10,14 @@ WHERE (%(venue)s::text IS NULL OR source = %(venue)s)
 ORDER BY received_ns DESC, dead_letter_id
 LIMIT %(limit)s
 
--- name: one
+-- name: beginning
+-- Those whose id begins so; one more than are named to a person.
 SELECT dead_letter_id::text, received_ns, source, feed, reason, field, value, rule, remedy, raw,
        replayed_at, replay_outcome
 FROM execution.dead_letters
-WHERE dead_letter_id = %(dead_letter_id)s
+WHERE starts_with(replace(dead_letter_id::text, '-', ''), %(prefix)s)
+ORDER BY dead_letter_id
+LIMIT 6
 
 -- name: selected
 -- Those to hand in again, the oldest first.
@@ -39,8 +42,10 @@ SELECT request_id, dead_letter_id::text, outcome FROM execution.replay_requests
 WHERE request_id = ANY(%(request_ids)s) AND done_at IS NOT NULL
 
 -- name: is_known
--- Whether this very fact has landed; parameters that do not apply are null.
+-- Whether this very fact has landed, and waits still; parameters that do not apply are null.
 SELECT EXISTS (SELECT 1 FROM execution.fills WHERE report_id = %(report_id)s::uuid AND content = %(content)s::uuid)
     OR EXISTS (SELECT 1 FROM execution.order_reports WHERE report_id = %(report_id)s::uuid)
     OR EXISTS (SELECT 1 FROM execution.orders WHERE venue = %(venue)s AND msg_id = %(msg_id)s)
-    OR EXISTS (SELECT 1 FROM execution.benchmark_snapshots WHERE snapshot_id = %(snapshot_id)s) AS known
+    OR EXISTS (SELECT 1 FROM execution.benchmark_snapshots WHERE snapshot_id = %(snapshot_id)s) AS known,
+    EXISTS (SELECT 1 FROM execution.fills_pending
+            WHERE report_id = %(report_id)s::uuid AND content = %(content)s::uuid AND reason <> 'awaiting_gap') AS waits
