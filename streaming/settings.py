@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +24,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from streaming.errors import SettingsError
+from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -150,23 +152,19 @@ class DelaySettings(_Part):
         return self
 
 
+def _known_format(name: str) -> str:
+    if name not in DECODERS:
+        known = ", ".join(DECODERS)
+        raise PydanticCustomError(
+            "unknown_format", "{name} is none of {known}", {"name": repr(name), "known": known}
+        )
+    return name
+
+
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
-    format: Literal[
-        "fix",
-        "fix42",
-        "fix44",
-        "fix50sp2",
-        "canonical",
-        "binance",
-        "binance_spot",
-        "binance_usdm",
-        "kraken",
-        "kraken_futures",
-        "coinbase",
-        "deribit",
-    ]
+    format: Annotated[str, AfterValidator(_known_format)]
     feed: FeedSettings
     tolerances: ToleranceSettings = ToleranceSettings()
     halt: HaltSettings = HaltSettings()

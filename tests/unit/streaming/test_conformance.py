@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ledger.domain.records import ExecType, FillReport, Liquidity, OrderReport, OrdStatus, Report, ReportKind, Side
 from streaming.settings import VenueSettings
@@ -19,7 +21,6 @@ from tests.unit.streaming.lists import LISTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from streaming.venues.decoded import Decoded
 
@@ -173,8 +174,22 @@ def items() -> list[Any]:
     ]
 
 
-def test_every_format_can_be_set_and_every_setting_can_be_read() -> None:
-    assert set(get_args(VenueSettings.model_fields["format"].annotation)) == set(DECODERS)
+def test_every_format_can_be_set_and_no_other() -> None:
+    feed = {"kind": "rest", "secrets": ["whsec_MDEyMzQ1Njc4OWFiY2RlZg=="]}
+    for name in DECODERS:
+        assert VenueSettings.model_validate({"format": name, "feed": feed}).format == name
+    with pytest.raises(ValidationError, match="'nasdaq' is none of canonical, fix, "):
+        VenueSettings.model_validate({"format": "nasdaq", "feed": feed})
+
+
+def test_every_format_is_in_the_table_of_settings() -> None:
+    manual = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    (row,) = [line for line in manual.splitlines() if line.startswith("| `venues.*.format` |")]
+    assert [name for name in DECODERS if f"`{name}`" not in row] == []
+
+
+def test_every_format_with_samples_of_its_own_names_them() -> None:
+    assert {name for name in DECODERS if not name.startswith("fix")} - {"canonical"} == set(SAMPLES)
 
 
 @_formats
