@@ -23,6 +23,7 @@ import pytest
 import redis
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from hypothesis import settings
 from mypy_boto3_s3 import S3Client
 from psycopg import sql
 
@@ -70,6 +71,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "endpoints" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
+
+
+# a busy machine is no failure; what fails is printed so that it can be run again
+settings.register_profile("here", deadline=None, print_blob=True)
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

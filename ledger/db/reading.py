@@ -340,6 +340,7 @@ class Reader:
         busted = [o for o in orders if o.parts or any(r.kind is ReportKind.BUST for r in o.reports.values())]
         wanted = sorted(
             {(report.venue, report.exec_id) for order in busted for report in order.reports.values()}
+            | {(r.venue, r.trade_report_id) for o in busted for r in o.reports.values() if r.trade_report_id}
             | {(r.venue, r.part_of) for o in busted for r in o.reports.values() if r.part_of is not None}
         )
         if not wanted:

@@ -81,6 +81,7 @@ FILL_COLUMNS = [
     "liquidity",
     "transact_ns",
     "part_of",
+    "trade_report_id",
     "feed",
     "raw",
     "received_ns",
@@ -166,7 +167,7 @@ def fill_row(captured: Captured) -> Row:
         r.report_id, r.content, r.venue, r.account, r.symbol, r.trade_date, r.exec_id, r.kind, r.exec_ref_id,
         r.cl_ord_id, r.venue_order_id, r.correlation_id, r.side, r.last_qty, r.last_px, r.cum_qty,
         r.leaves_qty, r.avg_px, r.currency, r.fee, r.fee_currency, r.liquidity, r.transact_ns,
-        r.part_of, captured.feed, captured.raw, captured.received_ns,
+        r.part_of, r.trade_report_id, captured.feed, captured.raw, captured.received_ns,
     )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def make_fill(
     fee_currency: str | None = None,
     liquidity: Liquidity | None = None,
     part_of: str | None = None,
+    trade_report_id: str | None = None,
     within_order: bool = False,
 ) -> FillReport:
     """Make a report of a trade with its identity: venue, account, symbol, trade date, ExecID, kind.
@@ -66,6 +67,7 @@ def make_fill(
     content = (
         exec_ref_id, cl_ord_id, venue_order_id, correlation_id, side, last_qty, last_px, cum_qty, leaves_qty,
         avg_px, currency, fee, fee_currency, liquidity, transact_ns, part_of,
+        trade_report_id,
     )  # fmt: skip
     return FillReport(
         report_id=identify(*identity, venue_order_id or "") if within_order else identify(*identity),
@@ -92,6 +94,7 @@ def make_fill(
         liquidity=liquidity,
         transact_ns=transact_ns,
         part_of=part_of,
+        trade_report_id=trade_report_id,
     )
 
 

@@ -275,6 +275,8 @@ class OrderState:
         self.reports[counting.report_id] = counting
         if counting.kind is not BUST:
             self._add_name(self.named, counting.exec_id, counting.report_id)
+            if counting.trade_report_id is not None:
+                self._add_name(self.named, counting.trade_report_id, counting.report_id)
         if counting.exec_ref_id is not None:
             refers = self.referring.get(counting.exec_ref_id, _NOTHING)
             self.referring[counting.exec_ref_id] = (*refers, counting)
@@ -337,6 +339,8 @@ class OrderState:
 
     def _naming(self, report: FillReport) -> tuple[FillReport, ...]:
         found = self.referring.get(report.exec_id, _NOTHING)
+        if report.trade_report_id is not None:
+            found += self.referring.get(report.trade_report_id, _NOTHING)
         return tuple(r for r in found if self.target(r) is report) if found else found
 
 

@@ -119,7 +119,8 @@ class FillReport(msgspec.Struct, frozen=True, kw_only=True):
     ``cum_qty``, ``leaves_qty`` and ``avg_px`` are the venue's claims: compared, never believed. The
     ``last_qty`` of a bust is what the venue wrote there and moves nothing: a bust takes back its execution.
     ``account`` is "" where the venue does not say. ``part_of`` is the ExecID of the report that this is a part of,
-    where a venue reports one execution whole and split (FIX 5.0SP2, FillsGrp).
+    where a venue reports one execution whole and split (FIX 5.0SP2, FillsGrp). ``trade_report_id`` is
+    TradeReportID(571), by which a trade capture names the report beside its ExecID.
     """
 
     report_id: str
@@ -146,6 +147,7 @@ class FillReport(msgspec.Struct, frozen=True, kw_only=True):
     liquidity: Liquidity | None
     transact_ns: int
     part_of: str | None = None
+    trade_report_id: str | None = None
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):

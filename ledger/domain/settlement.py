@@ -94,7 +94,7 @@ class Settlement:
         self._new[report.report_id] = captured
         self._received_ns = max(self._received_ns, captured.received_ns)
         self._causes.append(report.report_id + report.content)
-        alone = not (known or report.exec_id in order.referring or order.parts)
+        alone = not (known or report.exec_id in order.referring or order.parts or report.trade_report_id)
         if report.kind is not FILL or not alone:
             self._whole = True
         else:

@@ -28,6 +28,7 @@ _OPTIONAL = (
     "fee_currency",
     "liquidity",
     "part_of",
+    "trade_report_id",
 )
 
 

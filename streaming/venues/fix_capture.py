@@ -176,4 +176,5 @@ def _report(
         liquidity=LIQUIDITY.get(own.get("1444") or fields.get("851", "")),
         transact_ns=transact_ns,
         within_order=within_order,
+        trade_report_id=read_id(fields, "571") if tag == "17" else None,
     )

@@ -1,6 +1,9 @@
 -- Order states, releases and rejections, references that reports give, totals matched many-to-one.
 
 ALTER TABLE execution.fills ADD COLUMN part_of TEXT;
+ALTER TABLE execution.fills ADD COLUMN trade_report_id TEXT;
+COMMENT ON COLUMN execution.fills.part_of IS 'ExecID of the report that this is a part of';
+COMMENT ON COLUMN execution.fills.trade_report_id IS 'TradeReportID(571): another name of the report, beside its ExecID';
 ALTER TABLE execution.executions ADD COLUMN match_rule TEXT;
 ALTER TABLE execution.executions ADD COLUMN fee_bps NUMERIC;
 ALTER TABLE execution.fills_pending ADD COLUMN overdue_at TIMESTAMP WITH TIME ZONE;

@@ -46,17 +46,19 @@ BEGIN
         INSERT INTO execution.fills (
             report_id, content, venue, account, symbol, trade_date, exec_id, kind, exec_ref_id, cl_ord_id,
             venue_order_id, correlation_id, side, last_qty, last_px, cum_qty, leaves_qty, avg_px,
-            currency, fee, fee_currency, liquidity, transact_ns, part_of, feed, raw, received_ns)
+            currency, fee, fee_currency, liquidity, transact_ns, part_of, trade_report_id, feed,
+            raw, received_ns)
         SELECT
             report_id, content, venue, account, symbol, trade_date, exec_id, kind, exec_ref_id, cl_ord_id,
             venue_order_id, correlation_id, side, last_qty, last_px, cum_qty, leaves_qty, avg_px,
-            currency, fee, fee_currency, liquidity, transact_ns, part_of, feed, raw, received_ns
+            currency, fee, fee_currency, liquidity, transact_ns, part_of, trade_report_id, feed,
+            raw, received_ns
         FROM jsonb_to_recordset(doc->'fills') AS r(
             report_id uuid, content uuid, venue text, account text, symbol text, trade_date date, exec_id text,
             kind text, exec_ref_id text, cl_ord_id text, venue_order_id text, correlation_id text,
             side text, last_qty numeric, last_px numeric, cum_qty numeric, leaves_qty numeric,
             avg_px numeric, currency text, fee numeric, fee_currency text, liquidity text,
-            transact_ns bigint, part_of text, feed text, raw bytea, received_ns bigint);
+            transact_ns bigint, part_of text, trade_report_id text, feed text, raw bytea, received_ns bigint);
     END IF;
     IF doc ? 'order_reports' THEN
         INSERT INTO execution.order_reports (

@@ -5,14 +5,16 @@
 -- `reference_of` ties them; one stream in the order of the orders. A report whose intent has not come is not here.
 SELECT o.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of,
+       f.trade_report_id
 FROM execution.fills f
 JOIN execution.orders o ON o.venue = f.venue AND o.msg_id = f.cl_ord_id
 WHERE f.trade_date = :day OR f.kind <> 'fill'
 UNION ALL
 SELECT o.correlation_id, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of,
+       f.trade_report_id
 FROM execution.fills f
 CROSS JOIN LATERAL (
     SELECT correlation_id FROM execution.order_references
@@ -24,7 +26,8 @@ WHERE f.cl_ord_id IS NULL AND (f.trade_date = :day OR f.kind <> 'fill')
 UNION ALL
 SELECT o.correlation_id, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of,
+       f.trade_report_id
 FROM execution.fills f
 CROSS JOIN LATERAL (
     SELECT correlation_id FROM execution.order_references
@@ -39,7 +42,8 @@ ORDER BY owner
 -- name: fills_of_other_days
 SELECT e.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
-       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of
+       f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of,
+       f.trade_report_id
 FROM execution.executions e
 JOIN execution.fills f ON f.report_id = e.execution_id AND f.trade_date = e.trade_date
 WHERE e.correlation_id = ANY(:ids) AND e.trade_date <> :day

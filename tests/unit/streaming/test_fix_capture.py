@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.domain.order import OrderState
 from ledger.domain.records import FillReport, Liquidity, ReportKind, Side
 from streaming.venues.decoded import Decoded
 from streaming.venues.fix import decode
@@ -309,3 +310,32 @@ def test_a_fee_without_an_amount_is_a_defect() -> None:
 def test_a_sum_of_fees_beyond_what_is_kept_is_a_defect() -> None:
     raw = message({"12": None}).replace(b"\x0110=", b"\x01136=2\x01137=" + b"9" * 18 + b"\x01137=1\x0110=")
     assert [each[:2] for each in defects(raw)] == [("out_of_range", "MiscFeeAmt(137)")]
+
+
+def test_one_side_under_an_exec_id_is_the_fill_that_an_execution_report_tells() -> None:
+    told = report_of(
+        "17=E-9", "150=F", "39=1", "37=V-1", "11=m-1", "1=ACC", "55=ACME", "54=1", "32=100", "31=101.25"
+    )
+    (captured,) = fills(capture(BODY + "|17=E-9", "552=1", BUY))
+    assert captured.report_id == told.report_id
+    assert (captured.exec_id, captured.trade_report_id) == ("E-9", "T-1")
+
+
+def test_the_cancel_of_a_captured_trade_names_its_trade_report_id() -> None:
+    (captured,) = fills(capture(BODY + "|17=E-9", "552=1", BUY))
+    cancel = BODY.replace("571=T-1|487=0", "571=T-2|572=T-1|487=1")
+    (canceled,) = fills(capture(cancel, "552=1", BUY))
+    order = OrderState("C")
+    for each in (captured, canceled):
+        order.add_report(each)
+    assert order.target(canceled) is captured
+    assert [r.exec_id for r in order.chain(captured)] == ["E-9", "T-2"]
+
+
+def report_of(*parts: str) -> FillReport:
+    text = "|".join(["8=FIX.4.4|9=1|35=8|34=4|52=20260102-10:02:15", *parts, "75=20260102", _AT, "10=000|"])
+    (found,) = fills(text.replace("|", "\x01").encode())
+    return found
+
+
+_AT = "60=20260102-10:02:14.591"
