@@ -313,9 +313,7 @@ def test_a_sum_of_fees_beyond_what_is_kept_is_a_defect() -> None:
 
 
 def test_one_side_under_an_exec_id_is_the_fill_that_an_execution_report_tells() -> None:
-    told = report_of(
-        "17=E-9", "150=F", "39=1", "37=V-1", "11=m-1", "1=ACC", "55=ACME", "54=1", "32=100", "31=101.25"
-    )
+    told = report_of("17=E-9|150=F|39=1|37=V-1|11=m-1|1=ACC|55=ACME|54=1|32=100|31=101.25")
     (captured,) = fills(capture(BODY + "|17=E-9", "552=1", BUY))
     assert captured.report_id == told.report_id
     assert (captured.exec_id, captured.trade_report_id) == ("E-9", "T-1")
