@@ -160,11 +160,11 @@ def _take_json(name: str, data: bytes, found: Found) -> None:
             return
         line += text.count("\n", counted, start)
         counted = start
-        start, place, is_message = _next_json(text, start)
-        if is_message:
+        start, place, is_document = _next_json(text, start)
+        if is_document:
             _take_document(text[start:place], f"{name}:{line}", found)
-        else:
-            found.skipped.append(f"{name}:{line}")
+        else:  # a venue that speaks JSON has sent something else: a message that is wrong, not one to pass over
+            found.messages.append(Message(text[start:place].strip().encode(), f"{name}:{line}"))
 
 
 def _next_json(text: str, start: int) -> tuple[int, int, bool]:

@@ -383,3 +383,13 @@ def test_a_trade_capture_with_two_sides_is_one_line_with_both(tmp_path: Path) ->
         ("C1", "M1", "5"),
         ("C2", "M2", "5"),
     ]
+
+
+def test_a_line_that_is_no_json_is_a_message_that_is_wrong() -> None:
+    sent = '{"type":"fill"}\nconnection closed\n{"channel":"heartbeat"}\n'
+    found = decoded(sent, venue="canonical")
+    assert [(line["message"], line.get("reason")) for line in found] == [
+        (1, "missing_field"),
+        (2, "malformed"),
+        (3, None),
+    ]
