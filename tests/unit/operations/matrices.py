@@ -141,9 +141,7 @@ class Spelling:
 
 def fix_lines(steps: Sequence[Step], spelling: Spelling, *, requests: bool) -> list[str]:
     """Give the messages; ``requests``: those to the venue, too."""
-    return [
-        _fix_line(number, step, spelling) for number, step in enumerate(steps) if step.is_report or requests
-    ]
+    return [_fix_line(number, step, spelling) for number, step in enumerate(steps) if step.is_report or requests]
 
 
 def _fix_line(number: int, step: Step, spelling: Spelling) -> str:
