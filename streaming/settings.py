@@ -123,7 +123,7 @@ class HaltSettings(_Part):
 class DelaySettings(_Part):
     """When an order in flight at one venue is late, and which exposure is hedged meanwhile."""
 
-    enabled: bool = Field(default=True, description="whether orders in flight are watched")
+    enabled: bool = Field(default=False, description="whether orders in flight are watched")
     floor_seconds: Decimal = Field(default=Decimal(2), gt=0, description="the least that is expected of an order")
     ceiling_seconds: Decimal = Field(
         default=Decimal(30), gt=0, description="the most; also while too few past orders are known"

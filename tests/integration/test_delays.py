@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from operations.embedded import Endpoints
 
 QUICK = DelaySettings(
-    market_seconds=Decimal("0.5"), limit_seconds=Decimal("0.5"), hedge_limits={"USDT": Decimal(500)}
+    enabled=True,
+    market_seconds=Decimal("0.5"),
+    limit_seconds=Decimal("0.5"),
+    hedge_limits={"USDT": Decimal(500)},
 )
 POLICY = Policy(delays={VENUE: DelayPolicy(hedge_limits={"USDT": Decimal(500)})})
 

@@ -65,7 +65,10 @@ def test_the_defaults_of_halts_are_those_of_the_reference() -> None:
 def test_the_defaults_of_delays_are_those_of_the_reference() -> None:
     for name, field in DelaySettings.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        assert documented(OPERATIONS)[f"venues.*.delay.{name}"] == str(default or "none").lower()
+        assert (
+            documented(OPERATIONS)[f"venues.*.delay.{name}"]
+            == str("none" if default in (None, {}) else default).lower()
+        )
 
 
 def test_every_setting_of_the_reference_is_there() -> None:
