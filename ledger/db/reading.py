@@ -56,6 +56,7 @@ _WINDOW_NS = 120 * 1_000_000_000  # two minutes of snapshots are enough for fill
 _LANDED_LATELY_SECONDS = 60.0  # what landed before a restart, and a snapshot after it may still restate
 _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS = 20_000, 3_000
 _ORDERS_AT_ONCE = 250
+_WAITING_LIMIT = 5_000  # reports that wait for an intent: more are looked up when their names are said
 
 
 class Reader:
@@ -90,6 +91,7 @@ class Reader:
         book = Book(snapshots, instruments=self._instruments)
         book.controls = await self.controls()
         book.delays.open = await open_delays(self._connection)
+        await self._load_waiting(book)
         lately = await self._fetch(
             "landed_lately", _LANDED_LATELY_SECONDS, _LANDED_LATELY_FILLS, _LANDED_LATELY_ORDERS
         )
@@ -192,6 +194,23 @@ class Reader:
             if reference not in book.by_reference:
                 free = [h for h in held if not any(name in book.by_reference for name in names_of(h))]
                 self._put_pending(book, reference, free, is_overdue=reference in overdue)
+
+    async def _load_waiting(self, book: Book) -> None:
+        """Load all that waits for its intent, where that is little: nothing else does, and need not be asked."""
+        found = await self._fetch("all_pending", _WAITING_LIMIT + 1)
+        if len(found) > _WAITING_LIMIT or self._has_order_reports:
+            return
+        waiting: dict[Reference, list[Captured]] = defaultdict(list)
+        overdue: set[Reference] = set()
+        for row in found:
+            captured = rows.read_captured(row)
+            for name in names_of(captured):
+                waiting[name].append(captured)
+            if row["is_overdue"]:
+                overdue.add(reference_of(captured.report))
+        for reference, held in waiting.items():
+            self._put_pending(book, reference, held, is_overdue=reference in overdue)
+        book.holds_all_waiting = True
 
     async def _load_orders(self, book: Book, ids: set[str], columns: Sequence[Sequence[str]]) -> None:
         wanted = set(ids)

@@ -147,6 +147,7 @@ class Book:
         self.by_reference: dict[Reference, str] = {}
         self.pending: dict[Reference, Held] = {}
         self.unknown: dict[Reference, Break] = {}
+        self.holds_all_waiting = False  # whether a name that is not in ``pending`` has nothing that waits for it
         self.controls = Controls()
         self.delays = Delays()
         self._done: dict[str, None] = {}
@@ -163,6 +164,8 @@ class Book:
                 reference, beside = reference_of(fact.report), learned_reference(fact.report)
                 if reference not in self.by_reference and reference not in self.pending:
                     wanted.references.add(reference)
+                if self.holds_all_waiting and reference in self.by_reference:
+                    continue  # what else it is called need not be looked up
                 if beside is not None and beside not in self.by_reference and beside not in self.pending:
                     wanted.references.add(beside)
             elif isinstance(fact, OrderIntent):
@@ -347,6 +350,7 @@ class Book:
         while len(self.pending) > self._report_limit:
             oldest = next(iter(self.pending))
             del self.pending[oldest]
+            self.holds_all_waiting = False
             self.unknown.pop(oldest, None)
 
     def forget(self, correlation_id: str) -> None:

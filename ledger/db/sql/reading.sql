@@ -111,6 +111,13 @@ JOIN execution.fills f ON f.kind = 'bust' AND f.venue = r.venue AND f.exec_ref_i
 -- name: metrics
 SELECT * FROM execution.slippage_metrics WHERE execution_id = ANY($1::uuid[])
 
+-- name: all_pending
+SELECT f.*, p.overdue_at IS NOT NULL AS is_overdue
+FROM execution.fills_pending p
+JOIN execution.fills f ON f.report_id = p.report_id AND f.content = p.content AND f.trade_date = p.trade_date
+WHERE p.reason = 'awaiting_intent'
+LIMIT $1
+
 -- name: pending
 -- By the reference that ties it, and by the OrderID beside a ClOrdID that nobody knows.
 SELECT f.*, w.is_overdue
