@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ledger.db.failures import explained
+from ledger.db.rows import read_vote
 from ledger.db.sql import load_queries
 from ledger.domain.halts import Halt, HaltCause, Resume
-from ledger.domain.records import Verdict
-from ledger.domain.verdicts import Vote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ledger.domain.controls import Answered
+    from ledger.domain.verdicts import Vote
 
 _SQL = load_queries("desk")
 _REQUESTS_AT_ONCE = 200  # letters are small, and there may be many of them
@@ -77,7 +77,7 @@ class Desk:
         """Give the votes that are not answered, by break, in the order in which they were cast."""
         votes: dict[str, list[Vote]] = defaultdict(list)
         for row in await self._fetch("open_votes"):
-            vote = _vote(row)
+            vote = read_vote(row)
             votes[vote.break_id].append(vote)
         return votes
 
@@ -123,17 +123,3 @@ def _control(row: Mapping[str, Any]) -> Halt | Resume:
     if row["action"] == "resume":
         return Resume(row["venue"], at_ns, *said, request_id=request_id)
     return Halt(row["venue"], HaltCause.PERSON, at_ns, at_ns, *said, request_id=request_id)
-
-
-def _vote(row: Mapping[str, Any]) -> Vote:
-    return Vote(
-        row["vote_id"],
-        row["break_id"].hex,
-        row["correlation_id"],
-        Verdict(row["verdict"]),
-        row["person"],
-        row["reason"],
-        row["ours"],
-        row["theirs"],
-        row["at_ns"],
-    )

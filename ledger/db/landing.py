@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
+from msgspec.structs import astuple
 
 from ledger import faultpoints
 from ledger.db import rows
@@ -149,6 +150,7 @@ def _inserts(decision: Decision) -> dict[str, Records]:
     return {
         "orders": (rows.ORDER_COLUMNS, [rows.order_row(i) for i in decision.intents]),
         "benchmark_snapshots": (rows.SNAPSHOT_COLUMNS, [rows.snapshot_row(s) for s in decision.snapshots]),
+        "order_references": (rows.LEARNED_COLUMNS, [astuple(name) for name in decision.learned]),
         "fills": (rows.FILL_COLUMNS, [rows.fill_row(c) for c in decision.fills]),
         "executions": (
             rows.EXECUTION_COLUMNS,
@@ -171,7 +173,6 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
         "order_reports": rows.as_objects(
             rows.ORDER_REPORT_COLUMNS, [rows.order_report_row(c) for c in decision.order_reports]
         ),
-        "order_references": decision.learned,
         "order_standings": decision.standings,
         "order_totals": decision.totals,
         "break_resolutions": decision.resolutions,

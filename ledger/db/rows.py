@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ledger.domain.controls import StandingHalt
+from ledger.domain.decision import Learned
 from ledger.domain.halts import HaltCause
 from ledger.domain.records import (
     Action,
@@ -32,6 +33,7 @@ from ledger.domain.records import (
     Verdict,
 )
 from ledger.domain.times import utc_date
+from ledger.domain.verdicts import Vote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +136,7 @@ PENDING_COLUMNS = [
     "since_ns",
     "venue_order_id",
 ]
+LEARNED_COLUMNS = list(Learned.__struct_fields__)
 EVENT_COLUMNS = ["event_id", "event_type", "key", "body"]
 DEAD_LETTER_COLUMNS = [
     "dead_letter_id",
@@ -328,4 +331,19 @@ def read_resolution(row: Mapping[str, Any]) -> Resolution:
         row["reason"],
         row["at_ns"],
         tuple((report_id, content) for report_id, content in found),
+    )
+
+
+def read_vote(row: Mapping[str, Any]) -> Vote:
+    """Read a row of ``break_votes``."""
+    return Vote(
+        row["vote_id"],
+        row["break_id"].hex,
+        row["correlation_id"],
+        Verdict(row["verdict"]),
+        row["person"],
+        row["reason"],
+        row["ours"],
+        row["theirs"],
+        row["at_ns"],
     )

@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
+from ledger.db.rows import read_vote
 from ledger.db.sql import load_queries
 from ledger.domain.records import BreakKind, Resolution, Verdict
 from ledger.domain.verdicts import Vote, agreed
@@ -106,7 +107,7 @@ class Desk:
             )
         opened_ns = int(found["opened_at"].timestamp() * 1_000_000) * 1_000
         votes = [
-            _vote(row)
+            read_vote(row)
             for row in self._fetch("votes", break_id=found["break_id"])
             if row["at_ns"] >= opened_ns and (row["used"] is None or cast["vote_id"] in row["used"])
         ]
@@ -174,20 +175,6 @@ def _filtered(filters: Filters) -> Row:
         "owner": filters.owner,
         "seconds": filters.seconds,
     }
-
-
-def _vote(row: Row) -> Vote:
-    return Vote(
-        row["vote_id"],
-        row["break_id"].hex,
-        row["correlation_id"],
-        Verdict(row["verdict"]),
-        row["person"],
-        row["reason"],
-        row["ours"],
-        row["theirs"],
-        row["at_ns"],
-    )
 
 
 @contextmanager
