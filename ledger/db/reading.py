@@ -186,9 +186,11 @@ class Reader:
         while ids or wanted:
             columns = [list(column) for column in zip(*sorted(wanted), strict=True)] or [[], [], []]
             await self._load_orders(book, ids, columns)
-            found = await self._waiting(columns, overdue) if wanted else {}
+            found = await self._waiting(columns, overdue) if wanted and not book.holds_all_waiting else {}
             waiting.update((reference, found.get(reference, [])) for reference in wanted)
             names = {name for held in found.values() for h in held for name in names_of(h)}
+            for reference in wanted - book.by_reference.keys():
+                names |= missing.second_names.get(reference, set())
             ids, wanted = set(), names - waiting.keys() - book.by_reference.keys()
         for reference, held in waiting.items():
             if reference not in book.by_reference:

@@ -118,13 +118,15 @@ def _weight(order: OrderState) -> int:
 class Missing(msgspec.Struct):
     """What must be loaded: orders by id or reference (with the pending reports of each), snapshots by id.
 
-    ``delays`` are the orders whose last fill delay is asked for.
+    ``delays`` are the orders whose last fill delay is asked for. ``second_names`` has what a reference that nobody
+    owns is called, too: looked up only then.
     """
 
     correlation_ids: set[str] = msgspec.field(default_factory=set)
     references: set[Reference] = msgspec.field(default_factory=set)
     snapshots: set[tuple[str, str, int]] = msgspec.field(default_factory=set)
     delays: set[str] = msgspec.field(default_factory=set)
+    second_names: dict[Reference, set[Reference]] = msgspec.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.correlation_ids or self.references or self.snapshots or self.delays)
@@ -164,10 +166,12 @@ class Book:
                 reference, beside = reference_of(fact.report), learned_reference(fact.report)
                 if reference not in self.by_reference and reference not in self.pending:
                     wanted.references.add(reference)
-                if self.holds_all_waiting and reference in self.by_reference:
-                    continue  # what else it is called need not be looked up
-                if beside is not None and beside not in self.by_reference and beside not in self.pending:
+                if beside is None or beside in self.by_reference or beside in self.pending:
+                    continue
+                if not self.holds_all_waiting:
                     wanted.references.add(beside)
+                elif reference not in self.by_reference:
+                    wanted.second_names.setdefault(reference, set()).add(beside)
             elif isinstance(fact, OrderIntent):
                 if fact.correlation_id not in self.orders:
                     wanted.correlation_ids.add(fact.correlation_id)
