@@ -100,20 +100,19 @@ class Process:
             may_decide=self.lander.ready,
         )
         self.halting.on_change = self.flags.show
-        self.delays = DelayWatch(
-            self.connect,
-            self.inbox,
-            self.metrics,
-            delay_policies_of(settings),
-            {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
-            may_decide=self.lander.ready,
-        )
-        self.lander.on_landed += [
-            self.publisher.offer,
-            self.in_flight.offer,
-            self.halting.offer,
-            self.delays.offer,
-        ]
+        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer, self.halting.offer]
+        self.delays: DelayWatch | None = None
+        delay_policies = delay_policies_of(settings)
+        if delay_policies:  # where no venue is watched, nothing is learned or kept either
+            self.delays = DelayWatch(
+                self.connect,
+                self.inbox,
+                self.metrics,
+                delay_policies,
+                {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
+                may_decide=self.lander.ready,
+            )
+            self.lander.on_landed.append(self.delays.offer)
         self.lander.on_lost = self._stop_feeds
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
@@ -162,10 +161,11 @@ class Process:
             asyncio.create_task(self.publisher.run(), name="publisher"),
             asyncio.create_task(self.in_flight.run(), name="redis"),
             asyncio.create_task(self.halting.run(), name="halting"),
-            asyncio.create_task(self.delays.run(), name="fill delays"),
             asyncio.create_task(self.flags.run(), name="halt flags"),
             asyncio.create_task(self._observe(), name="observer"),
         }
+        if self.delays is not None:
+            parts.add(asyncio.create_task(self.delays.run(), name="fill delays"))
         intake = {
             asyncio.create_task(self.http.run(), name="http"),
             asyncio.create_task(self._run_feeds(), name="feeds"),
