@@ -9,12 +9,12 @@ streams' when their feeds have started again from the positions in Postgres.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
+from ledger import clocks
 from ledger.db.errors import (
     LandingConflictError,
     LeaseLostError,
@@ -176,7 +176,7 @@ class Lander:
             reader = Reader(connection, self._policy.tolerances, self._policy.slippage.instruments)
             await self._await_lease(landing)
             at("lease.taken")
-            book = await reader.open_book(time.time_ns())
+            book = await reader.open_book(clocks.time_ns())
             self._metrics.start_open(*await reader.open_counts())
             log.info("landing", writer=self._writer)
             self.ready.set()
@@ -198,7 +198,7 @@ class Lander:
                     raise LedgerUnavailableError("the session has ended")
                 self._stir.clear()
                 try:
-                    async with asyncio.timeout(max(0.0, self._look_at - time.monotonic())):
+                    async with asyncio.timeout(max(0.0, self._look_at - clocks.monotonic())):
                         await self._stir.wait()
                 except TimeoutError:
                     break
@@ -214,12 +214,12 @@ class Lander:
 
     async def _look_overdue(self, reader: Reader) -> Overdue | None:
         """Ask every second what has waited too long; it also tells whether the session is still there."""
-        if time.monotonic() < self._look_at:
+        if clocks.monotonic() < self._look_at:
             return None
-        self._look_at = time.monotonic() + _GRACE_SECONDS
+        self._look_at = clocks.monotonic() + _GRACE_SECONDS
         with explained("asking whose grace time is over"):
             async with asyncio.timeout(_ANSWER_SECONDS):
-                return await reader.overdue(time.time_ns(), self._policy.grace)
+                return await reader.overdue(clocks.time_ns(), self._policy.grace)
 
     def _stirred(self, _: object) -> None:
         self._stir.set()
@@ -274,7 +274,7 @@ class Lander:
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
-                book = await reader.open_book(time.time_ns())
+                book = await reader.open_book(clocks.time_ns())
                 continue
             book.apply(decision)
             return decision, book
@@ -297,7 +297,7 @@ class Lander:
 
     def _tell(self, batch: Batch, decision: Decision) -> None:
         """After the commit, and never before: measure, answer, publish."""
-        now = time.time_ns()
+        now = clocks.time_ns()
         latencies: dict[str, list[float]] = {}
         for captured in decision.fills:
             latencies.setdefault(captured.report.venue, []).append((now - captured.received_ns) / 1e9)

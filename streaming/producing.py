@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from ledger import clocks
 from ledger.faultpoints import at
 from streaming.errors import PublishError
 from streaming.topics import DEAD_LETTERS, client_config, topics_of
@@ -139,9 +139,9 @@ def read_tails(
 
 def _read_to_the_end(consumer: Consumer, open_ends: set[tuple[str, int]]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
-    deadline = time.monotonic() + _TAIL_SECONDS
+    deadline = clocks.monotonic() + _TAIL_SECONDS
     while open_ends:
-        if time.monotonic() > deadline:
+        if clocks.monotonic() > deadline:
             raise PublishError(f"the ends of {sorted(open_ends)} were not reached in {_TAIL_SECONDS:g} s")
         for message in consumer.consume(500, 0.1):
             error = message.error()

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
 
-from ledger import faultpoints
+from ledger import clocks, faultpoints
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.outbox import Cursor, Outbox, OutboxEvent
 from streaming.errors import PublishError
@@ -150,7 +149,7 @@ class Publisher:
         return Cursor(incarnation, xid, position, {})
 
     async def _follow(self, session: _Session, broker: Broker, incarnation: str) -> None:
-        swept = time.monotonic()
+        swept = clocks.monotonic()
         while self._may_publish.is_set():
             self._busy = bool(self._offered)
             if self._offered:
@@ -159,18 +158,18 @@ class Publisher:
                 await asyncio.sleep(_PACE_SECONDS)  # what lands meanwhile shares the next transaction
             else:
                 self._wake.clear()
-                rest = _SWEEP_SECONDS - (time.monotonic() - swept)
+                rest = _SWEEP_SECONDS - (clocks.monotonic() - swept)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, rest)):  # wait_for loses a cancellation in 3.11
                         await self._wake.wait()
-            if time.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
+            if clocks.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
                 if await asyncio.to_thread(broker.incarnation) != incarnation:
                     raise PublishError("the broker is another incarnation: its topics are filled again")
                 overflowed, self._overflowed = self._overflowed, False  # what lands from here on is kept again
                 await session.sweep()
                 if overflowed:
                     await session.catch_up()
-                swept = time.monotonic()
+                swept = clocks.monotonic()
         raise PublishError("the lease is gone")
 
 
@@ -196,7 +195,7 @@ class _Session:
         self._published: set[str] = set()
         self._swept: set[str] = set()
         self._swept_before: set[str] = set()
-        self._swept_since = time.monotonic()
+        self._swept_since = clocks.monotonic()
         self._metrics = metrics
 
     async def publish_offered(self, events: list[OutboxEvent]) -> None:
@@ -249,9 +248,9 @@ class _Session:
                 at = (entries[-1].xid, entries[-1].position)
             if len(entries) < _PAGE:
                 break
-        if time.monotonic() - self._swept_since > _TOLD_WITHIN_SECONDS:
+        if clocks.monotonic() - self._swept_since > _TOLD_WITHIN_SECONDS:
             self._swept_before, self._swept = self._swept, set()
-            self._swept_since = time.monotonic()
+            self._swept_since = clocks.monotonic()
         if all_before >= self._found_below:
             self._found.clear()  # every event that could have been found is behind the cursor now
         # an event published earlier and not swept yet may stand below these tails: keep the older ones

@@ -13,14 +13,14 @@ process that lost its lease has also lost the only connection it could write wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 from msgspec.structs import astuple
 
-from ledger import faultpoints
+from ledger import clocks, faultpoints
 from ledger.db import rows
 from ledger.db.errors import LandingConflictError, LeaseLostError, PositionWentBackError
 from ledger.db.failures import explained
@@ -130,7 +130,7 @@ class Landing:
         Making one waits for whoever reads the table, a long derivation say: at midnight it must be there. The
         server's clock, which dates the events, may also be past midnight before ours.
         """
-        today = datetime.now(UTC).date()
+        today = utc_date(clocks.time_ns())
         wanted = {c.report.trade_date for c in decision.fills}
         wanted.update(e.trade_date for e in decision.executions)
         wanted.update(c.report.trade_date for c in decision.order_reports)

@@ -9,13 +9,13 @@ answered is found again by the next look.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
+from ledger import clocks
 from ledger.db.desk import Desk, ReplayAnswer, ReplayRequest
 from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.controls import Answered
@@ -142,12 +142,12 @@ class DeskFeed:
         persons = ", ".join(dict.fromkeys(request.person for request in requests))
         venue = first.source if kind is ArrivalKind.REPORT else None
         replay = Replay(first.dead_letter_id, ids, persons)
-        return Arrival(first.feed, venue, kind, first.raw, time.time_ns(), replay=replay)
+        return Arrival(first.feed, venue, kind, first.raw, clocks.time_ns(), replay=replay)
 
 
 def control_arrival(control: Control) -> Arrival:
     """Give the arrival of a halt, a resume or a clock's change."""
-    return Arrival(CONTROLS, None, ArrivalKind.CONTROL, msgspec.json.encode(control), time.time_ns())
+    return Arrival(CONTROLS, None, ArrivalKind.CONTROL, msgspec.json.encode(control), clocks.time_ns())
 
 
 def verdict_of(votes: Sequence[Vote]) -> tuple[str, Arrival] | None:
@@ -156,7 +156,7 @@ def verdict_of(votes: Sequence[Vote]) -> tuple[str, Arrival] | None:
         resolution = agreed(votes[:end])
         if resolution is not None:
             raw = msgspec.json.encode(votes[:end])
-            return resolution.resolution_id, Arrival(DESK, None, ArrivalKind.VERDICT, raw, time.time_ns())
+            return resolution.resolution_id, Arrival(DESK, None, ArrivalKind.VERDICT, raw, clocks.time_ns())
     return None
 
 

@@ -7,13 +7,13 @@ cluster id is another incarnation: its offsets start over, and landing again wha
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from ledger import clocks
 from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.decide import MARKET_DATA as MARKET_DATA_FEED
 from ledger.domain.decide import ORDER_INTENTS
@@ -134,7 +134,7 @@ class KafkaFeed:
             while not self._stopping:
                 messages = consumer.consume(_POLL_MESSAGES, _POLL_SECONDS)
                 if messages:
-                    received_ns = time.time_ns()
+                    received_ns = clocks.time_ns()
                     at("kafka.hand_over")
                     self._hand_over([self._arrival(m, incarnation, received_ns) for m in messages], loop)
         finally:

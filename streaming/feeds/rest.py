@@ -11,6 +11,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from ledger import clocks
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox, Outcome
 from streaming.errors import InboxFullError
@@ -67,7 +68,7 @@ class RestFeed:
             self._open -= 1
 
     async def _receive(self, request: Request) -> Response:
-        received_ns = time.time_ns()
+        received_ns = clocks.time_ns()
         where = request.url.path
         try:
             async with asyncio.timeout(BODY_SECONDS):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
 
+from ledger import clocks
 from ledger.domain.records import Position
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
@@ -88,13 +88,13 @@ class WebSocketFeed:
         wait = BACKOFF_FIRST_SECONDS
         while True:
             self._enter("connecting")
-            started = time.monotonic()
+            started = clocks.monotonic()
             try:
                 await self._session()
             except (OSError, TimeoutError, WebSocketException, FeedError) as error:
                 log.warning("websocket feed starts over", feed=self.feed, error=str(error) or repr(error))
             self._enter("down")
-            if time.monotonic() - started >= GOOD_SPELL_SECONDS:
+            if clocks.monotonic() - started >= GOOD_SPELL_SECONDS:
                 wait = BACKOFF_FIRST_SECONDS
             # jitter: clients that a venue's restart cut off together do not come back together
             await asyncio.sleep(min(wait, self._settings.reconnect_max_seconds) * random.uniform(0.5, 1.0))
@@ -123,7 +123,7 @@ class WebSocketFeed:
     async def _read(self, socket: ClientConnection) -> None:
         await _say(socket, op="subscribe", channel=STREAM, from_sequence=self._sequences.contiguous + 1)
         at("websocket.subscribed")
-        heard = time.monotonic()
+        heard = clocks.monotonic()
         while True:
             frames = await self._frames_at_hand(socket, heard)
             arrivals = [arrival for raw, ns in frames if (arrival := self._arrival(raw, ns)) is not None]
@@ -132,7 +132,7 @@ class WebSocketFeed:
                 await self._inbox.put(arrivals)
             self._check_numbers()
             if frames:
-                heard = time.monotonic()
+                heard = clocks.monotonic()
             await self._ask_for_holes(socket)
             if frames or self._state != "connecting":
                 self._enter("recovering" if self._ask_at is not None else "live")
@@ -147,19 +147,19 @@ class WebSocketFeed:
             due.append(self._announced[1])
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(loop.time() + max(0.0, min(due) - time.monotonic())):
+            async with asyncio.timeout_at(loop.time() + max(0.0, min(due) - clocks.monotonic())):
                 first = await socket.recv(decode=False)
         except TimeoutError:
-            if time.monotonic() >= silent_at:
+            if clocks.monotonic() >= silent_at:
                 raise FeedError(f"no frame for {self._settings.silence_seconds:g} s") from None
             return []
-        frames = [(first, time.time_ns())]
+        frames = [(first, clocks.time_ns())]
         size = len(first)
         try:
             async with asyncio.timeout(0):  # recv() gives what is queued without suspending
                 while len(frames) < BATCH_FRAMES and size < BATCH_BYTES:
                     raw = await socket.recv(decode=False)
-                    frames.append((raw, time.time_ns()))
+                    frames.append((raw, clocks.time_ns()))
                     size += len(raw)
         except (TimeoutError, ConnectionClosed):
             pass  # hand over what is here first; a closed connection says so again at the next recv()
@@ -181,7 +181,7 @@ class WebSocketFeed:
             self._illegible = {s for s in self._illegible if s > self._sequences.contiguous}
             self._ask_wait = ASK_FIRST_SECONDS
             if self._ask_at is not None:  # a long replay is coming in: it is not asked for twice
-                self._ask_at = time.monotonic() + self._ask_wait
+                self._ask_at = clocks.monotonic() + self._ask_wait
         return Arrival(self.feed, self._venue, ArrivalKind.REPORT, raw, received_ns, position)
 
     def _legible_twice(self, raw: bytes) -> int | None:
@@ -199,7 +199,7 @@ class WebSocketFeed:
 
     def _note_announced(self, last: int) -> None:
         if last > self._sequences.highest and self._announced is None:
-            self._announced = (last, time.monotonic() + HEARTBEAT_GRACE_SECONDS)
+            self._announced = (last, clocks.monotonic() + HEARTBEAT_GRACE_SECONDS)
         if self._at_last_heartbeat is not None and last < self._at_last_heartbeat:
             self._restarted_at = last  # it says less than we had a heartbeat ago, so it is not just late
         self._at_last_heartbeat = self._sequences.contiguous
@@ -209,13 +209,13 @@ class WebSocketFeed:
         if self._restarted_at is None:
             return
         before, last = self._sequences.contiguous, self._restarted_at
-        self._incarnation = str(time.time_ns())
+        self._incarnation = str(clocks.time_ns())
         self._sequences = Sequences(0)
         self._illegible.clear()
         raise FeedError(f"the venue has sent up to {before} and now says {last}: its numbers start over")
 
     async def _ask_for_holes(self, socket: ClientConnection) -> None:
-        now = time.monotonic()
+        now = clocks.monotonic()
         if self._announced is not None and now >= self._announced[1]:
             self._sequences.announce(self._announced[0])
             self._announced = None

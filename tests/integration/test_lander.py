@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -198,14 +198,14 @@ async def test_a_snapshot_id_that_is_used_again_later_the_same_day_stops_nothing
     assert (await row_counts(world.watching))["benchmark_snapshots"] == 1
 
 
-class Shifted(datetime):
-    """The process's clock, as the landing reads it."""
+class Shifted:
+    """The process's clock."""
 
     days = 0
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-        return datetime.now(tz) + timedelta(days=cls.days)
+    def time_ns(cls) -> int:
+        return time.time_ns() + cls.days * 86_400 * SECOND
 
 
 @pytest.mark.parametrize("days", [[-1, 0], [0, 1], [-3, -1, 0], [-9, 0, 5]])
@@ -213,7 +213,7 @@ async def test_no_midnight_stops_the_landing(
     world: World, monkeypatch: pytest.MonkeyPatch, days: list[int]
 ) -> None:
     """Events are dated by the server's clock: of the process's clock before midnight, and long after it."""
-    monkeypatch.setattr("ledger.db.landing.datetime", Shifted)
+    monkeypatch.setattr("ledger.clocks.time_ns", Shifted.time_ns)
     ahead = [time.time_ns() + number * 86_400 * SECOND for number in (1, 4, 9)]
     for number, day in enumerate(days):
         monkeypatch.setattr(Shifted, "days", day)
@@ -227,7 +227,7 @@ async def test_no_midnight_stops_the_landing(
 async def test_the_next_days_have_their_partitions_long_before_they_begin(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.db.landing.datetime", Shifted)
+    monkeypatch.setattr("ledger.clocks.time_ns", Shifted.time_ns)
     today = datetime.now(UTC).date()
 
     async def ahead() -> set[int]:
