@@ -24,6 +24,8 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from streaming.errors import SettingsError
+from streaming.feeds.names import backup_feed, primary_feed
+from streaming.look_back.formats import unfit
 from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ class FixFeedSettings(_Part):
     )
     heartbeat_seconds: int = Field(default=10, ge=1, le=3600)
     reconnect_seconds: int = Field(default=1, ge=1, le=3600)
+    resend_limit: int = Field(
+        default=0, ge=0, description="messages that one ResendRequest may ask for (CME: 2500); 0 is no limit"
+    )
     store: Path = Field(description="folder of the session's message store; keep it between starts")
     tls: bool = False
     tls_ca: Path | None = None
@@ -136,6 +141,9 @@ class DelaySettings(_Part):
     )
     samples: int = Field(default=200, ge=1, le=1000, description="past orders that are learned from at least")
     snapshot_age_seconds: Decimal = Field(default=Decimal(30), gt=0, description="an older snapshot is none")
+    status_request: bool = Field(
+        default=True, description="whether the venue is asked for a late order's state, where its feed can"
+    )
     hedge_limits: dict[str, Decimal] = Field(
         default_factory=dict, description="exposure that may go without a hedge, by currency; others never hedge"
     )
@@ -152,6 +160,25 @@ class DelaySettings(_Part):
         return self
 
 
+class LookBackSettings(_Part):
+    """The venue's list of fills, which is asked for what its feed did not bring."""
+
+    url: str = Field(pattern=r"^https?://", description="where the venue answers, without the path")
+    format: str = Field(default="", description="of the list, where it is not the venue's")
+    key: SecretStr = SecretStr("")
+    secret: SecretStr = SecretStr("")
+    symbols: list[str] = Field(default_factory=list, description="asked for one by one, where the API wants one")
+    pairs: dict[str, str] = Field(default_factory=dict, description="the list's names of symbols, and the feed's")
+    requests_per_second: Decimal = Field(default=Decimal(1), gt=0, le=1000, description="never more")
+    page_size: int = Field(default=500, ge=1, le=1000, description="fills in an answer")
+    timeout_seconds: Decimal = Field(default=Decimal(10), gt=0, description="of one request")
+    tls_ca: Path | None = Field(default=None, description="authority of the venue's certificate")
+    audit_minutes: Decimal = Field(default=Decimal(5), ge=0, description="between two audits; 0 is off")
+    window_seconds: Decimal = Field(default=Decimal(3600), gt=0, le=86_400, description="span of one comparison")
+    overlap_seconds: Decimal = Field(default=Decimal(60), ge=0, description="that one audit repeats of the last")
+    grace_seconds: Decimal = Field(default=Decimal(15), ge=0, description="an audit ends so long before now")
+
+
 def _known_format(name: str) -> str:
     if name not in DECODERS:
         known = ", ".join(DECODERS)
@@ -161,15 +188,53 @@ def _known_format(name: str) -> str:
     return name
 
 
+class BackupSettings(_Part):
+    """The second way to a venue's reports: any kind of feed, in any format.
+
+    Its account is the venue's: the account is part of what a fill is known by, and both feeds tell the same fills.
+    """
+
+    format: Annotated[str, AfterValidator(_known_format)] | None = Field(
+        default=None, description="the venue's where it is not set"
+    )
+    feed: FeedSettings
+
+
+class FailoverSettings(_Part):
+    """When a venue's feed counts as out, and when the backup takes over and gives back; 0 turns a sign off."""
+
+    mode: Literal["standby", "hot"] = Field(
+        default="standby", description="the backup is connected on the switch only, or always"
+    )
+    silence_seconds: Decimal = Field(default=Decimal(10), gt=0, description="not connected, or no frame")
+    quiet_seconds: Decimal = Field(
+        default=Decimal(60), ge=0, description="no report though an order was routed since the last one"
+    )
+    gap_seconds: Decimal = Field(default=Decimal(30), ge=0, description="a gap in the numbers that is not filled")
+    healthy_seconds: Decimal = Field(default=Decimal(30), gt=0, description="well for so long is well again")
+
+
 class VenueSettings(_Part):
     """One venue: the format it speaks and how it reaches us."""
 
     format: Annotated[str, AfterValidator(_known_format)]
     feed: FeedSettings
+    backup: BackupSettings | None = None
+    failover: FailoverSettings = FailoverSettings()
     tolerances: ToleranceSettings = ToleranceSettings()
     halt: HaltSettings = HaltSettings()
     delay: DelaySettings = DelaySettings()
     account: str = Field(default="", description="whose the reports are where the venue does not say")
+    look_back: LookBackSettings | None = None
+
+    @model_validator(mode="after")
+    def _list_is_readable(self) -> VenueSettings:
+        if self.look_back is not None:
+            format_name = self.look_back.format or self.format
+            refusal = unfit(format_name, self.look_back.symbols, self.look_back.pairs)
+            if refusal is not None:
+                raise PydanticCustomError("look_back", "look_back.{refusal}", {"refusal": refusal})
+        return self
 
 
 class KafkaSettings(_Part):
@@ -239,6 +304,9 @@ class Settings(BaseSettings):
     source: str = Field(default="spiffe://dynamic.capital/agent/execution", description="ce_source of events")
     grace: GraceSettings = GraceSettings()
     stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
+    snapshot_out_seconds: Decimal = Field(
+        default=Decimal(30), ge=0, description="no snapshot of a symbol with open orders for so long; 0 is off"
+    )
     benchmark_price: Literal["mid", "microprice"] = Field(
         default="mid", description="which price of a snapshot is the benchmark"
     )
@@ -248,6 +316,14 @@ class Settings(BaseSettings):
     refill_hours: float = Field(
         default=24.0, gt=0, description="how much a broker that lost its topics is refilled with"
     )
+
+    @model_validator(mode="after")
+    def _names_are_no_feeds(self) -> Settings:
+        for name, venue in self.venues.items():
+            for feed in feeds_of(name, venue):
+                if feed in self.venues:
+                    raise ValueError(f"venues {feed}: a feed of {name} has that name, give the venue another")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -265,6 +341,12 @@ class Settings(BaseSettings):
         if path is None:
             return (init_settings, environment)
         return (init_settings, environment, TomlConfigSettingsSource(settings_cls, Path(path)))
+
+
+def feeds_of(name: str, venue: VenueSettings) -> tuple[str, ...]:
+    """Name a venue's feeds, the primary first."""
+    primary = primary_feed(name, venue.feed.kind)
+    return (primary,) if venue.backup is None else (primary, backup_feed(name, venue.backup.feed.kind))
 
 
 def load_settings() -> Settings:
@@ -301,13 +383,14 @@ def _refuse_unknown_variables() -> None:
 
 
 def _place(error: ErrorDetails) -> tuple[int | str, ...]:
-    """Where a setting is, without the tag that pydantic puts after ``venues.*.feed``."""
+    """Where a setting is, without the tag that pydantic puts after ``venues.*.feed`` and ``….backup.feed``."""
     place = error["loc"]
-    if len(place) < _IN_FEED or (place[0], place[2]) != ("venues", "feed"):
+    if len(place) < _IN_FEED or place[0] != "venues" or "feed" not in place[2:4]:
         return place
+    end = place.index("feed", 2) + 1
     if error["type"].startswith("union_tag"):
         return (*place, "kind")
-    return place[:_IN_FEED] + place[_IN_FEED + 1 :]
+    return place[:end] + place[end + 1 :]
 
 
 def _variable(place: tuple[int | str, ...]) -> str:

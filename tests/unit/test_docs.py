@@ -14,7 +14,14 @@ from pydantic.fields import FieldInfo
 
 from ledger.db.tables import metadata
 from streaming.metrics import Metrics
-from streaming.settings import DelaySettings, FeedSettings, HaltSettings, Settings, ToleranceSettings
+from streaming.settings import (
+    DelaySettings,
+    FeedSettings,
+    HaltSettings,
+    LookBackSettings,
+    Settings,
+    ToleranceSettings,
+)
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -71,6 +78,11 @@ def test_the_defaults_of_delays_are_those_of_the_reference() -> None:
         )
 
 
+def test_the_defaults_of_looking_back_are_those_of_the_reference() -> None:
+    for name, field in LookBackSettings.model_fields.items():
+        check(f"venues.*.look_back.{name}", field, OPERATIONS)
+
+
 def test_every_setting_of_the_reference_is_there() -> None:
     described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
     known = {name for name, _ in fields_of(Settings)} | {
@@ -80,6 +92,7 @@ def test_every_setting_of_the_reference_is_there() -> None:
         *(f"venues.*.tolerances.{name}" for name in ToleranceSettings.model_fields),
         *(f"venues.*.halt.{name}" for name in HaltSettings.model_fields),
         *(f"venues.*.delay.{name}" for name in DelaySettings.model_fields),
+        *(f"venues.*.look_back.{name}" for name in LookBackSettings.model_fields),
     }
     assert set(documented(described)) == known
 

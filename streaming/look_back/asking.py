@@ -1,0 +1,104 @@
+"""What is asked of a venue's list of fills, and what it answers: plain records of pure request builders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+
+from ledger.domain.records import ReportKind
+from streaming.errors import StreamingError
+
+TRADES = frozenset({ReportKind.FILL})
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_SHOWN = 200
+
+
+class LookBackError(StreamingError):
+    """The venue's list cannot be had: what it answered, and what to do."""
+
+
+class BusyError(LookBackError):
+    """The venue says that we ask too often. ``retry_after`` is in seconds, 0 where it does not say."""
+
+    def __init__(self, said: str, retry_after: float = 0.0) -> None:
+        super().__init__(f"the venue asks for patience: {said}")
+        self.retry_after = retry_after
+
+
+class AskedOrder(msgspec.Struct, frozen=True):
+    """The order whose fills are asked for, by the names that the venue knows it by."""
+
+    symbol: str
+    cl_ord_ids: tuple[str, ...]
+    venue_order_ids: tuple[str, ...]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One page: fills from ``since_ns`` (included) to ``until_ns`` (not), UTC; of one symbol, or of one order.
+
+    ``symbol`` is as the list's API writes it. ``cursor`` is what the page before gave, None for the first.
+    """
+
+    since_ns: int
+    until_ns: int
+    symbol: str | None = None
+    order: AskedOrder | None = None
+    cursor: str | None = None
+
+
+class Access(msgspec.Struct, frozen=True):
+    """How we ask: our key and its secret, fills in a page, and the feed's names of symbols by the list's."""
+
+    key: str = ""
+    secret: str = ""
+    page_size: int = 500
+    pairs: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """An HTTP request: ``target`` is path and query."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    body: bytes = b""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Fills as the venue's decoder reads them, each in its own bytes, and where the list goes on (None: over)."""
+
+    items: Sequence[bytes]
+    cursor: str | None = None
+
+
+class Lister(Protocol):
+    """How one API lists fills. Pure: no clock, no I/O.
+
+    ``kinds`` are the reports that it lists. ``needs_symbols``: it is asked symbol by symbol, ``needs_pairs``: it
+    names symbols otherwise than the stream, ``by_order``: it can be asked for the fills of one order.
+    """
+
+    kinds: frozenset[ReportKind]
+    needs_symbols: bool
+    needs_pairs: bool
+    by_order: bool
+
+    def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
+        """Build the signed request of a page; ``now_ns`` is its timestamp or nonce."""
+
+    def page(self, raw: bytes, ask: Ask, access: Access) -> Page:
+        """Take an answer apart. Raises ``LookBackError``, ``BusyError`` where it asks for patience."""
+
+
+def query(**parameters: Any) -> str:
+    """Write a query string, without what is None, in the order given."""
+    return urlencode({name: value for name, value in parameters.items() if value is not None})
+
+
+def unreadable(raw: bytes, wanted: str) -> LookBackError:
+    """Say that an answer is none that we know."""
+    shown = raw[:_SHOWN].decode("utf-8", "replace")
+    return LookBackError(f"the answer {shown!r} is not {wanted}: check look_back.url and look_back.format")
