@@ -11,6 +11,7 @@ from ledger.domain.controls import Control
 from ledger.domain.decide import Fact
 from ledger.domain.delays import Late
 from ledger.domain.errors import Defect, DefectError, defect_error
+from ledger.domain.failover import Health
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.numbers import ZERO, parse_decimal, parse_positive
 from ledger.domain.records import (
@@ -72,7 +73,7 @@ _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
 _votes = msgspec.json.Decoder(list[Vote])
 _kept_intents = msgspec.json.Decoder(OrderIntent)
-_controls: msgspec.json.Decoder[Control | Late] = msgspec.json.Decoder(Control | Late)
+_controls: msgspec.json.Decoder[Control | Late | Health] = msgspec.json.Decoder(Control | Late | Health)
 
 
 class Decoding(msgspec.Struct):
@@ -83,12 +84,16 @@ class Decoding(msgspec.Struct):
 
 
 def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decoding:
-    """Read an arrival; what cannot be read is a dead letter among the facts. Never raises."""
+    """Read an arrival; what cannot be read is a dead letter among the facts. Never raises.
+
+    ``decoders`` are by venue, and by feed where a feed speaks another format than its venue.
+    """
     if arrival.defect is not None:
         return Decoding([_dead(arrival, arrival.defect, arrival.raw)], {})
     if arrival.kind is ArrivalKind.REPORT:
         assert arrival.venue is not None, "a report comes from a venue"
-        decoded = decoders[arrival.venue](arrival.venue, arrival.raw)
+        decoder = decoders.get(arrival.feed) or decoders[arrival.venue]
+        decoded = decoder(arrival.venue, arrival.raw)
         facts: list[Fact] = [
             Captured(report, arrival.feed, raw, arrival.received_ns)
             if isinstance(report, FillReport)
@@ -136,8 +141,11 @@ def decode_verdict(raw: bytes) -> Resolution:
     return resolution
 
 
-def decode_control(raw: bytes) -> Control | Late:
-    """Read a halt, a resume, a clock's change or a late order, as we wrote it. Raises ``DefectError``."""
+def decode_control(raw: bytes) -> Control | Late | Health:
+    """Read what we wrote: a halt, its end, a clock's change, a late order, a feed's health.
+
+    Raises ``DefectError``.
+    """
     try:
         return _controls.decode(raw)
     except msgspec.MsgspecError as error:

@@ -11,6 +11,7 @@ from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
 from ledger.domain.tolerances import Grace, Tolerances
+from streaming.feeds.names import backup_feed
 from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
@@ -75,7 +76,14 @@ def _nanos(seconds: Decimal) -> int:
 
 
 def decoders_of(settings: Settings) -> dict[str, Decoder]:
-    """Give each venue's decoder, with the account that its reports are of where they do not say."""
-    return {
-        name: partial(DECODERS[venue.format], account=venue.account) for name, venue in settings.venues.items()
-    }
+    """Give each venue's decoder, and by the feed's name that of a backup: it may speak another format.
+
+    They have the account that reports are of where they do not say.
+    """
+    found: dict[str, Decoder] = {}
+    for name, venue in settings.venues.items():
+        found[name] = partial(DECODERS[venue.format], account=venue.account)
+        if venue.backup is not None:
+            feed = backup_feed(name, venue.backup.feed.kind)
+            found[feed] = partial(DECODERS[venue.backup.format or venue.format], account=venue.account)
+    return found

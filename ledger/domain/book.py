@@ -30,6 +30,7 @@ from ledger.domain.records import (
     Snapshot,
 )
 from ledger.domain.snapshots import SnapshotBook
+from ledger.domain.venue_health import VenueHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -151,6 +152,7 @@ class Book:
         self.unknown: dict[Reference, Break] = {}
         self.holds_all_waiting = False  # whether a name that is not in ``pending`` has nothing that waits for it
         self.controls = Controls()
+        self.health = VenueHealth()
         self.delays = Delays()
         self._done: dict[str, None] = {}
         self._marks: dict[str, list[Mark]] = {}
@@ -330,6 +332,8 @@ class Book:
         self.snapshots.add(decision.snapshots)
         if decision.controls is not None:
             self.controls.apply(decision.controls)
+        if decision.health is not None:
+            self.health.apply(decision.health)
         if decision.delays is not None:
             self.delays.apply(decision.delays)
         for reference, held in decision.pending_by_reference.items():

@@ -29,6 +29,7 @@ from ledger.domain.decision import Decision, Ended, Learned, Pending
 from ledger.domain.delays import DelayPolicy, Late
 from ledger.domain.errors import Defect
 from ledger.domain.events import break_event, dead_letter_event, flag_event, pending_event
+from ledger.domain.failover import Health
 from ledger.domain.halts import ClockChange, Halt, Resume
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.judging import judge_delays
@@ -51,6 +52,7 @@ from ledger.domain.settlement import Settlement
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.snapshots import SnapshotWindow
 from ledger.domain.tolerances import Grace, Tolerances, of_venue
+from ledger.domain.venue_health import HealthRows, VenueHealth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,9 @@ ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
-Fact = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control | Late
+Fact = (
+    OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control | Late | Health
+)
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -91,6 +95,7 @@ class Batch:
         self._new_snapshots: dict[str, SnapshotWindow] = {}
         self._dead: set[str] = set()
         self._controls: Controls | None = None
+        self._health: VenueHealth | None = None
         self._lates: list[Late] = []
 
     def at_or_before(self, symbol: str, at_ns: int) -> Snapshot | None:
@@ -268,6 +273,8 @@ class Batch:
                 self.take_overdue(waiting)
         elif isinstance(fact, Halt | Resume | ClockChange):
             self.take_control(fact)
+        elif isinstance(fact, Health):
+            self.take_health(fact)
         elif isinstance(fact, Late):
             self._lates.append(fact)
 
@@ -278,6 +285,14 @@ class Batch:
             self.decision.controls = ControlRows()
         assert self.decision.controls is not None
         self._controls.take(control, self.decision.controls, self.decision.events)
+
+    def take_health(self, health: Health) -> None:
+        """Take note of an outage, a switch or their end, where the ledger does not have it yet."""
+        if self._health is None:
+            self._health = self.book.health.copy()
+            self.decision.health = HealthRows()
+        assert self.decision.health is not None
+        self._health.take(health, self.decision.health, self.decision.events)
 
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""

@@ -26,6 +26,7 @@ from ledger.domain.records import (
     SlippageMetric,
     Snapshot,
 )
+from ledger.domain.venue_health import HealthRows
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -129,3 +130,4 @@ class Decision(msgspec.Struct):
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)
     controls: ControlRows | None = None
     delays: DelayRows | None = None
+    health: HealthRows | None = None

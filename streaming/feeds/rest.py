@@ -15,6 +15,7 @@ from ledger import clocks
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox, Outcome
 from streaming.errors import InboxFullError
+from streaming.feeds.names import primary_feed
 from streaming.feeds.webhook import SignatureError, Verifier
 from streaming.problems import Problem, problem
 
@@ -46,8 +47,10 @@ class RestFeed:
         http: HttpSettings,
         inbox: Inbox,
         ready: Callable[[], bool],
+        *,
+        feed: str | None = None,
     ) -> None:
-        self.feed = f"{venue}.rest"
+        self.feed = feed or primary_feed(venue, "rest")
         self._venue = venue
         self._verifier = Verifier(
             (secret.get_secret_value() for secret in settings.secrets), http.timestamp_tolerance_seconds

@@ -22,6 +22,7 @@ from ledger.domain.records import Position
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.errors import FeedError
+from streaming.feeds.names import primary_feed
 from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ class WebSocketFeed:
         inbox: Inbox,
         start_after: Position | None,
         on_state: Callable[[str], None],
+        *,
+        feed: str | None = None,
     ) -> None:
-        self.feed = f"{venue}.ws"
+        self.feed = feed or primary_feed(venue, "websocket")
+        self.heard_ns: int | None = None
+        """When the last frame of this connection came, heartbeats too; None before the first."""
         self._venue = venue
         self._settings = settings
         self._inbox = inbox
@@ -132,7 +137,7 @@ class WebSocketFeed:
                 await self._inbox.put(arrivals)
             self._check_numbers()
             if frames:
-                heard = clocks.monotonic()
+                heard, self.heard_ns = clocks.monotonic(), clocks.time_ns()
             await self._ask_for_holes(socket)
             if frames or self._state != "connecting":
                 self._enter("recovering" if self._ask_at is not None else "live")

@@ -1,0 +1,19 @@
+"""What the feeds are called: in positions, on landed rows, in metrics, and as the keys of decoders."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["fix", "websocket", "rest"]
+
+_SUFFIX: dict[Kind, str] = {"fix": "fix", "websocket": "ws", "rest": "rest"}
+
+
+def primary_feed(venue: str, kind: Kind) -> str:
+    """Name a venue's first feed: ``ALPHA.fix``."""
+    return f"{venue}.{_SUFFIX[kind]}"
+
+
+def backup_feed(venue: str, kind: Kind) -> str:
+    """Name a venue's second feed: ``ALPHA.backup.ws``."""
+    return f"{venue}.backup.{_SUFFIX[kind]}"
