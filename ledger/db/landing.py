@@ -24,6 +24,7 @@ from ledger import clocks, faultpoints
 from ledger.db import rows
 from ledger.db.errors import LandingConflictError, LeaseLostError, PositionWentBackError
 from ledger.db.failures import explained
+from ledger.db.numerics import use_numerics
 from ledger.db.sql import load_queries
 from ledger.db.tables import SCHEMA
 from ledger.domain.times import utc_date
@@ -55,6 +56,7 @@ class Landing:
     def __init__(self, connection: asyncpg.Connection[Any]) -> None:
         self._connection = connection
         self._days: set[date] = set()
+        self._has_numerics = False
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +93,9 @@ class Landing:
                 await self._ensure_days(decision)
                 faultpoints.at("landing.before")
                 if bulk:
+                    if not self._has_numerics:
+                        await use_numerics(self._connection)
+                        self._has_numerics = True
                     async with self._connection.transaction():
                         await self._copy(inserts)
                         await self._land_document(document, decision.delays)
