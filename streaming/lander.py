@@ -24,6 +24,7 @@ from ledger.db.errors import (
 from ledger.db.failures import explained
 from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
+from ledger.db.leases import LEASE_SECONDS, UNATTENDED_SECONDS
 from ledger.db.reading import Reader
 from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ledger.domain.decision import Decision
     from ledger.domain.records import Overdue
     from streaming.arrivals import Inbox
+    from streaming.lease_keeping import LeaseKeeper
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
 
@@ -51,7 +53,7 @@ _CONFLICT_TRIES = 3  # one reload is enough; what still conflicts after two does
 _LANDED_OTHERWISE = "this identity is already landed for another order or under another reference"
 _DECODE_SLICE = 32
 _ANSWER_SECONDS = 3.0
-_LEASE_RETRY_SECONDS = 0.5
+_LEASE_RETRY_SECONDS = 0.25
 _RECONNECT_SECONDS = 0.25
 _GRACE_SECONDS = 1.0  # how often it is asked whose grace time is over: a probe of a small index
 
@@ -69,7 +71,8 @@ class Batch(msgspec.Struct):
 class Lander:
     """The one writer. ``ready`` is set while it holds the lease and its connection.
 
-    ``on_lost`` is awaited after a session has ended and before the next begins.
+    ``on_lost`` is awaited after a session has ended and before the next begins. ``keeper`` renews the lease;
+    without one it is held for as long as a person's command takes.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Lander:
         writer: str,
         policy: Policy,
         batch_limit: int,
+        keeper: LeaseKeeper | None = None,
     ) -> None:
         self._connect = connect
         self._inbox = inbox
@@ -90,6 +94,9 @@ class Lander:
         self._writer = writer
         self._policy = policy
         self._batch_limit = batch_limit
+        self._keeper = keeper
+        self._asked_at: float | None = None  # since when a landing, or the start, waits for the ledger
+        self.token = 0  # of the lease, once taken
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
         self._decoded: asyncio.Queue[Batch | Exception] = asyncio.Queue(maxsize=1)
         self._decoding = False
@@ -112,7 +119,7 @@ class Lander:
             while True:
                 try:
                     await self._session()
-                except (LedgerUnavailableError, OSError) as error:
+                except (LedgerUnavailableError, LeaseLostError, OSError) as error:
                     self._metrics.count_restart("lander")
                     log.warning("ledger unavailable", error=str(error))
                 finally:
@@ -168,6 +175,7 @@ class Lander:
             connection = await self._connect()
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        keeping: asyncio.Task[None] | None = None
         try:
             connection.add_termination_listener(self._stirred)
             # reference data may have changed since the last session
@@ -175,17 +183,26 @@ class Lander:
             landing = Landing(connection)
             reader = Reader(connection, self._policy.tolerances, self._policy.slippage.instruments)
             await self._await_lease(landing)
+            if self._keeper is not None:
+                keeping = asyncio.create_task(self._keeper.keep(self.token, connection, lambda: self._asked_at))
             at("lease.taken")
+            self._asked_at = clocks.monotonic()
             book = await reader.open_book(clocks.time_ns())
             self._metrics.start_open(*await reader.open_counts())
+            self._asked_at = None
             log.info("landing", writer=self._writer)
             self.ready.set()
             while True:
                 if not self._unlanded:
                     self._unlanded.append(await self._next(connection, reader))
+                self._asked_at = clocks.monotonic()
                 book = await self._land(book, landing, reader)
+                self._asked_at = None
         finally:
+            self._asked_at = None
             connection.terminate()
+            if keeping is not None:
+                keeping.cancel()
 
     async def _next(self, connection: asyncpg.Connection[Any], reader: Reader) -> Batch:
         """Wait for the next batch, for the end of a grace time, and for that of the session, which is an error."""
@@ -228,7 +245,9 @@ class Lander:
         told = False
         while True:
             try:
-                await landing.take_lease(self._writer)
+                self.token = await landing.take_lease(
+                    self._writer, LEASE_SECONDS if self._keeper is not None else UNATTENDED_SECONDS
+                )
             except LeaseLostError as error:
                 if not told:
                     log.warning("waiting for the lease", reason=str(error))

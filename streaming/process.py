@@ -33,6 +33,7 @@ from streaming.halting import Halting
 from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
+from streaming.lease_keeping import LeaseKeeper
 from streaming.metrics import Metrics
 from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of
 from streaming.publisher import Publisher
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
-_CONNECT_SECONDS = 5.0
-_COMMAND_SECONDS = 30.0  # a server that hangs is a server that is away
+# a server that hangs is a server that is away; a landing's session is watched (streaming.lease_keeping)
+_CONNECT_SECONDS, _COMMAND_SECONDS, _LANDING_SECONDS = 3.0, 10.0, 30.0
 _INTAKE_SECONDS, _DRAIN_SECONDS, _END_SECONDS = 2.5, 4.0, 0.4  # of the 5 s that a SIGTERM may take
 _OBSERVE_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
@@ -64,13 +65,14 @@ class Process:
         self.metrics = Metrics()
         self.inbox = Inbox(settings.inbox_limit)
         self.lander = Lander(
-            self.connect,
+            self._connect_to_land,
             self.inbox,
             decoders_of(settings),
             self.metrics,
             writer=settings.writer,
             policy=policy_of(settings),
             batch_limit=settings.batch_limit,
+            keeper=LeaseKeeper(self.connect, settings.writer),
         )
         self.publisher = Publisher(
             self.connect,
@@ -121,10 +123,16 @@ class Process:
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """Open a connection to the ledger."""
+        return await self._open(_COMMAND_SECONDS)
+
+    async def _connect_to_land(self) -> asyncpg.Connection[Any]:
+        return await self._open(_LANDING_SECONDS)
+
+    async def _open(self, command_seconds: float) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
             plain_url(self._settings.postgres_url.get_secret_value()),
             timeout=_CONNECT_SECONDS,
-            command_timeout=_COMMAND_SECONDS,
+            command_timeout=command_seconds,
             server_settings={"application_name": "execution-agent stream"},
         )
 

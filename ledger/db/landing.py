@@ -6,8 +6,8 @@ already there is a primary key violation, the transaction rolls back, ``LandingC
 caller loads what the database knows and decides the batch again. One path decides what a duplicate is; the
 database only refuses to be wrong.
 
-The session that lands holds the writer's lease as an advisory lock. The lock ends with the session, so a
-process that lost its lease has also lost the only connection it could write with.
+A landing that is done under the writer's lease carries its token, and is refused once another process has taken
+the lease (``ledger.db.leases``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from ledger import clocks, faultpoints
-from ledger.db import rows
+from ledger.db import leases, rows
 from ledger.db.errors import LandingConflictError, LeaseLostError, PositionWentBackError
 from ledger.db.failures import explained
 from ledger.db.numerics import use_numerics
@@ -56,6 +56,7 @@ class Landing:
     def __init__(self, connection: asyncpg.Connection[Any]) -> None:
         self._connection = connection
         self._days: set[date] = set()
+        self._lease: dict[str, object] | None = None
         self._has_numerics = False
 
     @property
@@ -63,15 +64,15 @@ class Landing:
         """Whether the session is still there."""
         return not self._connection.is_closed()
 
-    async def take_lease(self, name: str) -> None:
-        """Become the one writer of ``name``.
+    async def take_lease(self, name: str, seconds: float = leases.UNATTENDED_SECONDS) -> int:
+        """Become the one writer of ``name`` for so many seconds, and longer where it is renewed; give the token.
 
-        Raises ``LeaseLostError`` while another process is, ``LedgerUnavailableError`` when the connection is lost.
+        From then on every landing is refused that comes after another has taken the lease. Raises
+        ``LeaseLostError`` while another process has it, ``LedgerUnavailableError`` when the connection is lost.
         """
-        with explained("taking the lease"):
-            taken = await self._connection.fetchval(_SQL["take_lease"], name)
-        if not taken:
-            raise LeaseLostError(f"another process is the writer of {name!r}: this one waits until it stops")
+        token = await leases.take(self._connection, name, seconds)
+        self._lease = {"writer": name, "token": token}
+        return token
 
     async def land(
         self, decision: Decision, positions: Iterable[Position] = (), answers: Answers | None = None
@@ -79,10 +80,13 @@ class Landing:
         """Write a decision, the positions it was taken at and the answers to the desk, in one transaction.
 
         Raises ``LandingConflictError`` when rows are already there, ``PositionWentBackError`` when a position
-        would shrink, ``LedgerUnavailableError`` when Postgres is away or has rolled back (the commit may have
-        happened: load and decide again), ``LedgerRefusedError`` when a value cannot be stored at all.
+        would shrink, ``LeaseLostError`` when another process has the lease, ``LedgerUnavailableError`` when
+        Postgres is away or has rolled back (the commit may have happened: load and decide again),
+        ``LedgerRefusedError`` when a value cannot be stored at all.
         """
         inserts, document = _inserts(decision), _changes(decision, positions)
+        if self._lease is not None:
+            document["lease"] = self._lease
         if answers is not None:
             document |= _answers(answers)
         bulk = sum(len(records) for _, records in inserts.values()) > _ONE_STATEMENT_ROWS
@@ -108,6 +112,8 @@ class Landing:
             except asyncpg.PostgresError as error:
                 if error.sqlstate == _WENT_BACK:
                     raise PositionWentBackError(str(error)) from error
+                if error.sqlstate == leases.LOST:
+                    raise LeaseLostError(str(error)) from error
                 raise
 
     async def _copy(self, inserts: Mapping[str, Records]) -> None:

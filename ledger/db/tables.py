@@ -275,6 +275,23 @@ feed_positions = Table(
     comment="Where each feed stands, written with the rows it stands for.",
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column(
+        "token",
+        BigInteger,
+        nullable=False,
+        comment="one more each time the lease is taken; checked by every landing transaction",
+    ),
+    Column("holder", Text, nullable=False),
+    Column("taken_at", DateTime(timezone=True), nullable=False),
+    Column("renewed_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False, comment="after it another may take it"),
+    comment="Who writes: one process a writer's name.",
+)
+
 feed_counts = Table(
     "feed_counts",
     metadata,

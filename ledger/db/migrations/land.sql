@@ -7,6 +7,15 @@ CREATE OR REPLACE FUNCTION execution.land(doc jsonb) RETURNS void LANGUAGE plpgs
 DECLARE
     moved bigint;
 BEGIN
+    IF doc ? 'lease' THEN
+        -- The fence: whoever takes the lease locks the row FOR UPDATE, so a landing is wholly before or refused.
+        PERFORM 1 FROM execution.leases
+        WHERE writer = doc->'lease'->>'writer' AND token = (doc->'lease'->>'token')::bigint FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'another process has taken the lease of %', doc->'lease'->>'writer'
+                USING ERRCODE = 'EA002';
+        END IF;
+    END IF;
     IF doc ? 'pending_gone' THEN
         DELETE FROM execution.fills_pending
         WHERE report_id IN (SELECT value::uuid FROM jsonb_array_elements_text(doc->'pending_gone'));

@@ -112,7 +112,7 @@ FROM execution.breaks
 WHERE correlation_id = %(correlation_id)s AND ended_at IS NULL
 
 -- name: is_written
--- Whether a session holds the writer's lease (ledger/db/sql/landing.sql).
+-- Whether a session holds the writer's lease (ledger/db/sql/leases.sql).
 SELECT EXISTS (
     SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

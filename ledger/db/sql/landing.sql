@@ -9,6 +9,3 @@ SELECT execution.land($1::jsonb), execution.land_delays($2::jsonb)
 
 -- name: ensure_partitions
 SELECT execution.ensure_partitions(day) FROM unnest($1::date[]) AS day
-
--- name: take_lease
-SELECT pg_try_advisory_lock(hashtextextended('execution.writer:' || $1, 0))
