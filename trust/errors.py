@@ -1,0 +1,15 @@
+"""What can go wrong with proofs, signatures, keys and identities. One tree: catch ``TrustError`` for all of it."""
+
+from __future__ import annotations
+
+
+class TrustError(Exception):
+    """Something that should be beyond doubt is not, or could not be found out."""
+
+
+class ProofError(TrustError):
+    """A proof does not lead to the root it claims, or cannot be made."""
+
+
+class NoteError(TrustError):
+    """A signed note cannot be read, or no known key has signed it."""
