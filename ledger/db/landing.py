@@ -223,6 +223,14 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
             "clock_alerts_ended": controls.alerts_ended,
             "halt_requests_done": controls.answered,
         }
+    if decision.health is not None:
+        health = decision.health
+        document |= {
+            "feed_outages": health.outages,
+            "feed_outages_ended": health.outages_ended,
+            "feed_switches": health.switches,
+            "feed_switches_ended": health.switches_ended,
+        }
     return {key: value for key, value in document.items() if value}
 
 

@@ -40,6 +40,7 @@ from ledger.domain.records import (
 from ledger.domain.settling import settle_whole
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
+from ledger.domain.venue_health import VenueHealth
 from ledger.domain.tolerances import Grace, Tolerances, of_venue
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Reader:
         snapshots.add(rows.read_snapshot(row) for row in found)
         book = Book(snapshots, instruments=self._instruments)
         book.controls = await self.controls()
+        book.health = await self.health()
         book.delays.open = await open_delays(self._connection)
         await self._load_waiting(book)
         lately = await self._fetch(
@@ -119,6 +121,16 @@ class Reader:
         for row in await self._fetch("open_clock_alerts"):
             controls.alerts[row["venue"]] = row["alert_id"].hex
         return controls
+
+    async def health(self) -> VenueHealth:
+        """Give the outages and switches that stand."""
+        health = VenueHealth()
+        for row in await self._fetch("open_outages"):
+            outage = rows.read_standing_outage(row)
+            health.outages[outage.venue, outage.feed] = outage
+        for row in await self._fetch("open_switches"):
+            health.switches[row["venue"]] = rows.read_standing_switch(row)
+        return health
 
     async def open_orders(self, seconds: float, limit: int) -> list[tuple[str, str, int]]:
         """List orders of the last ``seconds`` with something left: venue, correlation id, when routed."""

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger.domain.controls import StandingHalt
 from ledger.domain.decision import Learned
+from ledger.domain.failover import Cause
 from ledger.domain.halts import HaltCause
 from ledger.domain.records import (
     Action,
@@ -33,6 +34,7 @@ from ledger.domain.records import (
     Verdict,
 )
 from ledger.domain.times import utc_date
+from ledger.domain.venue_health import StandingOutage, StandingSwitch
 from ledger.domain.verdicts import Vote
 
 if TYPE_CHECKING:
@@ -313,6 +315,17 @@ def read_standing_halt(row: Mapping[str, Any]) -> StandingHalt:
     """Read an open row of ``halts``."""
     cause = HaltCause(row["cause"])
     return StandingHalt(row["halt_id"].hex, row["venue"], cause, row["halted_ns"], row["halted_by"], row["reason"])
+
+
+def read_standing_outage(row: Mapping[str, Any]) -> StandingOutage:
+    """Read an open row of ``feed_outages``."""
+    return StandingOutage(row["outage_id"].hex, row["venue"], row["feed"], Cause(row["cause"]), row["began_ns"])
+
+
+def read_standing_switch(row: Mapping[str, Any]) -> StandingSwitch:
+    """Read an open row of ``feed_switches``."""
+    feeds = row["from_feed"], row["to_feed"]
+    return StandingSwitch(row["switch_id"].hex, row["venue"], *feeds, row["switched_ns"], row["reason"])
 
 
 def read_resolution(row: Mapping[str, Any]) -> Resolution:

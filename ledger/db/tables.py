@@ -47,11 +47,11 @@ class Xid8(UserDefinedType[int]):
         return "xid8"
 
 
-def _ns(name: str, *, nullable: bool = False) -> list[Column[Any]]:
+def _ns(name: str, *, nullable: bool = False, comment: str | None = None) -> list[Column[Any]]:
     """Nanoseconds, and the same instant as timestamptz to read (computed when read, takes no room)."""
     shown = {"at_ns": "taken_at"}.get(name, name.removesuffix("_ns") + "_at")
     return [
-        Column(name, BigInteger, nullable=nullable),
+        Column(name, BigInteger, nullable=nullable, comment=comment),
         Column(
             shown,
             DateTime(timezone=True),
@@ -371,6 +371,38 @@ clock_alerts = Table(
     Column("ended_offset_ns", BigInteger),
     Index("clock_alerts_open", "venue", unique=True, postgresql_where=text("ended_ns IS NULL")),
     comment="Times in which a venue's clock was off by more than the limit.",
+)
+
+feed_outages = Table(
+    "feed_outages",
+    metadata,
+    Column("outage_id", Uuid, primary_key=True),
+    Column("venue", Text, nullable=False, comment="of the snapshot feed: market-data"),
+    Column("feed", Text, nullable=False, comment="of the snapshots of one symbol: market-data.SYMBOL"),
+    Column("cause", Text, nullable=False, comment="silence, quiet, gap, snapshots"),
+    Column("reason", Text, nullable=False),
+    *_ns("began_ns", comment="the last that was heard of it"),
+    *_ns("told_ns", comment="when that was long enough to be an outage"),
+    *_ns("ended_ns", nullable=True, comment="from when on it was well"),
+    Index("feed_outages_open", "venue", "feed", unique=True, postgresql_where=text("ended_ns IS NULL")),
+    Index("feed_outages_began", "began_ns"),
+    comment="Feeds that are out or were. A feed has one open row at most.",
+)
+
+feed_switches = Table(
+    "feed_switches",
+    metadata,
+    Column("switch_id", Uuid, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("from_feed", Text, nullable=False),
+    Column("to_feed", Text, nullable=False),
+    Column("cause", Text, nullable=False, comment="silence, quiet, gap"),
+    Column("reason", Text, nullable=False),
+    *_ns("switched_ns"),
+    *_ns("returned_ns", nullable=True),
+    Column("return_reason", Text),
+    Index("feed_switches_open", "venue", unique=True, postgresql_where=text("returned_ns IS NULL")),
+    comment="Times in which a venue's backup feed is counted on. A venue has one open row at most.",
 )
 
 fill_delays = Table(

@@ -278,6 +278,36 @@ BEGIN
         FROM jsonb_to_recordset(doc->'halt_requests_done') AS c(request_id bigint, outcome text)
         WHERE r.request_id = c.request_id AND r.done_at IS NULL;
     END IF;
+    IF doc ? 'feed_outages_ended' THEN
+        UPDATE execution.feed_outages o SET ended_ns = c.ended_ns
+        FROM jsonb_to_recordset(doc->'feed_outages_ended') AS c(outage_id uuid, ended_ns bigint)
+        WHERE o.outage_id = c.outage_id AND o.ended_ns IS NULL;
+    END IF;
+    IF doc ? 'feed_outages' THEN
+        INSERT INTO execution.feed_outages (outage_id, venue, feed, cause, reason, began_ns, told_ns, ended_ns)
+        SELECT o.outage_id, o.venue, o.feed, o.cause, o.reason, o.began_ns, o.told_ns, e.ended_ns
+        FROM jsonb_to_recordset(doc->'feed_outages') AS o(
+            outage_id uuid, venue text, feed text, cause text, reason text, began_ns bigint, told_ns bigint)
+        LEFT JOIN jsonb_to_recordset(doc->'feed_outages_ended') AS e(outage_id uuid, ended_ns bigint)
+            USING (outage_id);
+    END IF;
+    IF doc ? 'feed_switches_ended' THEN
+        UPDATE execution.feed_switches s SET returned_ns = c.returned_ns, return_reason = c.return_reason
+        FROM jsonb_to_recordset(doc->'feed_switches_ended') AS c(
+            switch_id uuid, returned_ns bigint, return_reason text)
+        WHERE s.switch_id = c.switch_id AND s.returned_ns IS NULL;
+    END IF;
+    IF doc ? 'feed_switches' THEN
+        INSERT INTO execution.feed_switches (
+            switch_id, venue, from_feed, to_feed, cause, reason, switched_ns, returned_ns, return_reason)
+        SELECT
+            s.switch_id, s.venue, s.from_feed, s.to_feed, s.cause, s.reason, s.switched_ns, e.returned_ns,
+            e.return_reason
+        FROM jsonb_to_recordset(doc->'feed_switches') AS s(
+            switch_id uuid, venue text, from_feed text, to_feed text, cause text, reason text, switched_ns bigint)
+        LEFT JOIN jsonb_to_recordset(doc->'feed_switches_ended') AS e(
+            switch_id uuid, returned_ns bigint, return_reason text) USING (switch_id);
+    END IF;
     IF doc ? 'duplicates' THEN
         INSERT INTO execution.feed_counts (feed, duplicates)
         SELECT key, value::bigint FROM jsonb_each_text(doc->'duplicates')

@@ -182,6 +182,12 @@ SELECT feed, stream, incarnation, position FROM execution.feed_positions
 -- name: open_halts
 SELECT halt_id, venue, cause, halted_ns, halted_by, reason FROM execution.halts WHERE resumed_ns IS NULL
 
+-- name: open_outages
+SELECT outage_id, venue, feed, cause, began_ns FROM execution.feed_outages WHERE ended_ns IS NULL
+
+-- name: open_switches
+SELECT switch_id, venue, from_feed, to_feed, switched_ns, reason FROM execution.feed_switches WHERE returned_ns IS NULL
+
 -- name: open_clock_alerts
 SELECT alert_id, venue FROM execution.clock_alerts WHERE ended_ns IS NULL
 
