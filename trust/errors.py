@@ -11,5 +11,9 @@ class ProofError(TrustError):
     """A proof does not lead to the root it claims, or cannot be made."""
 
 
+class KeyUnavailableError(TrustError):
+    """A key cannot be used now: its server is away or sealed, or its file is missing or not ours alone."""
+
+
 class NoteError(TrustError):
     """A signed note cannot be read, or no known key has signed it."""

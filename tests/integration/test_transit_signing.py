@@ -1,0 +1,52 @@
+"""Keys that never leave the embedded OpenBao."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import hvac
+import pytest
+
+from trust.errors import KeyUnavailableError
+from trust.notes import open_note, sign_note
+from trust.signing import TransitSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operations.embedded.endpoints import Endpoints
+
+
+@pytest.fixture
+def vault(endpoints: Endpoints) -> Iterator[tuple[hvac.Client, str]]:
+    """A client and a Transit engine of this test's own."""
+    client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
+    mount = f"transit-{uuid.uuid4().hex[:12]}"
+    client.sys.enable_secrets_engine("transit", path=mount)
+    yield client, mount
+    client.sys.disable_secrets_engine(mount)
+    client.adapter.close()
+
+
+def test_a_note_signed_by_transit_opens_with_its_public_key(vault: tuple[hvac.Client, str]) -> None:
+    client, mount = vault
+    client.secrets.transit.create_key("log", key_type="ed25519", mount_point=mount)
+    signer = TransitSigner("example.com/log", lambda: client, "log", mount)
+    client.secrets.transit.rotate_key("log", mount_point=mount)  # the signer keeps to the key it names
+    assert open_note(sign_note("text\n", [signer]), [signer.key]) == "text\n"
+    rotated = TransitSigner("example.com/log", lambda: client, "log", mount)
+    assert rotated.key != signer.key
+    assert open_note(sign_note("text\n", [rotated]), [rotated.key]) == "text\n"
+
+
+def test_a_key_that_cannot_be_used_is_said(vault: tuple[hvac.Client, str]) -> None:
+    client, mount = vault
+    client.secrets.transit.create_key("other", key_type="aes256-gcm96", mount_point=mount)
+    with pytest.raises(KeyUnavailableError, match="of type aes256-gcm96: make one of type ed25519"):
+        TransitSigner("example.com/log", lambda: client, "other", mount)
+    with pytest.raises(KeyUnavailableError, match=f"Transit key {mount}/none cannot be used"):
+        TransitSigner("example.com/log", lambda: client, "none", mount)
+    away = hvac.Client(url="http://127.0.0.1:9", token="none", timeout=1)
+    with pytest.raises(KeyUnavailableError, match="cannot be used"):
+        TransitSigner("example.com/log", lambda: away, "log", mount)
