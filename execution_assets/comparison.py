@@ -67,6 +67,13 @@ class Differences(msgspec.Struct):
             found = Found.MISSING if live is None else Found.UNSUPPORTED if derived is None else Found.DIFFERS
             self.sample.append(Difference(shown.execution_id, kind, found, _fields(live, derived)))
 
+    def take(self, other: Differences) -> None:
+        """Add the differences of another share of the day."""
+        self.executions += other.executions
+        self.slippages += other.slippages
+        self.worst_bps = max(self.worst_bps, other.worst_bps)
+        self.sample += other.sample[: SAMPLE_LIMIT - len(self.sample)]
+
 
 def differing(live: Mapping[Key, Row], derived: Mapping[Key, Row]) -> Iterator[tuple[Row | None, Row | None]]:
     """Pair the rows that are not equal; numbers are compared by value."""

@@ -2,42 +2,47 @@
 
 All of it is one REPEATABLE READ transaction: the facts and the live rows are of one moment, and a row that
 the live process changes meanwhile makes Postgres refuse ours (40001) instead of losing theirs; then the day is
-derived once more. Writes come last and are short, so the live process waits for milliseconds at most.
+derived once more. Writes come last and are short, so the live process waits for milliseconds at most. A large day
+is derived by several processes at once, which read by the snapshot of that transaction.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
 from datetime import date
-from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from execution_assets.comparison import (
-    Differences,
-    differing,
-)
-from execution_assets.correction import Correction
-from execution_assets.facts import SQL, Facts, book_for, read_facts, rows_of
+from execution_assets.comparison import Differences
+from execution_assets.correction import Correction, write_corrections
+from execution_assets.facts import SQL, rows_of
+from execution_assets.progress import Progress
 from ledger.db.instruments import read_instruments
-from ledger.db.rows import read_execution, read_metric
-from ledger.domain.decide import decide, with_instruments
-from ledger.domain.digest import execution_line, metric_line
-from ledger.domain.records import BenchmarkKind, Execution, SlippageMetric
+from ledger.domain.decide import with_instruments
+from ledger.domain.digest import digest_of_entries
+from ledger.domain.records import BenchmarkKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine
 
+    from execution_assets.shares import ShareResult
     from ledger.domain.decide import Policy
 
 LIVE_KINDS = [str(kind) for kind in BenchmarkKind]  # what streaming measures; the day's own kinds are not compared
 ATTEMPTS = 5  # a day under trade changes while it is derived, but rarely a row that differs
+REPORTS_A_PROCESS = 100_000  # below it the start of another process (1 s) is not worth it
+PROCESSES = max(1, min(4, os.cpu_count() or 1))
 _REFUSED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
-
-MetricKey = tuple[str, BenchmarkKind]
 
 
 class Derivation(msgspec.Struct, frozen=True):
@@ -61,7 +66,7 @@ def derive_day(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with serial.connect() as connection:
-                derivation = _derive(connection, day, policy)
+                derivation = _derive(connection, day, policy, log, correct=correct)
                 if correct:
                     connection.commit()
                 else:
@@ -74,99 +79,121 @@ def derive_day(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _derive(connection: Connection, day: date, settings: Policy) -> Derivation:
+def _derive(
+    connection: Connection, day: date, settings: Policy, log: Callable[[str], None], *, correct: bool
+) -> Derivation:
+    from execution_assets.shares import entries_of, find_unsupported  # noqa: PLC0415  numpy and pyarrow: 0.3 s
+
     policy = with_instruments(settings, read_instruments(connection))
     landed = connection.execute(SQL["high_water"], {"day": day}).one()
-    live_digest = digest_of_day(connection, day)
-    differences = Differences()
-    correction = Correction(day)
-    executions = metrics = 0
-    for facts in read_facts(connection, day):
-        counted = _derive_orders(connection, day, facts, policy, differences, correction)
-        executions += counted[0]
-        metrics += counted[1]
-    _find_unsupported(connection, day, differences, correction)
-    correction.write(connection)
-    # Rows were compared one by one: where none differs the sets are equal, and so are their digests.
-    derived_digest = digest_of_day(connection, day) if differences.count else live_digest
-    connection.execute(SQL["forget_derivation"], {"day": day})
-    connection.execute(
-        SQL["record_derivation"],
-        {
-            "day": day,
-            "derived_digest": derived_digest,
-            "live_digest": live_digest,
-            "execution_count": executions,
-            "difference_count": differences.count,
-            "differences": msgspec.json.encode(differences).decode(),
-            "high_water": landed.high_water,
-        },
-    )
+    with TemporaryDirectory(prefix="execution-agent-") as name:
+        folder = Path(name)
+        found = _derive_shares(connection, day, policy, folder, landed.report_count, log)
+        counts = next(rows_of(connection, "live_counts", {"day": day, "kinds": LIVE_KINDS}))
+        if (counts["execution_count"], counts["metric_count"]) != (found.live_executions, found.live_metrics):
+            with Correction(folder, "unsupported") as correction:
+                find_unsupported(connection, day, found, correction)
+        if correct:
+            write_corrections(connection, day, folder)
+    derived_digest = digest_of_entries(entries_of(found.derived))
+    live_digest = digest_of_entries(entries_of(found.live))
+    if correct:
+        connection.execute(SQL["forget_derivation"], {"day": day})
+        connection.execute(
+            SQL["record_derivation"],
+            {
+                "day": day,
+                "derived_digest": derived_digest,
+                "live_digest": live_digest,
+                "execution_count": found.executions,
+                "difference_count": found.differences.count,
+                "differences": msgspec.json.encode(found.differences).decode(),
+                "high_water": landed.high_water,
+            },
+        )
     return Derivation(
-        day, landed.report_count, executions, metrics, derived_digest, live_digest, differences, landed.high_water
+        day,
+        landed.report_count,
+        found.executions,
+        found.metrics,
+        derived_digest,
+        live_digest,
+        found.differences,
+        landed.high_water,
     )
 
 
-def _derive_orders(
-    connection: Connection,
-    day: date,
-    facts: Facts,
-    policy: Policy,
-    differences: Differences,
-    correction: Correction,
-) -> tuple[int, int]:
-    decision = decide(
-        book_for(connection, facts, policy.slippage.instruments),
-        [*facts.intents, *facts.reports, *facts.resolutions],
-        policy,
-    )
-    executions = {e.execution_id: e for e in decision.executions if e.trade_date == day}
-    metrics: dict[MetricKey, SlippageMetric] = {
-        (m.execution_id, m.kind): m for m in decision.metrics if m.trade_date == day
-    }
-    for was, now in differing(_live_executions(connection, day, list(executions)), executions):
-        differences.add(was, now)
-        if now is not None:
-            correction.put_execution(
-                now, decision.chains.get(now.execution_id), decision.withheld.get(now.execution_id)
+def _derive_shares(
+    connection: Connection, day: date, policy: Policy, folder: Path, reports: int, log: Callable[[str], None]
+) -> ShareResult:
+    from execution_assets.shares import derive_share  # noqa: PLC0415
+
+    shares = max(1, min(PROCESSES, -(-reports // REPORTS_A_PROCESS)))
+    progress = Progress(f"{day}: reports", -(-reports // shares), log, time.monotonic)
+    with ExitStack() as stack:
+        others = [
+            stack.enter_context(_process(connection, day, policy, folder, share, shares))
+            for share in range(1, shares)
+        ]
+        with Correction(folder, "share-0") as correction:
+            found = derive_share(
+                connection, day, policy, correction, share=0, shares=shares, tell=progress.advance
             )
-    for found, wanted in differing(_live_metrics(connection, day, list(executions)), metrics):
-        differences.add(found, wanted)
-        correction.replace_metric(found, wanted)
-    return len(executions), len(metrics)
+        for result in others:
+            found.take(result())
+    return found
 
 
-def _find_unsupported(connection: Connection, day: date, differences: Differences, correction: Correction) -> None:
-    for row in rows_of(connection, "unsupported_executions", {"day": day}):
-        execution = read_execution(row)
-        differences.add(execution, None)
-        correction.remove_execution(execution)
-    for row in rows_of(connection, "unsupported_metrics", {"day": day, "kinds": LIVE_KINDS}):
-        metric = read_metric(row)
-        differences.add(metric, None)
-        correction.replace_metric(metric, None)
+@contextmanager
+def _process(
+    connection: Connection, day: date, policy: Policy, folder: Path, share: int, shares: int
+) -> Iterator[Callable[[], ShareResult]]:
+    """Start a process that derives a share; what is given waits for its result. It ends with this context."""
+    from execution_assets.shares import Job, ShareResult  # noqa: PLC0415
+
+    job = Job(
+        connection.engine.url.render_as_string(hide_password=False),
+        str(connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()),
+        day,
+        share,
+        shares,
+        str(folder),
+        policy.slippage.stale_after_ns,
+        policy.slippage.price,
+        dict(policy.tolerances),
+        policy.grace,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "execution_assets.shares"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(folder / f"share-{share}.log").open("wb"),
+    )
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(job))
+    process.stdin.close()
+
+    def result() -> ShareResult:
+        assert process.stdout is not None
+        told = process.stdout.read()
+        if process.wait() != 0:
+            last = (folder / f"share-{share}.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
+            raise ShareError(f"{day}: share {share + 1} of {shares} failed: {''.join(last) or process.returncode}")
+        return msgspec.msgpack.decode(told, type=ShareResult)
+
+    try:
+        yield result
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
-def _live_executions(connection: Connection, day: date, ids: list[str]) -> dict[str, Execution]:
-    rows = rows_of(connection, "live_executions", {"day": day, "ids": ids})
-    found = (read_execution(row) for row in rows)
-    return {e.execution_id: e for e in found}
-
-
-def _live_metrics(connection: Connection, day: date, ids: list[str]) -> dict[MetricKey, SlippageMetric]:
-    rows = rows_of(connection, "live_metrics", {"day": day, "ids": ids, "kinds": LIVE_KINDS})
-    found = (read_metric(row) for row in rows)
-    return {(m.execution_id, m.kind): m for m in found}
+class ShareError(RuntimeError):
+    """A process that derives a share of a day failed; its last line says why. Nothing was changed."""
 
 
 def digest_of_day(connection: Connection, day: date) -> str:
-    """``ledger.domain.digest.digest_of`` of a day's live rows, streamed: the database sorts, memory stays flat.
-
-    A line begins with the execution's id, so the order of ids (then kinds) is the order of lines.
-    """
-    hasher = sha256()
-    for row in rows_of(connection, "executions_in_order", {"day": day}, stream=True):
-        hasher.update(execution_line(read_execution(row)) + b"\n")
-    for row in rows_of(connection, "metrics_in_order", {"day": day, "kinds": LIVE_KINDS}, stream=True):
-        hasher.update(metric_line(read_metric(row)) + b"\n")
-    return hasher.hexdigest()
+    """``ledger.domain.digest.digest_of`` of a day's live rows, by Postgres."""
+    rows = rows_of(connection, "live_entries", {"day": day, "kinds": LIVE_KINDS, "ids": None}, stream=True)
+    return digest_of_entries(bytes(row["entry"]) for row in rows)

@@ -24,8 +24,9 @@ class Announcer:
 
     def tell(self, fill: FillReport, execution: Execution, decision: Decision) -> None:
         """Publish a new fill of an order that is not on hold."""
-        metrics = self._order.metrics[fill.report_id]
-        decision.events.append(fill_event(fill, execution, self._order, metrics))
+        if not decision.silent:
+            metrics = self._order.metrics[fill.report_id]
+            decision.events.append(fill_event(fill, execution, self._order, metrics))
         self._told.add(fill.report_id)
 
     def announce(self, decision: Decision, executions: Collection[Execution]) -> None:
@@ -61,6 +62,8 @@ class Announcer:
                     decision.events.append(withheld_event(report, order.correlation_id))
             else:
                 told.add(report.report_id)
+                if decision.silent:
+                    continue
                 metrics = order.metrics.get(execution_id, ())
                 decision.events.append(fill_event(report, execution, order, metrics))
         if still or any(r.report_id in held for r in chain):

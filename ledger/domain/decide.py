@@ -24,6 +24,7 @@ from ledger.domain.book import (
     references_of_state,
 )
 from ledger.domain.breaks import unknown_order_break
+from ledger.domain.completeness import Audited, CompletenessRows, Missing, OpenFindings, take_audited, take_missing
 from ledger.domain.controls import Control, ControlRows, Controls
 from ledger.domain.decision import Decision, Ended, Learned, Pending
 from ledger.domain.delays import DelayPolicy, Late
@@ -63,9 +64,9 @@ ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
-Fact = (
-    OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter | Resolution | Overdue | Control | Late | Health
-)
+Said = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter
+Judged = Resolution | Overdue | Control | Late | Health | Missing | Audited
+Fact = Said | Judged
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -75,6 +76,7 @@ class Policy(msgspec.Struct, frozen=True):
     tolerances: Mapping[str, Tolerances] = msgspec.field(default_factory=dict)
     grace: Grace = Grace()
     delays: Mapping[str, DelayPolicy] = msgspec.field(default_factory=dict)
+    silent: bool = False  # no events of fills (``Decision.silent``)
 
 
 def with_instruments(policy: Policy, instruments: Instruments) -> Policy:
@@ -89,13 +91,14 @@ class Batch:
     def __init__(self, book: Book, policy: Policy) -> None:
         self.book = book
         self.policy = policy
-        self.decision = Decision()
+        self.decision = Decision(silent=policy.silent)
         self.settlements: dict[str, Settlement] = {}
         self._references: dict[Reference, str] = {}
         self._new_snapshots: dict[str, SnapshotWindow] = {}
         self._dead: set[str] = set()
         self._controls: Controls | None = None
         self._health: VenueHealth | None = None
+        self._findings: OpenFindings | None = None
         self._lates: list[Late] = []
 
     def at_or_before(self, symbol: str, at_ns: int) -> Snapshot | None:
@@ -275,6 +278,8 @@ class Batch:
             self.take_control(fact)
         elif isinstance(fact, Health):
             self.take_health(fact)
+        elif isinstance(fact, Missing | Audited):
+            self.take_completeness(fact)
         elif isinstance(fact, Late):
             self._lates.append(fact)
 
@@ -293,6 +298,17 @@ class Batch:
             self.decision.health = HealthRows()
         assert self.decision.health is not None
         self._health.take(health, self.decision.health, self.decision.events)
+
+    def take_completeness(self, found: Missing | Audited) -> None:
+        """Take note of what a comparison with the venue's list found."""
+        if self._findings is None:
+            self._findings = dict(self.book.findings)
+            self.decision.completeness = CompletenessRows()
+        assert self.decision.completeness is not None
+        if isinstance(found, Missing):
+            take_missing(found, self._findings, self.decision.completeness, self.decision.events)
+        else:
+            take_audited(found, self._findings, self.decision.completeness, self.decision.events)
 
     def settle(self) -> Decision:
         """Work out every touched order and say what changed."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from ledger.domain.book import Held, Mark, Reference
+from ledger.domain.completeness import CompletenessRows
 from ledger.domain.controls import ControlRows
 from ledger.domain.delay_rows import DelayRows
 from ledger.domain.order import OrderState
@@ -94,7 +95,8 @@ class Decision(msgspec.Struct):
     ``pending_gone`` are rows by id, ``wordings_gone`` reports whose intent has come, by id and content: another
     wording of one may wait under another reference still. ``refused`` are the resolutions that do not apply any
     more, with why; ``letters_ended`` the dead letters whose missing report has come, with what became of them;
-    ``unknown`` the breaks of references without an order.
+    ``unknown`` the breaks of references without an order. A ``silent`` one has no events of fills: who derives a
+    day again tells nobody, and half of the time goes into events.
     """
 
     intents: list[OrderIntent] = msgspec.field(default_factory=list)
@@ -129,5 +131,7 @@ class Decision(msgspec.Struct):
     unknown: dict[Reference, Break | None] = msgspec.field(default_factory=dict)
     marks: list[tuple[str, Mark]] = msgspec.field(default_factory=list)
     controls: ControlRows | None = None
+    completeness: CompletenessRows | None = None
     delays: DelayRows | None = None
     health: HealthRows | None = None
+    silent: bool = False

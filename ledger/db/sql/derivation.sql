@@ -3,6 +3,8 @@
 -- name: day_reports
 -- The day's fills and, whatever their date, the busts and corrects of any order, tied to their orders as
 -- `reference_of` ties them; one stream in the order of the orders. A report whose intent has not come is not here.
+-- A share is some orders, by their ids: several connections with one snapshot read a day together.
+SELECT * FROM (
 SELECT o.correlation_id AS owner, f.report_id, f.content, f.venue, f.account, f.symbol, f.trade_date, f.exec_id,
        f.kind, f.exec_ref_id, f.cl_ord_id, f.venue_order_id, f.correlation_id, f.side, f.last_qty, f.last_px,
        f.cum_qty, f.leaves_qty, f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of,
@@ -37,6 +39,8 @@ CROSS JOIN LATERAL (
 ) o
 WHERE (f.trade_date = :day OR f.kind <> 'fill')
   AND NOT EXISTS (SELECT 1 FROM execution.orders i WHERE i.venue = f.venue AND i.msg_id = f.cl_ord_id)
+) told
+WHERE :shares = 1 OR (hashtext(owner) & 2147483647) % :shares = :share
 ORDER BY owner
 
 -- name: fills_of_other_days
@@ -83,6 +87,15 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) s ON true
 
+-- name: snapshot_count
+SELECT count(*) AS snapshot_count FROM (
+    SELECT 1 FROM execution.benchmark_snapshots WHERE taken_on = :day AND symbol = :symbol LIMIT :row_limit
+) s
+
+-- name: snapshot_columns
+SELECT at_ns, snapshot_id, bid, ask, bid_size, ask_size FROM execution.benchmark_snapshots
+WHERE taken_on = :day AND symbol = :symbol ORDER BY at_ns, snapshot_id COLLATE "C"
+
 -- name: live_executions
 SELECT * FROM execution.executions WHERE trade_date = :day AND execution_id = ANY(CAST(:ids AS uuid[]))
 
@@ -117,13 +130,38 @@ WHERE m.trade_date = :day AND m.kind = ANY(:kinds)
           ELSE EXISTS (SELECT 1 FROM execution.order_references r
                        WHERE r.venue = f.venue AND r.kind = 'v' AND r.reference = f.venue_order_id) END)
 
--- name: executions_in_order
-SELECT * FROM execution.executions WHERE trade_date = :day ORDER BY execution_id
+-- name: live_entries
+-- What ledger.domain.digest makes of an execution with its slippages: its id, and the hash of the same text. The
+-- rows of a day are compared by it, and only those that differ are fetched.
+WITH measured AS (
+    SELECT execution_id, count(*) AS metric_count,
+           string_agg(concat_ws(E'\x1f', E'\x1d' || kind, coalesce(trim_scale(bps)::text, E'\x1e'),
+               coalesce(trim_scale(benchmark)::text, E'\x1e'), coalesce(benchmark_ns::text, E'\x1e'),
+               coalesce(snapshot_id, E'\x1e'), quality, coalesce(quality_reason, E'\x1e')),
+               '' ORDER BY kind COLLATE "C") AS told
+    FROM execution.slippage_metrics
+    WHERE trade_date = :day AND kind = ANY(:kinds)
+      AND (CAST(:ids AS uuid[]) IS NULL OR execution_id = ANY(CAST(:ids AS uuid[])))
+    GROUP BY execution_id
+), executed AS (
+    SELECT execution_id,
+           concat_ws(E'\x1f', correlation_id, msg_id, venue, account, symbol, side,
+               to_char(trade_date, 'YYYY-MM-DD'), exec_id, last_exec_id, status, trim_scale(last_qty),
+               trim_scale(last_px), coalesce(currency, E'\x1e'), coalesce(trim_scale(fee)::text, E'\x1e'),
+               coalesce(fee_currency, E'\x1e'), coalesce(liquidity, E'\x1e'), transact_ns,
+               coalesce(match_rule, E'\x1e'), coalesce(trim_scale(fee_bps)::text, E'\x1e')) AS told
+    FROM execution.executions
+    WHERE trade_date = :day AND (CAST(:ids AS uuid[]) IS NULL OR execution_id = ANY(CAST(:ids AS uuid[])))
+)
+SELECT execution_id, uuid_send(execution_id)
+       || sha256(convert_to(coalesce(e.told, '') || coalesce(m.told, ''), 'UTF8')) AS entry,
+       e.told IS NOT NULL AS is_execution, coalesce(m.metric_count, 0) AS metric_count
+FROM executed e FULL JOIN measured m USING (execution_id)
 
--- name: metrics_in_order
-SELECT * FROM execution.slippage_metrics
-WHERE trade_date = :day AND kind = ANY(:kinds)
-ORDER BY execution_id, kind COLLATE "C"
+-- name: live_counts
+SELECT (SELECT count(*) FROM execution.executions WHERE trade_date = :day) AS execution_count,
+       (SELECT count(*) FROM execution.slippage_metrics
+        WHERE trade_date = :day AND kind = ANY(:kinds)) AS metric_count
 
 -- name: high_water
 SELECT count(*) AS report_count, coalesce(max(received_ns), 0) AS high_water
