@@ -17,3 +17,11 @@ class KeyUnavailableError(TrustError):
 
 class NoteError(TrustError):
     """A signed note cannot be read, or no known key has signed it."""
+
+
+class StoreError(TrustError):
+    """The object store refuses, is away, or does not hold what it should."""
+
+
+class AlreadyStoredError(StoreError):
+    """The key is taken, by other bytes than these: nothing was written."""

@@ -1,0 +1,146 @@
+"""Objects that nobody can change or delete before their time: S3 with Object Lock in COMPLIANCE mode.
+
+Written once (``If-None-Match``), with a SHA-256 that the server checks; read back by version, so that an object
+put over another's key later does not matter.
+"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trust.errors import AlreadyStoredError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+_MODE: Final = "COMPLIANCE"
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
+_NO_LOCK = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
+
+
+class Stored(NamedTuple):
+    """One version of one object."""
+
+    key: str
+    version: str
+    sha256: str
+    size: int
+
+
+class Lock(NamedTuple):
+    """What protects a version: ``retain_until`` is None where nothing does."""
+
+    retain_until: datetime | None
+    legal_hold: bool
+
+
+class LockedStore:
+    """One bucket that was made with Object Lock."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def check(self) -> None:
+        """Raise ``StoreError`` unless the bucket is there and locks objects."""
+        with self._explained("its Object Lock configuration"):
+            answer = self._client.get_object_lock_configuration(Bucket=self.bucket)
+        if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            raise StoreError(f"bucket {self.bucket}: Object Lock is off; it can only be had by a new bucket")
+
+    def put(self, key: str, content: bytes, retain_until: datetime) -> Stored:
+        """Write a new object, locked until then (UTC; rounded up to a second).
+
+        The same bytes under the same key are a success, so that a writer that was killed can write again;
+        other bytes raise ``AlreadyStoredError``.
+        """
+        digest = sha256(content)
+        try:
+            with self._explained(key):
+                answer = self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=content,
+                    IfNoneMatch="*",
+                    ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                    ObjectLockMode=_MODE,
+                    ObjectLockRetainUntilDate=_whole_seconds(retain_until),
+                )
+        except AlreadyStoredError:
+            held = self.first(key)
+            if held is None or held.sha256 != digest.hexdigest():
+                raise
+            return held
+        return Stored(key, answer["VersionId"], digest.hexdigest(), len(content))
+
+    def get(self, key: str, version: str | None = None) -> bytes:
+        """Read an object, or one version of it; raises ``StoreError`` where there is none."""
+        with self._explained(key):
+            given = {} if version is None else {"VersionId": version}
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, **given)  # type: ignore[arg-type]
+            return answer["Body"].read()
+
+    def first(self, key: str) -> Stored | None:
+        """Give the oldest version of an object: the one that nobody put over another."""
+        versions = [found for found in self.versions(key) if found[0] == key]
+        if not versions:
+            return None
+        _, version, size = versions[-1]
+        return Stored(key, version, sha256(self.get(key, version)).hexdigest(), size)
+
+    def versions(self, prefix: str) -> Iterator[tuple[str, str, int]]:
+        """Give key, version and size of all that begins with ``prefix``: by key, the newest version first."""
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for found in page.get("Versions", ()):
+                    yield found["Key"], found["VersionId"], found["Size"]
+
+    def lock(self, key: str, version: str) -> Lock:
+        """Say what protects a version."""
+        with self._explained(key):
+            head = self._client.head_object(Bucket=self.bucket, Key=key, VersionId=version)
+        until = head.get("ObjectLockRetainUntilDate") if head.get("ObjectLockMode") == _MODE else None
+        return Lock(
+            None if until is None else until.astimezone(UTC), head.get("ObjectLockLegalHoldStatus") == "ON"
+        )
+
+    def hold(self, key: str, version: str, *, on: bool) -> None:
+        """Place or lift a legal hold: it keeps a version beyond its retention, without an end."""
+        with self._explained(key):
+            self._client.put_object_legal_hold(
+                Bucket=self.bucket, Key=key, VersionId=version, LegalHold={"Status": "ON" if on else "OFF"}
+            )
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            place = f"s3://{self.bucket}/{what}"
+            if code in _TAKEN:
+                raise AlreadyStoredError(f"{place}: there is another object under this key") from error
+            if code in _GONE:
+                raise StoreError(f"{place}: there is no such object") from error
+            if code in _NO_LOCK:
+                raise StoreError(
+                    f"bucket {self.bucket}: it was made without Object Lock: make a new one"
+                ) from error
+            raise StoreError(f"{place}: {error}") from error
+        except BotoCoreError as error:
+            raise StoreError(f"s3://{self.bucket}: the object store cannot be reached: {error}") from error
+
+
+def _whole_seconds(moment: datetime) -> datetime:
+    cut = moment.astimezone(UTC).replace(microsecond=0)
+    return cut if cut == moment else cut + timedelta(seconds=1)
