@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.completeness import Audited, Missing
 from ledger.domain.controls import Control
 from ledger.domain.decide import Fact
 from ledger.domain.delays import Late
@@ -73,7 +74,8 @@ _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
 _votes = msgspec.json.Decoder(list[Vote])
 _kept_intents = msgspec.json.Decoder(OrderIntent)
-_controls: msgspec.json.Decoder[Control | Late | Health] = msgspec.json.Decoder(Control | Late | Health)
+_Ours = Control | Late | Health | Missing | Audited
+_controls: msgspec.json.Decoder[_Ours] = msgspec.json.Decoder(_Ours)
 
 
 class Decoding(msgspec.Struct):
@@ -141,7 +143,7 @@ def decode_verdict(raw: bytes) -> Resolution:
     return resolution
 
 
-def decode_control(raw: bytes) -> Control | Late | Health:
+def decode_control(raw: bytes) -> _Ours:
     """Read what we wrote: a halt, its end, a clock's change, a late order, a feed's health.
 
     Raises ``DefectError``.

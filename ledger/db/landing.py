@@ -231,6 +231,8 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
             "feed_switches": health.switches,
             "feed_switches_ended": health.switches_ended,
         }
+    if decision.completeness is not None:
+        document["completeness"] = decision.completeness
     return {key: value for key, value in document.items() if value}
 
 

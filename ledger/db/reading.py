@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ledger.db import rows
+from ledger.db.completeness import Holdings
 from ledger.db.delays import open_delays, past_delays
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
@@ -91,6 +92,7 @@ class Reader:
         snapshots.add(rows.read_snapshot(row) for row in found)
         book = Book(snapshots, instruments=self._instruments)
         book.controls = await self.controls()
+        book.findings = await Holdings(self._connection).open_findings()
         book.health = await self.health()
         book.delays.open = await open_delays(self._connection)
         await self._load_waiting(book)

@@ -120,6 +120,13 @@ fills = Table(
     Index("fills_busts", "venue", "exec_ref_id", postgresql_where=text("kind = 'bust'")),
     # the sensor asks what has landed since; a day's derivation asks for what refers to its fills
     Index("fills_landed", "landed_at", postgresql_using="brin"),
+    # an audit asks what traded in a span of time, by the venue's clock
+    Index(
+        "fills_transacted",
+        "transact_ns",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+    ),
     Index("fills_referring", "trade_date", postgresql_where=text("kind <> 'fill'")),
     postgresql_partition_by="RANGE (trade_date)",
     comment="Every distinct report of a trade, bust or correct, immutable, with its raw bytes.",
@@ -728,4 +735,70 @@ halt_requests = Table(
     Column("outcome", Text, comment="halted, resumed, or unchanged or refused with why"),
     Index("halt_requests_open", "request_id", postgresql_where=text("done_at IS NULL")),
     comment="Halts and resumes that persons asked for, and what became of each.",
+)
+
+look_back_audits = Table(
+    "look_back_audits",
+    metadata,
+    Column("audit_id", Uuid, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column(
+        "reason",
+        Text,
+        nullable=False,
+        comment="audit, order (a gap waited), request (of a person), recovery (after an outage)",
+    ),
+    *_ns("from_ns"),
+    *_ns("until_ns"),
+    *_ns("compared_ns"),
+    Column("theirs", BigInteger, nullable=False, comment="reports of the window that the venue lists"),
+    Column("ours", BigInteger, nullable=False, comment="fills of the window that we had or have now"),
+    Column("missing", BigInteger, nullable=False, comment="reports that were not here"),
+    Column("handed_in", BigInteger, nullable=False, comment="of these, those that have landed"),
+    Column("unconfirmed", BigInteger, nullable=False, comment="our fills that the venue does not list"),
+    Index("look_back_audits_last", "venue", "until_ns"),
+    comment="Comparisons of a venue's own list of fills with ours, over [from, until) of its clock.",
+)
+completeness_findings = Table(
+    "completeness_findings",
+    metadata,
+    Column("finding_id", Uuid, primary_key=True),
+    Column("audit_id", Uuid, nullable=False),
+    Column(
+        "kind",
+        Text,
+        nullable=False,
+        comment="missing: the venue lists it, we had it not; unconfirmed: the other way round",
+    ),
+    Column("venue", Text, nullable=False),
+    Column("report_id", Uuid, nullable=False),
+    Column("exec_id", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("correlation_id", Text),
+    *_ns("transact_ns"),
+    *_ns("found_ns"),
+    *_ns("ended_ns", nullable=True),
+    Index(
+        "completeness_findings_open", "kind", "report_id", unique=True, postgresql_where=text("ended_ns IS NULL")
+    ),
+    comment="Fills that one side had and the other had not. They end when the fill has landed, or is listed.",
+)
+look_back_requests = Table(
+    "look_back_requests",
+    metadata,
+    Column("request_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("from_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+    _person(),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("done_at", DateTime(timezone=True)),
+    Column("outcome", Text, comment="done, or refused or failed with why"),
+    Column("theirs", BigInteger),
+    Column("ours", BigInteger),
+    Column("missing", BigInteger),
+    Column("handed_in", BigInteger),
+    Column("unconfirmed", BigInteger),
+    Index("look_back_requests_open", "request_id", postgresql_where=text("done_at IS NULL")),
+    comment="Spans of time that persons want compared, and what became of each.",
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.domain.completeness import OpenFindings, apply_findings
 from ledger.domain.controls import Controls
 from ledger.domain.delay_rows import Delays
 from ledger.domain.delays import Late
@@ -152,6 +153,7 @@ class Book:
         self.unknown: dict[Reference, Break] = {}
         self.holds_all_waiting = False  # whether a name that is not in ``pending`` has nothing that waits for it
         self.controls = Controls()
+        self.findings: OpenFindings = {}
         self.health = VenueHealth()
         self.delays = Delays()
         self._done: dict[str, None] = {}
@@ -330,12 +332,7 @@ class Book:
     def apply(self, decision: Decision) -> None:
         """Make a committed decision the state."""
         self.snapshots.add(decision.snapshots)
-        if decision.controls is not None:
-            self.controls.apply(decision.controls)
-        if decision.health is not None:
-            self.health.apply(decision.health)
-        if decision.delays is not None:
-            self.delays.apply(decision.delays)
+        self._apply_standing(decision)
         for reference, held in decision.pending_by_reference.items():
             if held:
                 self.pending[reference] = held
@@ -351,6 +348,17 @@ class Book:
         for symbol, mark in decision.marks:
             self._mark(symbol, mark)
         self._forget_most()
+
+    def _apply_standing(self, decision: Decision) -> None:
+        """Take up what is about venues and not about facts."""
+        if decision.controls is not None:
+            self.controls.apply(decision.controls)
+        if decision.completeness is not None:
+            apply_findings(self.findings, decision.completeness)
+        if decision.health is not None:
+            self.health.apply(decision.health)
+        if decision.delays is not None:
+            self.delays.apply(decision.delays)
 
     def _forget_most(self) -> None:
         while self._reports > self._report_limit and len(self.orders) > 1:

@@ -308,6 +308,9 @@ BEGIN
         LEFT JOIN jsonb_to_recordset(doc->'feed_switches_ended') AS e(
             switch_id uuid, returned_ns bigint, return_reason text) USING (switch_id);
     END IF;
+    IF doc ? 'completeness' THEN
+        PERFORM execution.land_completeness(doc->'completeness');
+    END IF;
     IF doc ? 'duplicates' THEN
         INSERT INTO execution.feed_counts (feed, duplicates)
         SELECT key, value::bigint FROM jsonb_each_text(doc->'duplicates')
