@@ -617,6 +617,8 @@ PARTITIONED = {
     "benchmark_snapshots": "taken_on",
     "audit_events": "recorded_on",
     "order_reports": "trade_date",
+    "slippage_finals": "trade_date",
+    "order_costs": "trade_date",
 }
 
 instruments = Table(
@@ -801,4 +803,131 @@ look_back_requests = Table(
     Column("unconfirmed", BigInteger),
     Index("look_back_requests_open", "request_id", postgresql_where=text("done_at IS NULL")),
     comment="Spans of time that persons want compared, and what became of each.",
+)
+
+
+def _markout(name: str) -> list[Column[Any]]:
+    """A markout with its benchmark; what is missing or best effort has its reason."""
+    return [
+        Column(f"markout_{name}_bps", Numeric),
+        Column(f"markout_{name}_mid", Numeric),
+        Column(f"markout_{name}_snapshot_id", Text),
+        Column(f"markout_{name}_reason", Text),
+    ]
+
+
+slippage_finals = Table(
+    "slippage_finals",
+    metadata,
+    Column("execution_id", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    *_markout("1s"),
+    *_markout("10s"),
+    *_markout("60s"),
+    *_markout("5min"),
+    Column("interval_twap_bps", Numeric, comment="against the order's interval_twap"),
+    PrimaryKeyConstraint("execution_id", "trade_date"),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="What of an execution's slippage only the later market can say: markouts, in bps, positive = cost.",
+)
+
+order_costs = Table(
+    "order_costs",
+    metadata,
+    Column("correlation_id", Text, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("currency", Text),
+    Column("state", Text, nullable=False, comment="filled, closed, open"),
+    Column("order_qty", Numeric, nullable=False),
+    Column("filled_qty", Numeric, nullable=False),
+    Column("avg_px", Numeric, comment="of the executions, volume-weighted"),
+    Column("decision_price", Numeric),
+    Column("arrival_price", Numeric, comment="mid when the order was routed"),
+    Column("arrival_snapshot_id", Text),
+    Column("closing_price", Numeric, comment="mid when the order ended, or at the end of the day"),
+    Column("closing_snapshot_id", Text),
+    Column("paper", Numeric, comment="order_qty at the decision price"),
+    Column("explicit", Numeric, comment="fees; a rebate is negative"),
+    Column("delay", Numeric, comment="arrival against decision price, on what traded"),
+    Column("trading", Numeric, comment="executions against arrival price"),
+    Column("opportunity", Numeric, comment="closing against decision price, on what never traded"),
+    Column("total", Numeric),
+    Column("total_bps", Numeric, comment="total over paper"),
+    Column("quality", Text, nullable=False),
+    Column("quality_reason", Text, comment="what is missing or only best effort, joined by commas"),
+    Column("interval_vwap", Numeric, comment="of the market's trades from arrival to the last execution"),
+    Column("interval_vwap_reason", Text, comment="why there is none"),
+    Column("interval_twap", Numeric, comment="mid weighted by time, from arrival to the last execution"),
+    Column("interval_twap_reason", Text),
+    PrimaryKeyConstraint("correlation_id", "trade_date"),
+    postgresql_partition_by="RANGE (trade_date)",
+    comment="Implementation shortfall of each order of a day as of its end, in the price's currency; positive = cost.",
+)
+
+reconciliation_breaks = Table(
+    "reconciliation_breaks",
+    metadata,
+    Column("break_id", Uuid, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("symbol", Text),
+    Column("report_id", Uuid),
+    Column("ours", Text, nullable=False),
+    Column("theirs", Text, nullable=False),
+    Column("owner", Text, comment="who has it, by the last note of the day"),
+    Column("state", Text, nullable=False, comment="open, ended"),
+    Column("ended_how", Text),
+    Column("age_seconds", BigInteger, nullable=False, comment="until it ended, or the end of the day"),
+    Column("age", Text, nullable=False, comment="bucket: < 2 min, < 1 h, < 1 day, older"),
+    PrimaryKeyConstraint("break_id", "trade_date"),
+    comment="Breaks that were open at any time of a day, as they stood at its end, with their age.",
+)
+
+venue_quality = Table(
+    "venue_quality",
+    metadata,
+    Column("venue", Text, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("reports", BigInteger, nullable=False, comment="of trades, busts and corrects"),
+    Column("latency_p50_us", BigInteger, comment="received less transacted, by the venue's clock"),
+    Column("latency_p95_us", BigInteger),
+    Column("latency_p99_us", BigInteger),
+    Column("latency_max_us", BigInteger),
+    Column("commit_p95_us", BigInteger, comment="landed less received: our own share"),
+    Column("slo_us", BigInteger, nullable=False),
+    Column("within_slo", BigInteger, nullable=False, comment="reports that landed within the SLO of being received"),
+    Column("orders_claimed", BigInteger, nullable=False, comment="orders of which the venue claims a CumQty"),
+    Column("orders_complete", BigInteger, nullable=False, comment="of these, those whose CumQty is ours"),
+    Column("gaps_open", BigInteger, nullable=False, comment="orders that wait for a fill that the venue counts"),
+    Column("pending", BigInteger, nullable=False, comment="reports of the day that wait"),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("dead_letters", BigInteger, nullable=False),
+    Column("breaks", BigInteger, nullable=False, comment="opened this day"),
+    Column("halts", BigInteger, nullable=False, comment="that stood at any time of the day"),
+    Column("halted_seconds", BigInteger, nullable=False),
+    Column("audits", BigInteger, nullable=False, comment="look-backs that ended in the day"),
+    Column("audit_missing", BigInteger, nullable=False, comment="reports that these found missing here"),
+    PrimaryKeyConstraint("venue", "trade_date"),
+    comment="How well each venue and its feeds served a day.",
+)
+
+derivations = Table(
+    "derivations",
+    metadata,
+    Column("asset", Text, nullable=False),
+    Column("trade_date", Date, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the day's rows as derived"),
+    Column("row_count", BigInteger, nullable=False),
+    Column("changed_count", BigInteger, nullable=False, comment="rows that this derivation added or changed"),
+    Column("removed_count", BigInteger, nullable=False),
+    Column("derived_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("asset", "trade_date"),
+    comment="The last derivation of each derived table and day: equal digests are equal rows.",
 )
