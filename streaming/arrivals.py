@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -70,6 +70,18 @@ class Arrival(msgspec.Struct, frozen=True):
     defect: Defect | None = None
     done: Callable[[Outcome], None] | None = None
     replay: Replay | None = None
+
+
+class Intake(Protocol):
+    """Where a venue's feed hands over: the inbox, or what looks on while it does."""
+
+    async def put(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over, waiting for room."""
+        ...
+
+    def put_now(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over or raise ``InboxFullError``."""
+        ...
 
 
 class Inbox:

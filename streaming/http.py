@@ -17,20 +17,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streaming.errors import SettingsError
+from streaming.feeds.names import backup_feed, primary_feed
 from streaming.feeds.rest import RestFeed
 from streaming.problems import Problem, problem
-from streaming.settings import RestFeedSettings
+from streaming.settings import RestFeedSettings, feed_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
 
-    from streaming.arrivals import Inbox
+    from streaming.arrivals import Intake
     from streaming.metrics import Metrics
     from streaming.settings import Settings
 
 CALLBACK_PATH = "/v1/venues/{venue}/fills"
+BACKUP_PATH = "/v1/venues/{venue}/backup/fills"
 _KEEP_ALIVE_SECONDS = 75  # longer than venues' clients keep a connection: who closes first loses a request
 _BACKLOG = 512
 
@@ -44,12 +46,20 @@ def build_app(
     status: Callable[[], dict[str, Any]],
     registry: CollectorRegistry,
 ) -> Starlette:
-    """Build the app. ``ready`` is the ledger's; a feed that is down is shown, and does not turn callbacks away."""
+    """Build the app; ``feeds`` are by name.
+
+    ``ready`` is the ledger's; a feed that is down is shown, and does not turn callbacks away.
+    """
 
     async def fills(request: Request) -> Response:
-        feed = feeds.get(request.path_params["venue"])
+        return await take(request, feeds.get(primary_feed(request.path_params["venue"], "rest")), CALLBACK_PATH)
+
+    async def backup_fills(request: Request) -> Response:
+        return await take(request, feeds.get(backup_feed(request.path_params["venue"], "rest")), BACKUP_PATH)
+
+    async def take(request: Request, feed: RestFeed | None, path: str) -> Response:
         if feed is None:
-            detail = "the path is /v1/venues/{venue}/fills with a venue that has a REST feed here"
+            detail = f"the path is {path} with a venue that has such a REST feed here"
             return problem(Problem.UNKNOWN_VENUE, detail, request.url.path)
         return await feed.receive(request)
 
@@ -68,6 +78,7 @@ def build_app(
     app = Starlette(
         routes=[
             Route(CALLBACK_PATH, fills, methods=["POST"]),
+            Route(BACKUP_PATH, backup_fills, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/status", show_status),
@@ -100,7 +111,7 @@ class HttpServer:
     def __init__(
         self,
         settings: Settings,
-        inbox: Inbox,
+        taps: Mapping[str, Intake],
         metrics: Metrics,
         *,
         ready: Callable[[], bool],
@@ -109,9 +120,10 @@ class HttpServer:
     ) -> None:
         http = settings.http
         feeds = {
-            name: RestFeed(name, venue.feed, http, inbox, ready)
+            feed: RestFeed(name, of, http, taps[feed], ready, feed=feed)
             for name, venue in settings.venues.items()
-            if isinstance(venue.feed, RestFeedSettings)
+            for feed, of in feed_settings(name, venue)
+            if isinstance(of, RestFeedSettings)
         }
         self._app = build_app(feeds, ready=ready, status=status, registry=metrics.registry)
         self._host = http.host

@@ -91,6 +91,21 @@ class Metrics:
             "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
         )
         self.feed_up = Gauge("execution_feed_up", "1 while the feed is live.", ["feed"], registry=self.registry)
+        self.feed_active = Gauge(
+            "execution_feed_active",
+            "1 for the feed that its venue is counted on.",
+            ["venue", "feed"],
+            registry=self.registry,
+        )
+        self.feed_out = Gauge(
+            "execution_feed_out", "1 while the feed is out, as told.", ["venue", "feed"], registry=self.registry
+        )
+        self.outage_seconds = self._counter(
+            "execution_feed_outage_seconds", "Time in which the feed was out, as told.", "venue", "feed"
+        )
+        self.feed_switches = self._counter(
+            "execution_feed_switches", "Switches to a venue's backup, and returns.", "venue", "to"
+        )
         self.halted = Gauge("execution_halted", "1 while the venue is halted.", ["venue"], registry=self.registry)
         self.confirmation = Gauge(
             "execution_confirmation_p95_seconds",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ledger.domain.decide import Policy
 from ledger.domain.delays import DelayPolicy
+from ledger.domain.failover import FailoverPolicy
 from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
@@ -34,6 +35,19 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def failover_policies_of(settings: Settings) -> dict[str, FailoverPolicy]:
+    """Give when each venue's feed counts as out, and as well again."""
+    return {
+        name: FailoverPolicy(
+            _nanos(venue.failover.silence_seconds),
+            _nanos(venue.failover.quiet_seconds),
+            _nanos(venue.failover.gap_seconds),
+            _nanos(venue.failover.healthy_seconds),
+        )
+        for name, venue in settings.venues.items()
+    }
+
+
 def halt_policies_of(settings: Settings) -> dict[str, HaltPolicy]:
     """Give the limits of each venue that may be halted by itself."""
     return {name: _halt_policy(venue.halt) for name, venue in settings.venues.items() if venue.halt.enabled}
@@ -42,6 +56,11 @@ def halt_policies_of(settings: Settings) -> dict[str, HaltPolicy]:
 def delay_policies_of(settings: Settings) -> dict[str, DelayPolicy]:
     """Give what is expected of each venue whose orders are watched."""
     return {name: _delay_policy(venue.delay) for name, venue in settings.venues.items() if venue.delay.enabled}
+
+
+def venues_to_ask(settings: Settings) -> frozenset[str]:
+    """Give the venues that are asked for their late orders."""
+    return frozenset(name for name, venue in settings.venues.items() if venue.delay.status_request)
 
 
 def _delay_policy(delay: DelaySettings) -> DelayPolicy:

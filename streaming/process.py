@@ -12,38 +12,31 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
 import structlog
 from redis.asyncio import Redis
 
-from ledger.db.errors import LedgerUnavailableError
-from ledger.db.reading import Reader
 from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
 from streaming.delays import DelayWatch
 from streaming.errors import StreamingError
-from streaming.feeds.desk import DeskFeed
-from streaming.feeds.fix import FixFeed
-from streaming.feeds.kafka import KafkaFeed
-from streaming.feeds.websocket import WebSocketFeed
+from streaming.feeding import Feeding
 from streaming.halt_flags import HaltFlags
 from streaming.halting import Halting
 from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.lease_keeping import LeaseKeeper
+from streaming.look_back.look_back import LookBack, look_back_feed
 from streaming.metrics import Metrics
-from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of
+from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of, venues_to_ask
 from streaming.publisher import Publisher
-from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings
+from streaming.questions import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ledger.domain.records import Position
-    from streaming.settings import Settings, VenueSettings
+    from streaming.settings import Settings
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
@@ -52,7 +45,6 @@ _CONNECT_SECONDS, _COMMAND_SECONDS, _LANDING_SECONDS = 3.0, 10.0, 30.0
 _INTAKE_SECONDS, _DRAIN_SECONDS, _END_SECONDS = 2.5, 4.0, 0.4  # of the 5 s that a SIGTERM may take
 _OBSERVE_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
-_SUFFIX = {"fix": "fix", "websocket": "ws", "rest": "rest"}
 
 log = structlog.get_logger()
 
@@ -92,17 +84,37 @@ class Process:
             deadline_seconds=settings.fill_deadline_seconds,
             may_write=self.lander.ready,
         )
+        decoders = decoders_of(settings)
+        self.look_backs = {
+            name: LookBack(
+                name,
+                venue.look_back,
+                self.inbox,
+                format_name=venue.format,
+                decoder=decoders.get(look_back_feed(name), decoders[name]),
+                metrics=self.metrics,
+            )
+            for name, venue in settings.venues.items()
+            if venue.look_back is not None
+        }
+        self.questions = Questions(venues_to_ask(settings))
+        self.feeding = Feeding(settings, self.connect, self.inbox, self.metrics, self.look_backs, self.questions)
         self.flags = HaltFlags(self._redis, settings.venues, may_write=self.lander.ready)
         self.halting = Halting(
             self.connect,
             self.inbox,
             self.metrics,
             halt_policies_of(settings),
-            {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
+            self.feeding.active,
             may_decide=self.lander.ready,
         )
         self.halting.on_change = self.flags.show
-        self.lander.on_landed += [self.publisher.offer, self.in_flight.offer, self.halting.offer]
+        self.lander.on_landed += [
+            self.publisher.offer,
+            self.in_flight.offer,
+            self.halting.offer,
+            self.feeding.offer,
+        ]
         self.delays: DelayWatch | None = None
         delay_policies = delay_policies_of(settings)
         if delay_policies:  # where no venue is watched, nothing is learned or kept either
@@ -111,14 +123,15 @@ class Process:
                 self.inbox,
                 self.metrics,
                 delay_policies,
-                {name: _feed_name(name, venue) for name, venue in settings.venues.items()},
+                self.feeding.active,
                 may_decide=self.lander.ready,
+                ask=self.questions.ask,
             )
             self.lander.on_landed.append(self.delays.offer)
         self.lander.on_lost = self._stop_feeds
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
-            settings, self.inbox, self.metrics, ready=self.lander.ready.is_set, status=self.status
+            settings, self.feeding.taps, self.metrics, ready=self.lander.ready.is_set, status=self.status
         )
 
     async def connect(self) -> asyncpg.Connection[Any]:
@@ -146,6 +159,7 @@ class Process:
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
             "feeds": dict(metrics.feed_states),
+            "failover": self.feeding.status(),
             "halted": {venue: standing.reason for venue, standing in self.halting.standing.items()},
             "duplicates": dict(metrics.duplicates),
             "dead_letters": dict(metrics.dead_letters),
@@ -209,7 +223,7 @@ class Process:
                 await self.lander.ready.wait()
                 if not self.lander.ready.is_set():  # it came and went
                     continue
-                self._feeds = asyncio.create_task(self._feed_all(), name="feeds of this lease")
+                self._feeds = asyncio.create_task(self.feeding.run(), name="feeds of this lease")
                 await asyncio.wait({self._feeds})
                 if self.lander.ready.is_set():
                     _raise_first(self._feeds)
@@ -226,78 +240,11 @@ class Process:
         await self._end_feeds()
         self.lander.forget_streams()
 
-    async def _feed_all(self) -> None:
-        try:
-            positions = await self._positions()
-            async with asyncio.TaskGroup() as group:
-                for name, venue in self._settings.venues.items():
-                    feed = self._feed(name, venue, positions)
-                    if feed is not None:
-                        group.create_task(feed.run(), name=f"feed {name}")
-                kafka = KafkaFeed(self._settings.kafka, self.inbox, self._positions, self._on_state("kafka"))
-                group.create_task(kafka.run(), name="feed kafka")
-                desk = DeskFeed(self.connect, self.inbox, self._settings.venues)
-                group.create_task(desk.run(), name="feed desk")
-        finally:
-            for name in list(self.metrics.feed_states):
-                if not name.endswith(".rest"):  # they are called, whatever we hold
-                    self.metrics.forget_feed(name)
-
-    def _feed(
-        self, name: str, venue: VenueSettings, positions: Mapping[tuple[str, str], Position]
-    ) -> FixFeed | WebSocketFeed | None:
-        feed = venue.feed
-        if isinstance(feed, RestFeedSettings):
-            self.metrics.set_feed_state(_feed_name(name, venue), "live")  # it is called, it does not call
-            return None
-        if isinstance(feed, FixFeedSettings):
-            start = _position_of(_feed_name(name, venue), positions)
-            return FixFeed(name, feed, self.inbox, start, self._on_state(_feed_name(name, venue)))
-        if isinstance(feed, WebSocketFeedSettings):
-            start = _position_of(_feed_name(name, venue), positions)
-            return WebSocketFeed(name, feed, self.inbox, start, self._on_state(_feed_name(name, venue)))
-        assert_never(feed)
-
-    def _on_state(self, feed: str) -> Callable[[str], None]:
-        def note(state: str) -> None:
-            if self.metrics.feed_states.get(feed) != state:
-                log.info("feed", feed=feed, state=state)
-            self.metrics.set_feed_state(feed, state)
-
-        return note
-
-    async def _positions(self) -> dict[tuple[str, str], Position]:
-        """Read every feed's position; a ledger that is away is waited for."""
-        while True:
-            try:
-                return await self._positions_once()
-            except LedgerUnavailableError as error:
-                log.warning("ledger unavailable", error=str(error))
-                await asyncio.sleep(_OBSERVE_SECONDS)
-
-    async def _positions_once(self) -> dict[tuple[str, str], Position]:
-        try:
-            connection = await self.connect()
-        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
-            raise LedgerUnavailableError(f"cannot connect: {error}") from error
-        try:
-            return await Reader(connection).positions()
-        finally:
-            connection.terminate()
-
     async def _observe(self) -> None:
         while True:
             oldest = self.inbox.oldest_ns()
             self.metrics.observe_backlog(len(self.inbox), oldest)
             await asyncio.sleep(_OBSERVE_SECONDS)
-
-
-def _feed_name(name: str, venue: VenueSettings) -> str:
-    return f"{name}.{_SUFFIX[venue.feed.kind]}"
-
-
-def _position_of(feed: str, positions: Mapping[tuple[str, str], Position]) -> Position | None:
-    return next((position for (name, _), position in positions.items() if name == feed), None)
 
 
 def _raise_first(feeds: asyncio.Task[None]) -> NoReturn:

@@ -343,10 +343,17 @@ class Settings(BaseSettings):
         return (init_settings, environment, TomlConfigSettingsSource(settings_cls, Path(path)))
 
 
+def feed_settings(name: str, venue: VenueSettings) -> tuple[tuple[str, FeedSettings], ...]:
+    """Give a venue's feeds by name, the primary first."""
+    primary = (primary_feed(name, venue.feed.kind), venue.feed)
+    if venue.backup is None:
+        return (primary,)
+    return (primary, (backup_feed(name, venue.backup.feed.kind), venue.backup.feed))
+
+
 def feeds_of(name: str, venue: VenueSettings) -> tuple[str, ...]:
     """Name a venue's feeds, the primary first."""
-    primary = primary_feed(name, venue.feed.kind)
-    return (primary,) if venue.backup is None else (primary, backup_feed(name, venue.backup.feed.kind))
+    return tuple(feed for feed, _ in feed_settings(name, venue))
 
 
 def load_settings() -> Settings:

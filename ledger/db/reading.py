@@ -41,8 +41,8 @@ from ledger.domain.records import (
 from ledger.domain.settling import settle_whole
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
-from ledger.domain.venue_health import VenueHealth
 from ledger.domain.tolerances import Grace, Tolerances, of_venue
+from ledger.domain.venue_health import VenueHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -138,6 +138,16 @@ class Reader:
         """List orders of the last ``seconds`` with something left: venue, correlation id, when routed."""
         found = await self._fetch("open_orders", seconds, limit)
         return [(row["venue"], row["correlation_id"], row["routed_ns"]) for row in found]
+
+    async def orders_in_flight(self, seconds: float, limit: int) -> list[tuple[str, str, str, int]]:
+        """List the same orders, the newest first: venue, correlation id, symbol, when routed."""
+        found = await self._fetch("open_orders", seconds, limit)
+        return [(row["venue"], row["correlation_id"], row["symbol"], row["routed_ns"]) for row in found]
+
+    async def last_received(self, venue: str) -> int | None:
+        """Say when the newest report of a venue's trades was received; None where there is none since yesterday."""
+        (row,) = await self._fetch("last_received", venue)
+        return int(row["received_ns"]) if row["received_ns"] is not None else None
 
     async def orders(self, correlation_ids: Sequence[str]) -> list[OrderState]:
         """Give orders with all their facts."""

@@ -16,11 +16,12 @@ from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.feeds.fix_frames import Frame, unpack
 from streaming.feeds.fix_process import EngineProcess
+from streaming.feeds.names import primary_feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streaming.arrivals import Inbox
+    from streaming.arrivals import Intake
     from streaming.settings import FixFeedSettings
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
@@ -40,15 +41,17 @@ class FixFeed:
         self,
         venue: str,
         settings: FixFeedSettings,
-        inbox: Inbox,
+        inbox: Intake,
         start_after: Position | None,
         on_state: Callable[[str], None],
+        *,
+        feed: str | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors."""
         self.engine_pid: int | None = None
         self._venue = venue
-        self._feed = f"{venue}.fix"
+        self._feed = feed or primary_feed(venue, "fix")
         self._settings = settings
         self._inbox = inbox
         self._on_state = on_state

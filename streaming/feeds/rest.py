@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ledger import clocks
 from ledger.faultpoints import at
-from streaming.arrivals import Arrival, ArrivalKind, Inbox, Outcome
+from streaming.arrivals import Arrival, ArrivalKind, Intake, Outcome
 from streaming.errors import InboxFullError
 from streaming.feeds.names import primary_feed
 from streaming.feeds.webhook import SignatureError, Verifier
@@ -45,7 +45,7 @@ class RestFeed:
         venue: str,
         settings: RestFeedSettings,
         http: HttpSettings,
-        inbox: Inbox,
+        inbox: Intake,
         ready: Callable[[], bool],
         *,
         feed: str | None = None,

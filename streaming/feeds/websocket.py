@@ -20,7 +20,7 @@ from websockets.frames import CloseCode
 from ledger import clocks
 from ledger.domain.records import Position
 from ledger.faultpoints import at
-from streaming.arrivals import Arrival, ArrivalKind, Inbox
+from streaming.arrivals import Arrival, ArrivalKind
 from streaming.errors import FeedError
 from streaming.feeds.names import primary_feed
 from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
@@ -28,6 +28,7 @@ from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streaming.arrivals import Intake
     from streaming.settings import WebSocketFeedSettings
 
 STREAM = "executions"
@@ -64,7 +65,7 @@ class WebSocketFeed:
         self,
         venue: str,
         settings: WebSocketFeedSettings,
-        inbox: Inbox,
+        inbox: Intake,
         start_after: Position | None,
         on_state: Callable[[str], None],
         *,

@@ -170,7 +170,7 @@ async def test_a_feed_that_cannot_go_on_ends_the_process_with_its_own_error(
         raise PermissionError(13, "no", "/store")
 
     process = Process(stage.settings)
-    monkeypatch.setattr(process, "_feed", fail)
+    monkeypatch.setattr(process.feeding, "_feed", fail)
     with pytest.raises(StreamingError, match="/store"):
         async with asyncio.timeout(20):
             await process.run(asyncio.Event())

@@ -26,7 +26,7 @@ from streaming.arrivals import Arrival, ArrivalKind, DeadLettered, Inbox, Outcom
 from streaming.errors import SettingsError
 from streaming.feeds import rest
 from streaming.feeds.webhook import SignatureError, Verifier, secret_key
-from streaming.http import HttpServer, build_app
+from streaming.http import CALLBACK_PATH, HttpServer, build_app
 from streaming.metrics import Metrics
 from streaming.problems import MEDIA_TYPE, Problem
 from streaming.settings import Settings
@@ -94,7 +94,7 @@ class World:
     def serve(self, port: int) -> HttpServer:
         return HttpServer(
             settings_at(port),
-            self.inbox,
+            {"CHARLIE.rest": self.inbox},
             self.metrics,
             ready=lambda: self.is_ready,
             status=self.status,
@@ -457,7 +457,8 @@ async def test_a_bug_is_a_500_problem_and_not_a_page(world: World, monkeypatch: 
 def test_openapi_says_what_is_served() -> None:
     app = build_app({}, ready=bool, status=dict, registry=CollectorRegistry())
     served = {(r.path, m.lower()) for r in app.routes for m in getattr(r, "methods", ()) if m != "HEAD"}  # type: ignore[attr-defined]
-    said = {(path, method) for path, item in OPENAPI["paths"].items() for method in item if method != "parameters"}
+    items = {path: OPENAPI["paths"][CALLBACK_PATH] if "$ref" in i else i for path, i in OPENAPI["paths"].items()}
+    said = {(path, method) for path, item in items.items() for method in item if method != "parameters"}
     assert served == said
     statuses = set(OPENAPI["paths"]["/v1/venues/{venue}/fills"]["post"]["responses"])
     method = {str(Problem.METHOD.status)}  # said by the path's other methods, which are not in the document

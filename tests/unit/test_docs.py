@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 from ledger.db.tables import metadata
 from streaming.metrics import Metrics
 from streaming.settings import (
+    BackupSettings,
     DelaySettings,
+    FailoverSettings,
     FeedSettings,
     HaltSettings,
     LookBackSettings,
@@ -69,6 +71,11 @@ def test_the_defaults_of_halts_are_those_of_the_reference() -> None:
         assert documented(OPERATIONS)[f"venues.*.halt.{name}"] == str(field.default).lower()
 
 
+def test_the_defaults_of_failover_are_those_of_the_reference() -> None:
+    for name, field in FailoverSettings.model_fields.items():
+        assert documented(OPERATIONS)[f"venues.*.failover.{name}"].strip("`") == str(field.default)
+
+
 def test_the_defaults_of_delays_are_those_of_the_reference() -> None:
     for name, field in DelaySettings.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -91,6 +98,8 @@ def test_every_setting_of_the_reference_is_there() -> None:
         "venues.*.feed.kind",
         *(f"venues.*.tolerances.{name}" for name in ToleranceSettings.model_fields),
         *(f"venues.*.halt.{name}" for name in HaltSettings.model_fields),
+        *(f"venues.*.backup.{name}" for name in BackupSettings.model_fields),
+        *(f"venues.*.failover.{name}" for name in FailoverSettings.model_fields),
         *(f"venues.*.delay.{name}" for name in DelaySettings.model_fields),
         *(f"venues.*.look_back.{name}" for name in LookBackSettings.model_fields),
     }

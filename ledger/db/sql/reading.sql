@@ -182,6 +182,10 @@ SELECT feed, stream, incarnation, position FROM execution.feed_positions
 -- name: open_halts
 SELECT halt_id, venue, cause, halted_ns, halted_by, reason FROM execution.halts WHERE resumed_ns IS NULL
 
+-- name: last_received
+SELECT max(received_ns) AS received_ns FROM execution.fills
+WHERE venue = $1 AND trade_date >= (now() AT TIME ZONE 'UTC')::date - 1
+
 -- name: open_outages
 SELECT outage_id, venue, feed, cause, began_ns FROM execution.feed_outages WHERE ended_ns IS NULL
 
@@ -193,7 +197,7 @@ SELECT alert_id, venue FROM execution.clock_alerts WHERE ended_ns IS NULL
 
 -- name: open_orders
 -- The newest first: there may be more than are asked for.
-SELECT venue, correlation_id, (extract(epoch FROM routed_at) * 1000000000)::bigint AS routed_ns
+SELECT venue, correlation_id, symbol, (extract(epoch FROM routed_at) * 1000000000)::bigint AS routed_ns
 FROM execution.order_states
 WHERE leaves_qty > 0 AND routed_at > now() - make_interval(secs => $1)
 ORDER BY routed_at DESC LIMIT $2

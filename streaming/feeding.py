@@ -1,0 +1,200 @@
+"""All feeds of the process: the venues' with their backups, Kafka, the desk. It runs while the lease is held."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+
+import structlog
+
+from ledger import clocks
+from ledger.db.errors import LedgerUnavailableError
+from ledger.db.reading import Reader
+from ledger.domain.failover import Health, HealthKind
+from ledger.domain.snapshot_feed import MARKET_DATA
+from ledger.domain.times import NANOS
+from streaming.failover import SnapshotWatch, VenueFeeds, tell
+from streaming.feed_lines import Line, Tap
+from streaming.feeds.desk import DeskFeed
+from streaming.feeds.fix import FixFeed
+from streaming.feeds.kafka import KafkaFeed
+from streaming.feeds.websocket import WebSocketFeed
+from streaming.open_orders import OpenOrders
+from streaming.policy import failover_policies_of
+from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings, feeds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    import asyncpg
+
+    from ledger.domain.decision import Decision
+    from ledger.domain.records import Position
+    from ledger.domain.venue_health import VenueHealth
+    from streaming.arrivals import Inbox
+    from streaming.feed_lines import Runs
+    from streaming.look_back.look_back import LookBack
+    from streaming.metrics import Metrics
+    from streaming.questions import Questions
+    from streaming.settings import FeedSettings, Settings, VenueSettings
+
+_RETRY_SECONDS = 0.5
+_OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 20_000
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Feeding:
+    """Starts the feeds from the positions that Postgres holds. ``active``: which feed each venue is counted on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        inbox: Inbox,
+        metrics: Metrics,
+        look_backs: Mapping[str, LookBack],
+        questions: Questions,
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._inbox = inbox
+        self._metrics = metrics
+        self._look_backs = look_backs
+        self._questions = questions
+        self.carry: Callable[[str, Runs], Coroutine[Any, Any, None]] = lambda _, feed: feed.run()
+        """Runs a venue's feed: somebody may want to know of it while it runs."""
+        self._orders = OpenOrders()
+        self._venues: dict[str, VenueFeeds] = {}
+        feeds = {name: feeds_of(name, venue) for name, venue in settings.venues.items()}
+        self.active = {name: found[0] for name, found in feeds.items()}
+        self.taps = {feed: Tap(inbox) for found in feeds.values() for feed in found}
+        out_ns = int(settings.snapshot_out_seconds * NANOS)
+        self._snapshots = SnapshotWatch(out_ns, inbox, self._orders, metrics)
+
+    def offer(self, decision: Decision) -> None:
+        """Take note of a landed decision: of its orders and snapshots."""
+        self._orders.offer(decision)
+        if decision.snapshots:
+            self._snapshots.offer({snapshot.symbol for snapshot in decision.snapshots})
+
+    def status(self) -> dict[str, Any]:
+        """Give what /status shows of the venues' feeds, and which snapshots are out."""
+        return {
+            "venues": {name: venue.status() for name, venue in self._venues.items()},
+            "snapshots_out": self._snapshots.out,
+        }
+
+    async def run(self) -> None:
+        """Run all feeds until cancelled; what a feed cannot mend ends all of them."""
+        try:
+            for tap in self.taps.values():
+                tap.forget()
+            self._orders.begin()
+            standing = await self._patient(Reader.health)
+            self._snapshots.take_up(standing)
+            self._venues = {name: self._venue(name, venue) for name, venue in self._settings.venues.items()}
+            for feeds in self._venues.values():
+                feeds.take_up(standing)
+            self._end_strangers(standing)
+            async with asyncio.TaskGroup() as group:
+                for feeds in self._venues.values():
+                    group.create_task(feeds.run(), name=f"feeds of {feeds.venue}")
+                group.create_task(self._load_orders(), name="open orders")
+                group.create_task(self._snapshots.run(), name="snapshot watch")
+                kafka = KafkaFeed(self._settings.kafka, self._inbox, self.positions, self._on_state("kafka"))
+                group.create_task(kafka.run(), name="feed kafka")
+                desk = DeskFeed(self._connect, self._inbox, self._settings.venues)
+                group.create_task(desk.run(), name="feed desk")
+        finally:
+            self._questions.clear()
+            for name in list(self._metrics.feed_states):
+                if not name.endswith(".rest"):  # they are called, whatever we hold
+                    self._metrics.forget_feed(name)
+
+    async def positions(self) -> dict[tuple[str, str], Position]:
+        """Read every feed's position; a ledger that is away is waited for."""
+        return await self._patient(Reader.positions)
+
+    def _venue(self, name: str, venue: VenueSettings) -> VenueFeeds:
+        primary, *rest = feeds_of(name, venue)
+        return VenueFeeds(
+            name,
+            failover_policies_of(self._settings)[name],
+            self._line(primary, venue.feed),
+            self._line(rest[0], venue.backup.feed) if venue.backup is not None else None,
+            is_hot=venue.failover.mode == "hot",
+            make=lambda line, position: self._feed(name, line, position),
+            carry=self.carry,
+            positions=self._by_feed,
+            last=lambda of: self._patient(lambda reader: reader.last_received(of)),
+            look_back=self._look_backs.get(name),
+            inbox=self._inbox,
+            orders=self._orders,
+            metrics=self._metrics,
+            active=self.active,
+        )
+
+    def _line(self, name: str, settings: FeedSettings) -> Line:
+        return Line(name, settings, self.taps[name], self._metrics, self._on_state(name))
+
+    def _feed(self, venue: str, line: Line, start: Position | None) -> Runs:
+        settings, tap = line.settings, line.tap
+        if isinstance(settings, FixFeedSettings):
+            fix = FixFeed(venue, settings, tap, start, line.note, feed=line.name)
+            fix.on_gap = lambda first, last, _: self._metrics.gaps_filled.labels(line.name).inc(last - first + 1)
+            self._questions.join(venue, line.name, fix)
+            return fix
+        if isinstance(settings, WebSocketFeedSettings):
+            websocket = WebSocketFeed(venue, settings, tap, start, line.note, feed=line.name)
+            self._questions.join(venue, line.name, websocket)
+            return websocket
+        if isinstance(settings, RestFeedSettings):
+            raise TypeError(f"{line.name} is called, it connects to nothing")
+        assert_never(settings)
+
+    def _end_strangers(self, standing: VenueHealth) -> None:
+        """End what the ledger says of venues that are not in the settings any more."""
+        now_ns, reason = clocks.time_ns(), "it is no venue of the settings any more"
+        known = {*self._settings.venues, MARKET_DATA}
+        for venue, feed in standing.outages:
+            if venue not in known:
+                tell(Health(HealthKind.RECOVERED, venue, feed, now_ns, now_ns, reason), self._inbox)
+        for venue, switch in standing.switches.items():
+            if venue not in known:
+                tell(Health(HealthKind.RETURNED, venue, switch.from_feed, now_ns, now_ns, reason), self._inbox)
+
+    async def _load_orders(self) -> None:
+        self._orders.load(await self._patient(lambda reader: reader.orders_in_flight(_OPEN_SECONDS, _OPEN_LIMIT)))
+
+    async def _by_feed(self) -> dict[str, Position]:
+        return {feed: position for (feed, _), position in (await self.positions()).items()}
+
+    def _on_state(self, feed: str) -> Callable[[str], None]:
+        def note(state: str) -> None:
+            if self._metrics.feed_states.get(feed) != state:
+                log.info("feed", feed=feed, state=state)
+            self._metrics.set_feed_state(feed, state)
+
+        return note
+
+    async def _patient(self, ask: Callable[[Reader], Awaitable[T]]) -> T:
+        """Ask the ledger; one that is away is waited for."""
+        while True:
+            try:
+                return await self._ask(ask)
+            except LedgerUnavailableError as error:
+                log.warning("ledger unavailable", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _ask(self, ask: Callable[[Reader], Awaitable[T]]) -> T:
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        try:
+            return await ask(Reader(connection))
+        finally:
+            connection.terminate()

@@ -1,0 +1,86 @@
+"""The orders that are open, by venue, as landed: whether a feed should have something to say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ledger.domain.decision import Decision
+    from ledger.domain.order import OrderState
+
+_LIMIT = 20_000  # of a venue; the oldest are forgotten first: they rest
+_CHANGED_LIMIT = 10_000
+
+
+class OpenOrder(msgspec.Struct, frozen=True):
+    """An order with something left to fill."""
+
+    symbol: str
+    routed_ns: int
+
+
+class OpenOrders:
+    """Kept by what lands; taking notes costs nothing until somebody looks."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, OrderState] = {}
+        self._open: dict[str, dict[str, OpenOrder]] = defaultdict(dict)
+        self._closed: set[str] | None = None
+
+    def begin(self) -> None:
+        """Start over. What the ledger says comes later: meanwhile it is noted what has closed."""
+        self._changed.clear()
+        self._open.clear()
+        self._closed = set()
+
+    def load(self, found: Iterable[tuple[str, str, str, int]]) -> None:
+        """Add what the ledger says: venue, correlation id, symbol, when routed; the newest first."""
+        self.settle()
+        loaded: dict[str, dict[str, OpenOrder]] = defaultdict(dict)
+        for venue, correlation_id, symbol, routed_ns in reversed(list(found)):
+            if self._closed is None or correlation_id not in self._closed:
+                loaded[venue][correlation_id] = OpenOrder(symbol, routed_ns)
+        for venue, waiting in loaded.items():
+            self._open[venue] = {**waiting, **self._open[venue]}
+        self._closed = None
+
+    def offer(self, decision: Decision) -> None:
+        """Take note of a landed decision."""
+        self._changed.update(decision.orders)
+        if len(self._changed) > _CHANGED_LIMIT:
+            self.settle()
+
+    def settle(self) -> None:
+        """Work out what the orders that have changed come to."""
+        changed, self._changed = self._changed, {}
+        for correlation_id, order in changed.items():
+            root = order.root
+            if root is None:
+                continue
+            waiting = self._open[root.venue]
+            if not order.leaves_qty:
+                waiting.pop(correlation_id, None)
+                if self._closed is not None:
+                    self._closed.add(correlation_id)
+            elif correlation_id not in waiting:
+                waiting[correlation_id] = OpenOrder(root.symbol, root.routed_ns)
+                if len(waiting) > _LIMIT:
+                    del waiting[next(iter(waiting))]
+
+    def first_after(self, venue: str, after_ns: int) -> int | None:
+        """Say when the first of a venue's open orders was routed that was routed after a time."""
+        found: int | None = None
+        for order in reversed(self._open[venue].values()):
+            if order.routed_ns <= after_ns:
+                break  # they are about in the order of their routing
+            found = order.routed_ns if found is None else min(found, order.routed_ns)
+        return found
+
+    def symbols(self) -> set[str]:
+        """Give the symbols of all open orders."""
+        return {order.symbol for waiting in self._open.values() for order in waiting.values()}
