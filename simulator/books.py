@@ -50,6 +50,9 @@ def of_venue(venue: Venue, totals: dict[tuple[str, str], Total], journal: Journa
         "duplicates_sent": sum(kinds[kind].extra for kind in REPORTS),
         "session_resends": journal.counts[f"session_resends/{venue.name}"],
         "outstanding": venue.outstanding,
+        "withheld": journal.counts[f"withheld/{venue.name}"],
+        "look_back_requests": journal.counts[f"look_back_requests/{venue.name}"],
+        "look_back_refused": journal.counts[f"look_back_refused/{venue.name}"],
     }
 
 

@@ -51,6 +51,16 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Median time from the routed order to its first fill."""
     concurrency: int = 8
     """Requests in flight (rest)."""
+    look_back_port: int | None = None
+    """Where the venue lists its fills over REST (0 = any free one); null: it does not."""
+    look_back_key: str = ""
+    """Asked for as a bearer, or beside the signature; empty: nobody is asked."""
+    look_back_secret: str = ""
+    """Requests must be signed with it."""
+    look_back_per_second: int = 10
+    """More requests within a second are refused with 429."""
+    look_back_retry: int = 1
+    """Retry-After of these, in seconds."""
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
@@ -65,6 +75,8 @@ class FaultRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     late: float = 0.01
     lost: float = 0.005
     garbled: float = 0.002
+    withheld: float = 0.0
+    """Never sent: only in the venue's list of fills."""
     malformed: float = 0.003
     dropped: float = 0.0007
     stale: float = 0.004
@@ -138,6 +150,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for venue in self.venues:
             if venue.kind == "rest" and not (venue.url.startswith(("http://", "https://")) and venue.secret):
                 raise ConfigError(f"venue {venue.name}: a rest venue needs url (http/https) and secret")
+        if self.faults.withheld and any(venue.look_back_port is None for venue in self.venues):
+            raise ConfigError("faults.withheld needs look_back_port of every venue: else fills are lost for good")
         for name in FaultRates.__struct_fields__:
             if not 0 <= getattr(self.faults, name) <= 1:
                 raise ConfigError(f"faults.{name} must be from 0 to 1, was {getattr(self.faults, name)}")

@@ -21,7 +21,7 @@ MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
 SWAP_WAITS_AT_MOST = 3 * SECOND
 
-Act = Literal["send", "malformed", "drop", "stale"]
+Act = Literal["send", "malformed", "drop", "stale", "withhold"]
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class Faults:
         delays = (self._between(1.0, 5.0), self._between(0.01, 2.0))
         if report.kind in {"bust", "correct"}:
             self._count(report.kind)
-        for name in ("duplicate", "swapped", "late", "lost", "garbled"):
+        for name in ("duplicate", "swapped", "late", "lost", "garbled", "withheld"):
             draw -= getattr(rates, name)
             if draw < 0:
                 break
@@ -118,6 +118,8 @@ class Faults:
             return [Due(report.at, report)]
         if name == "garbled" and kind != "fix":
             name = "lost"
+        if name == "withheld":
+            return self._withheld(report)
         self._count(name)
         if name == "swapped":
             self._held[report.intent.venue] = report
@@ -127,6 +129,13 @@ class Faults:
         if name == "duplicate" and kind != "rest":
             return [Due(report.at, report), Due(report.at + delays[1], report, fault="duplicate")]
         return [Due(report.at, report, fault=name)]
+
+    def _withheld(self, report: Report) -> list[Due]:
+        """Leave it to the venue's list, which has trades and no order states."""
+        if report.kind not in {"fill", "bust", "correct"}:
+            return [Due(report.at, report)]
+        self._count("withheld")
+        return [Due(report.at, report, act="withhold")]
 
     def _beside(self, report: Report, kind: str) -> list[Due]:
         # draws are made for every report alike, so one rate does not move another's dice

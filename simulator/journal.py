@@ -46,6 +46,7 @@ class Journal:
         self._next_message = 1 + (self._value("SELECT max(id) FROM messages") or 0)
         self._reports: list[ReportRow] = []
         self._framed: list[tuple[int]] = []
+        self._listed: list[tuple[Any, ...]] = []
         self._messages: list[tuple[Any, ...]] = []
         self._intents: list[tuple[str, str, bytes]] = []
         self._sessions: dict[str, Session] = {}
@@ -70,6 +71,37 @@ class Journal:
         row.id, self._next_report = self._next_report, self._next_report + 1
         self._reports.append(row)
         return row
+
+    def add_listed(self, row: ReportRow, venue_order_id: str, body: bytes) -> None:
+        """A report as its venue's list has it."""
+        self._listed.append((row.id, row.venue, row.transact_time, row.msg_id, venue_order_id, body))
+
+    def withhold(self, row: ReportRow) -> None:
+        """A report that never goes out: a later run does not take it up."""
+        row.framed = 1
+        self._framed.append((row.id,))
+        self.counts[f"withheld/{row.venue}"] += 1
+
+    def listed(
+        self,
+        venue: str,
+        between: tuple[str, str],
+        after: tuple[str, int],
+        limit: int,
+        names: tuple[list[str], list[str]],
+    ) -> list[tuple[int, str, bytes]]:
+        """Id, time and body of a venue's reports, by time; of some orders only where there are names."""
+        self.commit()
+        orders = [msgspec.json.encode(some).decode() for some in names]
+        query = (
+            "SELECT id, transact_time, body FROM listed"
+            " WHERE venue = ? AND transact_time >= ? AND transact_time < ? AND (transact_time, id) > (?, ?)"
+            " AND (? OR cl_ord_id IN (SELECT value FROM json_each(?))"
+            " OR venue_order_id IN (SELECT value FROM json_each(?)))"
+            " ORDER BY transact_time, id LIMIT ?"
+        )
+        asked = (venue, *between, *after, not any(names), *orders, limit)
+        return self._db.execute(query, asked).fetchall()
 
     def add_intent(self, correlation_id: str, msg_id: str, value: bytes) -> None:
         """An intent that is to be produced."""
@@ -136,6 +168,8 @@ class Journal:
         first = self._reports[0].id if self._reports else self._next_report
         later = [(report,) for (report,) in self._framed if report < first]  # inserted by an earlier commit
         db.executemany("UPDATE reports SET framed = 1 WHERE id = ?", later)
+        db.executemany("INSERT INTO listed VALUES (?,?,?,?,?,?)", self._listed)
+        self._listed.clear()
         db.executemany("INSERT INTO messages VALUES (?,?,?,?,?,?,?,0)", self._messages)
         db.executemany("INSERT INTO intents (correlation_id, msg_id, value) VALUES (?,?,?)", self._intents)
         db.executemany("UPDATE reports SET copies = copies + ? WHERE id = ?", self._report_copies)

@@ -23,6 +23,11 @@ CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, venue TEXT NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER,
     sent_at INTEGER NOT NULL, fault TEXT NOT NULL, reports TEXT NOT NULL, copies INTEGER NOT NULL DEFAULT 0,
     UNIQUE (venue, epoch, sequence));
+-- what venues list over REST: in their own words, whatever their stream speaks
+CREATE TABLE IF NOT EXISTS listed (
+    id INTEGER PRIMARY KEY, venue TEXT NOT NULL, transact_time TEXT NOT NULL, cl_ord_id TEXT NOT NULL,
+    venue_order_id TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS listed_by_time ON listed (venue, transact_time, id);
 CREATE INDEX IF NOT EXISTS messages_undelivered ON messages (venue, id) WHERE copies = 0;
 -- kept by the triggers: /books then costs the same after a second and after a day
 CREATE TABLE IF NOT EXISTS totals (

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator import canonical
-from simulator.books import Control
+from simulator.books import REPORTS, Control
 from simulator.capture import Replay
 from simulator.clock import Clock, rfc3339
 from simulator.faults import Due, Faults
+from simulator.fill_list import FillList
 from simulator.journal import Journal
 from simulator.market import SECOND, Market
 from simulator.orders import Event, Identifiers, Intent, Report, Snapshot
@@ -46,6 +47,11 @@ class Simulation:
         self.journal = Journal(Path(config.state_dir), config.id_tag)
         self.venues = [venue_of(venue, self.journal, config.seed) for venue in config.venues]
         self.control_port = 0
+        self.lists = {
+            venue.name: FillList(venue, self.journal)
+            for venue in config.venues
+            if venue.look_back_port is not None
+        }
         self._config = config
         self._by_name = {venue.name: venue for venue in self.venues}
         self._topics = Topics(config.kafka_bootstrap, config.topic_prefix)
@@ -83,6 +89,8 @@ class Simulation:
         self.control_port = await self._control.start()
         for venue in self.venues:
             await venue.start()
+        for fill_list in self.lists.values():
+            await fill_list.start()
         self._clock = Clock(time.time_ns(), self._config.speed)
         committing = asyncio.create_task(self._commit())
         try:
@@ -93,6 +101,8 @@ class Simulation:
             committing.cancel()
             for venue in self.venues:
                 await venue.stop()
+            for fill_list in self.lists.values():
+                await fill_list.stop()
             await self._topics.stop()
             await self._control.stop()
             self.journal.close()
@@ -144,7 +154,7 @@ class Simulation:
             row = self._rows.get(due.event.exec_id) if isinstance(due.event, Report) else None
             heapq.heappush(self._due, (due.at, next(self._tie), due, row))
         for due in dues:
-            if isinstance(due.event, Report) and due.act == "send":
+            if isinstance(due.event, Report) and due.act in {"send", "withhold"}:
                 self._rows.pop(due.event.exec_id, None)
 
     def _pause(self, following: Event | None) -> float:
@@ -164,6 +174,9 @@ class Simulation:
             encode, _ = ENCODERS[self._by_name[event.intent.venue].kind]
             row = self._row(event, event.kind, event.exec_id, "", encode(event, self._clock))
             self._rows[event.exec_id] = row
+            if event.intent.venue in self.lists and event.kind in REPORTS:
+                body = canonical.websocket_report(event, self._clock)
+                self.journal.add_listed(row, event.intent.venue_order_id, body)
 
     def _row(self, report: Report, kind: str, exec_id: str, fault: str, payload: bytes) -> ReportRow:
         intent, wall = report.intent, self._clock.wall(report.at)
@@ -203,6 +216,9 @@ class Simulation:
                 deliveries[name].append(self._malformed(event))
             elif row is not None and due.act == "send":
                 deliveries[name].append(Delivery(row, due.fault))
+            elif row is not None and due.act == "withhold":
+                self._states.note(event)
+                self.journal.withhold(row)
             else:
                 disturbances.append((self._by_name[name], due.act))
         for name, taken in deliveries.items():

@@ -122,6 +122,24 @@ class Metrics:
         self.clock_off = Gauge(
             "execution_clock_off", "1 while that is beyond the limit.", ["venue"], registry=self.registry
         )
+        self.look_back_requests = self._counter(
+            "execution_look_back_requests", "Requests of venues' lists of fills.", "venue", "outcome"
+        )
+        self.completeness_missing = self._counter(
+            "execution_completeness_missing", "Fills that a venue listed and its feed had not brought.", "venue"
+        )
+        self.completeness_unconfirmed = Gauge(
+            "execution_completeness_unconfirmed",
+            "Our fills that the venue does not list.",
+            ["venue"],
+            registry=self.registry,
+        )
+        self.completeness_lag = Gauge(
+            "execution_completeness_lag_seconds",
+            "Age of the time up to which nothing is known to be missing.",
+            ["venue"],
+            registry=self.registry,
+        )
         self.landed: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)
         self.duplicates: dict[str, int] = defaultdict(int)

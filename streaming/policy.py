@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ledger.domain.completeness import AuditPolicy
 from ledger.domain.decide import Policy
 from ledger.domain.delays import DelayPolicy
 from ledger.domain.failover import FailoverPolicy
@@ -12,7 +13,7 @@ from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
 from ledger.domain.tolerances import Grace, Tolerances
-from streaming.feeds.names import backup_feed
+from streaming.feeds.names import backup_feed, look_back_feed
 from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ def _halt_policy(halt: HaltSettings) -> HaltPolicy:
     )
 
 
+def audit_policies_of(settings: Settings) -> dict[str, AuditPolicy]:
+    """Give when each venue that has a list of fills is audited."""
+    return {
+        name: AuditPolicy(
+            _nanos(back.audit_minutes * 60),
+            _nanos(back.window_seconds),
+            _nanos(back.overlap_seconds),
+            _nanos(back.grace_seconds),
+        )
+        for name, venue in settings.venues.items()
+        if (back := venue.look_back) is not None
+    }
+
+
 def _nanos(seconds: Decimal) -> int:
     return int(seconds * NANOS)
 
@@ -105,4 +120,7 @@ def decoders_of(settings: Settings) -> dict[str, Decoder]:
         if venue.backup is not None:
             feed = backup_feed(name, venue.backup.feed.kind)
             found[feed] = partial(DECODERS[venue.backup.format or venue.format], account=venue.account)
+        if venue.look_back is not None:
+            spoken = venue.look_back.format or venue.format
+            found[look_back_feed(name)] = partial(DECODERS[spoken], account=venue.account)
     return found

@@ -29,7 +29,7 @@ from streaming.http import HttpServer
 from streaming.in_flight import InFlight
 from streaming.lander import Lander
 from streaming.lease_keeping import LeaseKeeper
-from streaming.look_back.look_back import LookBack, look_back_feed
+from streaming.look_back.making import auditing_of, look_backs_of
 from streaming.metrics import Metrics
 from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of, venues_to_ask
 from streaming.publisher import Publisher
@@ -85,18 +85,10 @@ class Process:
             may_write=self.lander.ready,
         )
         decoders = decoders_of(settings)
-        self.look_backs = {
-            name: LookBack(
-                name,
-                venue.look_back,
-                self.inbox,
-                format_name=venue.format,
-                decoder=decoders.get(look_back_feed(name), decoders[name]),
-                metrics=self.metrics,
-            )
-            for name, venue in settings.venues.items()
-            if venue.look_back is not None
-        }
+        self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect)
+        self.auditing = auditing_of(
+            settings, self.inbox, self.metrics, self.look_backs, self.connect, self.lander.ready
+        )
         self.questions = Questions(venues_to_ask(settings))
         self.feeding = Feeding(settings, self.connect, self.inbox, self.metrics, self.look_backs, self.questions)
         self.flags = HaltFlags(self._redis, settings.venues, may_write=self.lander.ready)
@@ -114,6 +106,7 @@ class Process:
             self.in_flight.offer,
             self.halting.offer,
             self.feeding.offer,
+            self.auditing.offer,
         ]
         self.delays: DelayWatch | None = None
         delay_policies = delay_policies_of(settings)
@@ -160,6 +153,7 @@ class Process:
             "redis": self.in_flight.state,
             "feeds": dict(metrics.feed_states),
             "failover": self.feeding.status(),
+            "complete_to": self.auditing.status(),
             "halted": {venue: standing.reason for venue, standing in self.halting.standing.items()},
             "duplicates": dict(metrics.duplicates),
             "dead_letters": dict(metrics.dead_letters),
@@ -184,6 +178,7 @@ class Process:
             asyncio.create_task(self.in_flight.run(), name="redis"),
             asyncio.create_task(self.halting.run(), name="halting"),
             asyncio.create_task(self.flags.run(), name="halt flags"),
+            asyncio.create_task(self.auditing.run(), name="completeness"),
             asyncio.create_task(self._observe(), name="observer"),
         }
         if self.delays is not None:

@@ -14,6 +14,11 @@ def primary_feed(venue: str, kind: Kind) -> str:
     return f"{venue}.{_SUFFIX[kind]}"
 
 
+def look_back_feed(venue: str) -> str:
+    """Name what a venue's own list of fills brings: ``ALPHA.look_back``."""
+    return f"{venue}.look_back"
+
+
 def backup_feed(venue: str, kind: Kind) -> str:
     """Name a venue's second feed: ``ALPHA.backup.ws``."""
     return f"{venue}.backup.{_SUFFIX[kind]}"

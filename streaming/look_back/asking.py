@@ -78,13 +78,19 @@ class Lister(Protocol):
     """How one API lists fills. Pure: no clock, no I/O.
 
     ``kinds`` are the reports that it lists. ``needs_symbols``: it is asked symbol by symbol, ``needs_pairs``: it
-    names symbols otherwise than the stream, ``by_order``: it can be asked for the fills of one order.
+    names symbols otherwise than the stream. ``names_account``: its reports say whose they are.
     """
 
     kinds: frozenset[ReportKind]
     needs_symbols: bool
     needs_pairs: bool
-    by_order: bool
+    names_account: bool
+
+    def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
+        """What to ask, one after the other, for an order's fills; nothing where it is asked by time only."""
+
+    def covers(self, symbol: str, asked: Sequence[str]) -> bool:
+        """Whether a list that is asked for ``asked`` has the fills of a symbol of the stream."""
 
     def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
         """Build the signed request of a page; ``now_ns`` is its timestamp or nonce."""

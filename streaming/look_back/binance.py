@@ -16,6 +16,7 @@ Traps:
 from __future__ import annotations
 
 import hmac
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +25,7 @@ from streaming.look_back.asking import (
     UNREADABLE,
     Access,
     Ask,
+    AskedOrder,
     BusyError,
     Call,
     LookBackError,
@@ -31,6 +33,9 @@ from streaming.look_back.asking import (
     query,
     unreadable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MILLISECOND = 1_000_000
 _RECEIVE_WINDOW_MS = 5000
@@ -58,10 +63,18 @@ class BinanceList:
     kinds = TRADES
     needs_symbols = True
     needs_pairs = False
-    by_order = True
+    names_account = False
 
     def __init__(self, path: str) -> None:
         self._path = path
+
+    def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
+        """It takes one of the venue's ids at a time."""
+        return [AskedOrder(order.symbol, (), (name,)) for name in order.venue_order_ids]
+
+    def covers(self, symbol: str, asked: Sequence[str]) -> bool:
+        """It has what was asked for."""
+        return symbol in asked
 
     def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
         """Ask for a page: by order, by time, or from an id on."""
@@ -69,7 +82,7 @@ class BinanceList:
         by_time = ask.cursor is None and not by_order
         asked = query(
             symbol=ask.symbol,
-            orderId=ask.order.venue_order_ids[0] if ask.order is not None and ask.order.venue_order_ids else None,
+            orderId=ask.order.venue_order_ids[0] if ask.order is not None else None,
             startTime=ask.since_ns // _MILLISECOND if by_time else None,
             endTime=(ask.until_ns - 1) // _MILLISECOND if by_time else None,
             fromId=ask.cursor,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,6 +16,11 @@ import msgspec
 from ledger.domain.records import ReportKind
 from ledger.domain.times import NANOS, format_utc
 from streaming.look_back.asking import UNREADABLE, Access, Ask, Call, Page, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streaming.look_back.asking import AskedOrder
 
 PATH = "/v1/fills"
 
@@ -33,7 +39,16 @@ class CanonicalList:
     kinds = frozenset(ReportKind)
     needs_symbols = False
     needs_pairs = False
-    by_order = True
+    names_account = True
+
+    def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
+        """It takes all names at once."""
+        return [order]
+
+    def covers(self, symbol: str, asked: Sequence[str]) -> bool:
+        """It has all symbols."""
+        del symbol, asked
+        return True
 
     def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
         """Ask for a page; signed where there is a secret, else with the key as a bearer."""

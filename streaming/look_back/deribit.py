@@ -15,6 +15,7 @@ Traps:
 from __future__ import annotations
 
 import hmac
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,6 +24,7 @@ from streaming.look_back.asking import (
     UNREADABLE,
     Access,
     Ask,
+    AskedOrder,
     BusyError,
     Call,
     LookBackError,
@@ -30,6 +32,9 @@ from streaming.look_back.asking import (
     query,
     unreadable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BY_TIME = "/api/v2/private/get_user_trades_by_currency_and_time"
 _BY_ORDER = "/api/v2/private/get_user_trades_by_order"
@@ -66,11 +71,19 @@ class DeribitList:
     kinds = TRADES
     needs_symbols = True
     needs_pairs = False
-    by_order = True
+    names_account = False
+
+    def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
+        """It takes one of the venue's ids at a time."""
+        return [AskedOrder(order.symbol, (), (name,)) for name in order.venue_order_ids]
+
+    def covers(self, symbol: str, asked: Sequence[str]) -> bool:
+        """Instruments are named ``BTC-…``, linear ones ``BTC_USDC-…``: these are of the currency USDC."""
+        return symbol.partition("-")[0].rpartition("_")[2] in asked
 
     def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
         """Ask for a page."""
-        if ask.order is not None and ask.order.venue_order_ids:
+        if ask.order is not None:
             target = f"{_BY_ORDER}?{query(order_id=ask.order.venue_order_ids[0])}"
         else:
             asked = query(

@@ -21,6 +21,7 @@ import binascii
 import hashlib
 import hmac
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -37,6 +38,11 @@ from streaming.look_back.asking import (
     query,
     unreadable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streaming.look_back.asking import AskedOrder
 
 PATH = "/0/private/TradesHistory"
 PAGE_SIZE = 50
@@ -73,7 +79,17 @@ class KrakenList:
     kinds = TRADES
     needs_symbols = False
     needs_pairs = True
-    by_order = False
+    names_account = False
+
+    def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
+        """It cannot be asked by order."""
+        del order
+        return []
+
+    def covers(self, symbol: str, asked: Sequence[str]) -> bool:
+        """It has all symbols."""
+        del symbol, asked
+        return True
 
     def call(self, ask: Ask, access: Access, now_ns: int) -> Call:
         """Ask for a page."""

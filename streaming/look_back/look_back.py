@@ -1,28 +1,200 @@
-"""Asks a venue for its list of fills, and hands in what is missing here: the same path as everything it says."""
+"""Asks a venue for its list of fills, and hands in what is missing here: the same path as everything it says.
+
+Page by page: the next one is asked for when the last one has landed, so memory holds one page, and a venue that
+lists a million fills waits for the ledger.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from typing import TYPE_CHECKING
 
+import msgspec
+import structlog
+
+from ledger import clocks
+from ledger.domain.completeness import Listed
+from ledger.domain.records import FillReport
+from ledger.domain.times import NANOS
+from streaming.arrivals import Arrival, ArrivalKind, Outcome
+from streaming.feeds.names import look_back_feed
+from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError
+from streaming.look_back.calling import Caller
+from streaming.look_back.formats import LISTS
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+
     from streaming.arrivals import Inbox
+    from streaming.look_back.asking import Lister, Page
+    from streaming.metrics import Metrics
     from streaming.settings import LookBackSettings
+    from streaming.venues.decoded import Decoder
+
+    Known = Callable[[Collection[str], Collection[date]], Awaitable[set[str]]]
+
+_NOTHING = Outcome(0, 0, 0, ())
+_PATIENCE = 5  # answers to one request that ask for it
+_PATIENCE_SECONDS = 15.0  # where the venue does not say for how long
+
+log = structlog.get_logger()
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One item of the list: the reports that it holds (none: it cannot be read), and its bytes."""
+
+    raw: bytes
+    fills: tuple[Listed, ...]
+    trade_dates: tuple[date, ...]
 
 
 class LookBack:
-    """One venue's list. Its arrivals are of the feed ``VENUE.look_back``."""
+    """One venue's list. Its arrivals are of the feed ``VENUE.look_back``.
 
-    def __init__(self, venue: str, settings: LookBackSettings, inbox: Inbox) -> None:
+    ``decoder`` reads the list's items, ``known`` says which reports have landed (None: all are handed in).
+    ``account`` is the one that is listed, None where the list says whose each fill is.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        settings: LookBackSettings,
+        inbox: Inbox,
+        *,
+        format_name: str,
+        decoder: Decoder,
+        account: str = "",
+        known: Known | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.venue = venue
-        self.feed = f"{venue}.look_back"
+        self.feed = look_back_feed(venue)
+        self.lister: Lister = LISTS[settings.format or format_name]
+        self.account = None if self.lister.names_account else account
         self._settings = settings
         self._inbox = inbox
-        self._turn = asyncio.Lock()
+        self._decoder = decoder
+        self._known = known
+        self._caller = Caller(venue, settings, metrics)
+        self._access = Access(
+            settings.key.get_secret_value(),
+            settings.secret.get_secret_value(),
+            settings.page_size,
+            settings.pairs,
+        )
 
     async def recover(self, since_ns: int, until_ns: int, reason: str) -> int:
-        """Hand in what the venue lists from ``since_ns`` to ``until_ns``, once it has landed; how many reports.
+        """Hand in what the venue lists of ``[since_ns, until_ns)`` and is not here; how many reports have landed.
 
-        ``reason`` is for the log. Raises ``LookBackError`` when the list cannot be had.
+        It returns when all of them have. ``reason`` is for the log. Raises ``LookBackError`` when the list cannot
+        be had, ``LedgerUnavailableError`` when the ledger cannot be asked what is here.
         """
-        raise NotImplementedError
+        landed = listed = 0
+        async for page in self.pages(since_ns, until_ns):
+            listed += len(page)
+            absent = await self.absent(page)
+            landed += (await self.hand_in(absent)).landed
+        log.info("looked back", venue=self.venue, reason=reason, listed=listed, landed=landed)
+        return landed
+
+    async def pages(
+        self, since_ns: int, until_ns: int, order: AskedOrder | None = None
+    ) -> AsyncIterator[list[Found]]:
+        """Give what the venue lists of ``[since_ns, until_ns)``, page by page. Raises ``LookBackError``."""
+        for ask in self._asks(since_ns, until_ns, order):
+            following: Ask | None = ask
+            while following is not None:
+                page = await self._page(following)
+                if page.items:
+                    yield [self._found(raw) for raw in page.items]
+                following = self._next(following, page)
+
+    async def absent(self, page: Sequence[Found], known_here: Known | None = None) -> list[Found]:
+        """Give what of a page has not landed here, and what cannot be read."""
+        ask = known_here or self._known
+        if ask is None or not page:
+            return list(page)
+        ids = {fill.report_id for found in page for fill in found.fills}
+        known = await ask(ids, {day for found in page for day in found.trade_dates})
+        return [found for found in page if not found.fills or any(f.report_id not in known for f in found.fills)]
+
+    async def hand_in(self, items: Sequence[Found]) -> Outcome:
+        """Hand items in as the venue's own reports, and wait until they have landed."""
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Outcome]] = []
+        arrivals: list[Arrival] = []
+        now_ns = clocks.time_ns()
+        for found in items:
+            answer: asyncio.Future[Outcome] = loop.create_future()
+            answers.append(answer)
+            # an arrival that is answered is kept when the session with Postgres ends, and landed in the next one
+            arrivals.append(
+                Arrival(self.feed, self.venue, ArrivalKind.REPORT, found.raw, now_ns, done=_answering(answer))
+            )
+        if not arrivals:
+            return _NOTHING
+        await self._inbox.put(arrivals)
+        outcomes = await asyncio.gather(*answers)
+        return Outcome(
+            sum(o.landed for o in outcomes),
+            sum(o.duplicates for o in outcomes),
+            sum(o.pending for o in outcomes),
+            tuple(letter for o in outcomes for letter in o.dead_letters),
+        )
+
+    def covers(self, symbol: str) -> bool:
+        """Whether the list is asked about a symbol of the stream at all."""
+        return self.lister.covers(symbol, self._settings.symbols)
+
+    async def aclose(self) -> None:
+        """Let go of the connection to the venue."""
+        await self._caller.aclose()
+
+    def _asks(self, since_ns: int, until_ns: int, order: AskedOrder | None) -> Iterator[Ask]:
+        if order is not None and (asked := self.lister.of_order(order)):
+            yield from (Ask(since_ns, until_ns, one.symbol, one) for one in asked)
+            return
+        span_ns = int(self._settings.window_seconds * NANOS)
+        for symbol in self._settings.symbols if self.lister.needs_symbols else [None]:
+            for begin_ns in range(since_ns, until_ns, span_ns):
+                yield Ask(begin_ns, min(begin_ns + span_ns, until_ns), symbol)
+
+    async def _page(self, ask: Ask) -> Page:
+        """Ask until there is a page: an answer may hold the wish for patience with status 200."""
+        for _ in range(_PATIENCE):
+            raw = await self._caller.ask(lambda now_ns: self.lister.call(ask, self._access, now_ns))
+            try:
+                return self.lister.page(raw, ask, self._access)
+            except BusyError as error:
+                self._caller.hold(error.retry_after or _PATIENCE_SECONDS)
+        raise LookBackError(
+            f"{self.venue} asked for patience {_PATIENCE} times: lower look_back.requests_per_second"
+        )
+
+    def _next(self, ask: Ask, page: Page) -> Ask | None:
+        if page.cursor is None:
+            return None
+        if page.cursor == ask.cursor:
+            raise LookBackError(f"{self.venue} gives the page {page.cursor!r} again and again: ask the venue")
+        return msgspec.structs.replace(ask, cursor=page.cursor)
+
+    def _found(self, raw: bytes) -> Found:
+        reports = [
+            report
+            for report, _ in self._decoder(self.venue, raw).reports
+            if isinstance(report, FillReport) and report.kind in self.lister.kinds
+        ]
+        return Found(
+            raw,
+            tuple(Listed(r.report_id, r.exec_id, r.symbol, r.transact_ns, r.correlation_id) for r in reports),
+            tuple(r.trade_date for r in reports),
+        )
+
+
+def _answering(answer: asyncio.Future[Outcome]) -> Callable[[Outcome], None]:
+    def done(outcome: Outcome) -> None:
+        if not answer.done():  # who waited may have been cancelled
+            answer.set_result(outcome)
+
+    return done
