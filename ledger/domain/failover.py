@@ -110,6 +110,12 @@ def fault_of(seen: FeedSeen, now_ns: int, policy: FailoverPolicy) -> Fault | Non
     return None
 
 
+def _none_left(health: Health) -> Health:
+    if health.kind is not HealthKind.OUTAGE:
+        return health
+    return msgspec.structs.replace(health, reason=f"{health.reason}; no feed of the venue is left")
+
+
 def _fault(cause: Cause, since_ns: int, now_ns: int, what: str) -> Fault:
     return Fault(cause, since_ns, f"{what} for {seconds(now_ns - since_ns)} s")
 
@@ -151,6 +157,8 @@ class FeedPair:
         told += self._judge(seen.primary, backup, seen.now_ns)
         if backup is not None and backup.state != OFF:
             told += self._judge(backup, seen.primary, seen.now_ns)
+            if self.is_down:
+                told = [_none_left(health) for health in told]
         if backup is None:
             return told
         if backup.state == OFF and not self.on_backup and backup.feed in self.outages:

@@ -25,6 +25,7 @@ class SnapshotFeed:
         self._came: dict[str, int] = {}
         self._needed: dict[str, int] = {}
         self._down_since: int | None = None
+        self._up_since = 0
         self.out = set(standing)
         """What is out, as told: ``market-data`` for all of it, or ``market-data.SYMBOL``."""
 
@@ -48,7 +49,8 @@ class SnapshotFeed:
 
     def _whole(self, now_ns: int, *, is_connected: bool) -> list[Health]:
         if is_connected:
-            self._down_since = None
+            if self._down_since is not None:  # what waited at the broker comes first
+                self._down_since, self._up_since = None, now_ns
             if MARKET_DATA in self.out:
                 return [self._back(MARKET_DATA, now_ns, now_ns, "connected again")]
             return []
@@ -64,7 +66,7 @@ class SnapshotFeed:
         for symbol, needed_ns in self._needed.items():
             feed = f"{MARKET_DATA}.{symbol}"
             since_ns = self._came.get(symbol, needed_ns)
-            if feed not in self.out and now_ns - since_ns >= self._out_ns:
+            if feed not in self.out and now_ns - max(since_ns, self._up_since) >= self._out_ns:
                 self._came.pop(symbol, None)
                 told.append(self._gone(feed, now_ns, since_ns, f"no snapshot of {symbol}"))
         return told
