@@ -24,7 +24,32 @@ def plain(value: Decimal) -> str:
     return format(value, "f")
 
 
+STATUSES = {"0": "New", "1": "PartiallyFilled", "2": "Filled", "4": "Canceled"}  # OrdStatus(39)
+
+
+def _state(report: Report, clock: Clock) -> dict[str, Any]:
+    intent = report.intent
+    return {
+        "type": "order_status",
+        "exec_id": report.exec_id,
+        "cl_ord_id": intent.msg_id,
+        "venue_order_id": intent.venue_order_id,
+        "account": intent.account,
+        "symbol": intent.symbol,
+        "side": intent.side,
+        "ord_status": STATUSES[report.ord_status],
+        "order_qty": plain(intent.order_qty),
+        "limit_price": plain(intent.limit_price),
+        "cum_qty": plain(report.cum_qty),
+        "leaves_qty": plain(report.leaves_qty),
+        "avg_px": plain(report.avg_px),
+        "transact_time": rfc3339(clock.wall(report.at)),
+    }
+
+
 def _report(report: Report, clock: Clock) -> dict[str, Any]:
+    if report.kind == "status":
+        return _state(report, clock)
     intent = report.intent
     fields: dict[str, Any] = {
         "type": report.kind,

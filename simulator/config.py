@@ -51,6 +51,8 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Median time from the routed order to its first fill."""
     concurrency: int = 8
     """Requests in flight (rest)."""
+    resend_limit: int = 0
+    """Messages that one ResendRequest may ask for (fix): one for more is refused; 0 is no limit."""
     look_back_port: int | None = None
     """Where the venue lists its fills over REST (0 = any free one); null: it does not."""
     look_back_key: str = ""

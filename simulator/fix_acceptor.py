@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulator.config import VenueConfig
     from simulator.journal import Journal
     from simulator.records import Message
-    from simulator.venue import Delivery
+    from simulator.venue import Delivery, StatusDesk
 
 TICK = 0.1
 TOO_FAR_BEHIND = 4 << 20  # bytes waiting in the socket's buffer
@@ -46,7 +46,8 @@ class FixVenue:
         self._config = config
         self._journal = journal
         comp_ids = (config.sender_comp_id or config.name, config.target_comp_id)
-        self.session = FixSession(comp_ids, journal, journal.session(config.name), self._delivered)
+        state = journal.session(config.name)
+        self.session = FixSession(comp_ids, journal, state, self._delivered, config.resend_limit)
         for message_id, sequence, _, reports in journal.undelivered(config.name):
             assert sequence is not None
             self.session.unconfirmed[sequence] = Unconfirmed(message_id, reports)
@@ -59,6 +60,10 @@ class FixVenue:
         self._replay_wanted = asyncio.Event()
         self._gone = asyncio.Event()
         self._gone.set()
+
+    def answer_status(self, ask: StatusDesk) -> None:
+        """Answer OrderStatusRequests with what ``ask`` puts out."""
+        self.session.on_status = lambda cl_ord_id, request_id: ask(self.name, cl_ord_id, request_id)
 
     async def start(self) -> None:
         """Listen."""

@@ -52,6 +52,8 @@ def _execution_report(report: Report, clock: Clock) -> list[tuple[int, str]]:
         fields.append((41, report.orig_cl_ord_id))
     if report.exec_ref_id is not None:
         fields.append((19, report.exec_ref_id))
+    if report.request_id:
+        fields.append((790, report.request_id))
     if report.kind != "status":
         fields += [
             (32, plain(report.last_qty)),

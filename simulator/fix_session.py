@@ -26,6 +26,9 @@ REPLAY_PIECE = 500  # messages between two looks at the socket's buffer
 ASK_DELIVERED_EVERY = 0.5  # seconds; an idle peer's positions are known this soon
 ASK_GAP_AGAIN_AFTER = 5.0
 FIRST_AFTER_RESET = 2  # the Logon itself is 1
+TO_THE_END = 1 << 62
+VALUE_IS_INCORRECT = "5"  # SessionRejectReason(373)
+UNKNOWN_ID = "1"  # BusinessRejectReason(380)
 SILENCE = 2.4  # heartbeat intervals: one missed, a TestRequest unanswered
 
 Fields = list[tuple[int, str]]
@@ -56,6 +59,7 @@ class FixSession:
         store: SessionStore,
         state: Session,
         delivered: Callable[[Unconfirmed], None],
+        resend_limit: int = 0,
     ) -> None:
         self.comp_ids = comp_ids
         self.state = state
@@ -66,10 +70,14 @@ class FixSession:
         self.hang_up = ""
         """Why the connection is to be closed; empty: it is not."""
         self.rejects = 0
+        self.on_status: Callable[[str, str], bool] = lambda _cl_ord_id, _request_id: False
+        """Answers an OrderStatusRequest; False: there is no such order."""
+        self._resend_limit = resend_limit
         self._store = store
         self._delivered = delivered
         self._wired = state.next_out - 1  # highest number ever put on a wire: below it PossDup is owed
         self._cursor: int | None = None  # next number of a replay in progress
+        self._replay_end = 0  # its last number
         self._heartbeat = 30.0
         self._sent_at = self._heard_at = self._asked_at = 0.0
         self._gap_asked_at = -math.inf
@@ -110,7 +118,7 @@ class FixSession:
     def fall_behind(self, sequence: int) -> None:
         """The peer reads too slowly: go on from here in pieces that follow its pace."""
         if self._cursor is None:
-            self._cursor = sequence
+            self._cursor, self._replay_end = sequence, TO_THE_END
 
     def resend(self, message: Message) -> None:
         """The same message once more, as PossDup."""
@@ -120,7 +128,7 @@ class FixSession:
         """Send the next messages of a replay; administrative numbers become gap fills."""
         first = self._cursor
         assert first is not None
-        last = min(first + REPLAY_PIECE, self.state.next_out) - 1
+        last = min(first + REPLAY_PIECE - 1, self.state.next_out - 1, self._replay_end)
         expected = first
         for message in self._store.messages(self.state, first, last):
             assert message.sequence is not None
@@ -131,7 +139,7 @@ class FixSession:
         if expected <= last:
             self._gap_fill(expected, last + 1)
         self._wired = max(self._wired, last)
-        self._cursor = last + 1 if last + 1 < self.state.next_out else None
+        self._cursor = last + 1 if last + 1 < self.state.next_out and last < self._replay_end else None
 
     def received(self, message: simplefix.FixMessage) -> None:
         """Act on what the peer said."""
@@ -189,7 +197,7 @@ class FixSession:
         self._admin("A", [(98, "0"), (108, str(int(self._heartbeat))), *([(141, "Y")] if reset else [])])
         self._took(sequence)
         if reset and self.unconfirmed:
-            self._cursor = FIRST_AFTER_RESET
+            self._cursor, self._replay_end = FIRST_AFTER_RESET, TO_THE_END
         self._asked_at = time.monotonic()  # leave the peer time to ask for what it missed
 
     def _reset(self) -> None:
@@ -209,7 +217,9 @@ class FixSession:
             self._skip_to(message)
             return
         if kind == b"2":  # served even inside a gap of our own, or both sides would wait for each other
-            self._serve_resend(fix_message.integer(message, 7) or 1)
+            self._serve_resend(
+                sequence, fix_message.integer(message, 7) or 1, fix_message.integer(message, 16) or 0
+            )
         if kind == b"5":
             self.log_out()
             self._took(sequence)
@@ -230,6 +240,16 @@ class FixSession:
             self.rejects += 1
         elif kind == b"4":
             self._skip_to(message)
+        elif kind == b"H":
+            self._status(message)
+
+    def _status(self, message: simplefix.FixMessage) -> None:
+        cl_ord_id, request_id = ((message.get(tag) or b"").decode("ascii", "replace") for tag in (11, 790))
+        if not self.on_status(cl_ord_id, request_id):
+            number = (message.get(34) or b"").decode("ascii", "replace")
+            self._admin(
+                "j", [(45, number), (372, "H"), (379, cl_ord_id), (380, UNKNOWN_ID), (58, "unknown order")]
+            )
 
     def _skip_to(self, message: simplefix.FixMessage) -> None:
         # NewSeqNo(36) never takes the sequence back (FIX 4.4 vol. 2, SequenceReset)
@@ -248,11 +268,17 @@ class FixSession:
             self._admin("2", [(7, str(self.state.next_in)), (16, "0")])
         return False
 
-    def _serve_resend(self, begin: int) -> None:
-        # asking from `begin` says that everything before it was processed. The replay runs to the end
-        # even where less was asked for: a PossDup that the peer has already is discarded by its session layer
+    def _serve_resend(self, sequence: int, begin: int, end: int) -> None:
+        # asking from `begin` says that everything before it was processed
         self._confirm_before(begin)
-        self._cursor = min(max(begin, 1), self.state.next_out)
+        begin, last = min(max(begin, 1), self.state.next_out), min(end or TO_THE_END, self.state.next_out - 1)
+        if self._resend_limit and last - begin >= self._resend_limit:
+            text = f"at most {self._resend_limit} messages a ResendRequest"
+            self._admin("3", [(45, str(sequence)), (372, "2"), (371, "16"), (373, VALUE_IS_INCORRECT), (58, text)])
+            return
+        # without a limit the replay runs to the end even where less was asked for: a PossDup that the peer has
+        # already is discarded by its session layer
+        self._cursor, self._replay_end = begin, last if self._resend_limit else TO_THE_END
 
     def _confirm(self, test_id: Any) -> None:
         epoch, _, sequence = (test_id or b"").partition(b".")

@@ -66,9 +66,39 @@ class Report(msgspec.Struct, frozen=True):
     intent: Intent
     more_to_come: bool
     """Further fills of this order are planned."""
+    request_id: str = ""
+    """Of an answer: the question's."""
 
 
 Event = Snapshot | Intent | Report
+
+
+def order_status(known: Intent | Report, at: int, exec_id: str, request_id: str) -> Report:
+    """What a venue answers to the question for an order: its state, by what was last said of it."""
+    if isinstance(known, Intent):
+        intent, said = known, ("0", Decimal(0), known.order_qty, Decimal(0))
+    else:
+        intent, said = known.intent, (known.ord_status, known.cum_qty, known.leaves_qty, known.avg_px)
+    ord_status, cum_qty, leaves_qty, avg_px = said
+    return Report(
+        at=at,
+        kind="status",
+        exec_type="I",
+        ord_status=ord_status,
+        exec_id=exec_id,
+        exec_ref_id=None,
+        orig_cl_ord_id=None,
+        last_qty=Decimal(0),
+        last_px=Decimal(0),
+        cum_qty=cum_qty,
+        leaves_qty=leaves_qty,
+        avg_px=avg_px,
+        fee=Decimal(0),
+        liquidity=None,
+        intent=intent,
+        more_to_come=False,
+        request_id=request_id,
+    )
 
 
 class Identifiers:

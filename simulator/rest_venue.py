@@ -18,7 +18,7 @@ from simulator.records import Message, ReportRow
 if TYPE_CHECKING:
     from simulator.config import VenueConfig
     from simulator.journal import Journal
-    from simulator.venue import Delivery
+    from simulator.venue import Delivery, StatusDesk
 
 REPORTS_A_BODY = 10
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
@@ -66,6 +66,9 @@ class RestVenue:
         for message_id, _, fault, reports in journal.undelivered(config.name):
             self._undelivered.add(message_id)
             self._taken.append(Call(message_id, reports, fault))
+
+    def answer_status(self, ask: StatusDesk) -> None:
+        """Nobody asks: this venue calls."""
 
     async def start(self) -> None:
         """Begin to call; what earlier runs left comes first."""

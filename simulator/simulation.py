@@ -22,6 +22,7 @@ from simulator.journal import Journal
 from simulator.market import SECOND, Market
 from simulator.orders import Event, Identifiers, Intent, Report, Snapshot
 from simulator.records import ReportRow
+from simulator.states import OrderStates
 from simulator.topics import INTENTS, SNAPSHOTS, Topics
 from simulator.topics import Event as CloudEvent
 from simulator.venue import Delivery, Venue
@@ -66,6 +67,9 @@ class Simulation:
         self._rows: dict[str, ReportRow] = {}  # of reports that are not planned yet, by ExecID
         self._counted_faults: dict[str, int] = {}
         self._leaving = asyncio.Event()
+        self._states = OrderStates()
+        for venue in self.venues:
+            venue.answer_status(self._answer_status)
 
     def stop_orders(self) -> None:
         """No new orders; what is open plays out."""
@@ -165,6 +169,18 @@ class Simulation:
         wait = (min(times) - self._clock.now()) / SECOND / self._config.speed
         return min(LONGEST_SLEEP, max(SHORTEST_SLEEP, wait))
 
+    def _answer_status(self, name: str, cl_ord_id: str, request_id: str) -> bool:
+        """Put out an order's state as its venue has it now, whatever was lost on the way."""
+        report = self._states.answer(name, cl_ord_id, self._clock.now(), self._ids.next(name), request_id)
+        if report is None:
+            return False
+        encode, _ = ENCODERS[self._by_name[name].kind]
+        row = self._row(report, report.kind, report.exec_id, "", encode(report, self._clock))
+        self._by_name[name].take([Delivery(row)])
+        self.journal.commit()  # before it is on a wire
+        self._by_name[name].release()
+        return True
+
     def _made(self, event: Event) -> None:
         # journaled when made, not when sent: a report that is held back survives a killed simulator
         if isinstance(event, Intent):
@@ -210,11 +226,13 @@ class Simulation:
             event = due.event
             if not isinstance(event, Report):
                 events.append(due)
+                self._states.note(event)
                 continue
             name = event.intent.venue
             if due.act == "malformed":
                 deliveries[name].append(self._malformed(event))
             elif row is not None and due.act == "send":
+                self._states.note(event)
                 deliveries[name].append(Delivery(row, due.fault))
             elif row is not None and due.act == "withhold":
                 self._states.note(event)

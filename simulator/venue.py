@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,10 @@ class Delivery(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+# venue, ClOrdID, the request's id: the order's state is put out at its venue; False: there is no such order
+StatusDesk = Callable[[str, str, str], bool]
+
+
 class Venue(Protocol):
     """One venue. ``take`` journals, the simulation commits, ``release`` sends: in that order, always."""
 
@@ -24,6 +29,9 @@ class Venue(Protocol):
 
     async def start(self) -> None:
         """Begin to serve; earlier runs' undelivered messages are taken up again."""
+
+    def answer_status(self, ask: StatusDesk) -> None:
+        """Answer who asks for an order with what ``ask`` puts out; without such questions nothing happens."""
 
     def take(self, deliveries: list[Delivery]) -> None:
         """Give the reports their place in the sequence and write them to the journal."""

@@ -14,9 +14,11 @@ class Ask(msgspec.Struct):
     """What a client may say."""
 
     op: str
-    from_sequence: int
+    from_sequence: int = 0
     to_sequence: int = 0
     channel: str = "executions"
+    cl_ord_id: str = ""
+    request_id: str = ""
 
 
 def frame(message: Message, *, replay: bool) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.config import VenueConfig
     from simulator.journal import Journal
     from simulator.records import Message, ReportRow
-    from simulator.venue import Delivery
+    from simulator.venue import Delivery, StatusDesk
 
 HEARTBEAT = 1.0
 PING_EVERY = 0.25
@@ -71,6 +71,11 @@ class WebSocketVenue:
         self._server: Server | None = None
         self._port = config.port
         self._background: set[asyncio.Task[None]] = set()
+        self._ask: StatusDesk = lambda _venue, _cl_ord_id, _request_id: False
+
+    def answer_status(self, ask: StatusDesk) -> None:
+        """Answer who asks for an order's state with a report of it, in the sequence, to all."""
+        self._ask = ask
 
     async def start(self) -> None:
         """Listen."""
@@ -173,10 +178,16 @@ class WebSocketVenue:
             try:
                 while True:
                     ask = await self._asked(socket)
-                    if ask is None or ask.op != "replay":
-                        await socket.close(1008, 'expected {"op": "replay", "from_sequence": a, "to_sequence": b}')
+                    if ask is not None and ask.op == "status":
+                        self._ask(self.name, ask.cl_ord_id, ask.request_id)
+                    elif ask is not None and ask.op == "replay":
+                        await self._replay(client, ask.from_sequence, ask.to_sequence)
+                    else:
+                        expected = (
+                            'expected {"op": "replay", "from_sequence": a, "to_sequence": b} or "op": "status"'
+                        )
+                        await socket.close(1008, expected)
                         return
-                    await self._replay(client, ask.from_sequence, ask.to_sequence)
             finally:
                 self._clients.discard(client)
                 for task in tasks:

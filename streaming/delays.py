@@ -9,39 +9,41 @@ open and how long past orders took; nothing counts as waiting from before that.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
+from ledger import clocks
 from ledger.db.delays import first_fills, open_delays, open_orders
-from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
+from ledger.domain.delay_events import STATUS_REQUESTED, status_request, status_requested
+from ledger.domain.delay_rows import open_delay
 from ledger.domain.delays import Late, OrderType, is_marketable, terms_of
 from ledger.domain.records import Action, BenchmarkKind, Side
 from ledger.domain.times import NANOS
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.delay_lines import Learned, Line, Waiting
+from streaming.watching import LandedWatch
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
     import asyncpg
 
     from ledger.domain.decision import Decision
+    from ledger.domain.delay_events import StatusRequest
     from ledger.domain.delay_rows import DelayRows
-    from ledger.domain.delays import DelayPolicy
+    from ledger.domain.delays import DelayPolicy, OpenDelay
     from ledger.domain.order import OrderState
     from ledger.domain.records import Snapshot
     from streaming.arrivals import Inbox
     from streaming.metrics import Metrics
 
 CLOCK = "clock"
-_LOOK_SECONDS = 0.25
-_RETRY_SECONDS = 0.5
 _AGAIN_NS = (
     5 * NANOS
 )  # an order that was not late after all, or whose fact went with a session, is asked about again
@@ -53,8 +55,14 @@ _LEARN_ORDERS = 5_000
 log = structlog.get_logger()
 
 
-class DelayWatch:
-    """Watches the venues of ``policies`` while this process holds the lease; ``feeds`` names each venue's feed."""
+class DelayWatch(LandedWatch):
+    """Watches the venues of ``policies`` while this process holds the lease; ``feeds`` names each venue's feed.
+
+    ``ask`` is called for an order that is found late, once that has landed, and at the start for those that are.
+    """
+
+    look_seconds = 0.25
+    what = "orders in flight"
 
     def __init__(
         self,
@@ -65,82 +73,55 @@ class DelayWatch:
         feeds: Mapping[str, str],
         *,
         may_decide: asyncio.Event,
+        ask: Callable[[StatusRequest], object],
     ) -> None:
-        self._connect = connect
+        super().__init__(connect, may_decide)
         self._inbox = inbox
         self._metrics = metrics
         self._policies = policies
         self._feeds = feeds
-        self._may_decide = may_decide
-        self._offered: list[Decision] = []
-        self._live = False
+        self._ask_venue = ask
         self._listening_ns = 0
         self._learned = Learned()
         self._waiting: dict[str, Waiting] = {}
-        self._late: set[str] = set()
+        self._late: dict[str, OpenDelay] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._lines: dict[tuple[str, OrderType], Line] = defaultdict(Line)
 
-    def offer(self, decision: Decision) -> None:
-        """Take note of a landed decision; what is in it is looked at later."""
-        if self._live:
-            self._offered.append(decision)
-
-    async def run(self) -> None:
-        """Watch until cancelled, whenever the lease is held."""
-        while True:
-            await self._may_decide.wait()
-            try:
-                await self._begin()
-                while self._may_decide.is_set():
-                    await self._look()
-                    await asyncio.sleep(_LOOK_SECONDS)
-            except (LedgerUnavailableError, OSError) as error:
-                log.warning("orders in flight are not watched", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-            finally:
-                self._live = False
-                self._offered.clear()
-
-    async def _begin(self) -> None:
-        """Read what stands. What lands meanwhile is handed over, and taking it up again changes nothing."""
-        self._live = True
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
+        """Read what stands, and ask anew for the orders that are late: a crash may have swallowed the question."""
         self._waiting.clear()
         self._snapshots.clear()
         self._lines.clear()
         self._learned = Learned()
-        try:
-            connection = await self._connect()
-        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
-            raise LedgerUnavailableError(f"cannot connect: {error}") from error
-        try:
-            now_ns = time.time_ns()
-            after_ns = now_ns - int(_OPEN_SECONDS) * NANOS
-            for venue, kind, delay_ns in await first_fills(connection, after_ns, _LEARN_ORDERS):
-                self._learned.add(venue, kind, delay_ns)
-            self._late = set(await open_delays(connection))
-            reader = Reader(connection)
-            names = await open_orders(connection, _OPEN_SECONDS, _OPEN_LIMIT)
-            self._listening_ns = time.time_ns()
-            for start in range(0, len(names), _ORDERS_AT_ONCE):
-                for order in await reader.orders(names[start : start + _ORDERS_AT_ONCE]):
-                    self._note(order.correlation_id, order)
-            symbols = sorted({waiting.terms.symbol for waiting in self._waiting.values()})
-            self._snapshots = {s.symbol: s for s in await reader.last_snapshots(symbols, now_ns)}
-        finally:
-            connection.terminate()
+        now_ns = clocks.time_ns()
+        after_ns = now_ns - int(_OPEN_SECONDS) * NANOS
+        for venue, kind, delay_ns in await first_fills(connection, after_ns, _LEARN_ORDERS):
+            self._learned.add(venue, kind, delay_ns)
+        self._late = await open_delays(connection)
+        reader = Reader(connection)
+        names = await open_orders(connection, _OPEN_SECONDS, _OPEN_LIMIT)
+        names += sorted(self._late.keys() - set(names))
+        self._listening_ns = clocks.time_ns()
+        for start in range(0, len(names), _ORDERS_AT_ONCE):
+            for order in await reader.orders(names[start : start + _ORDERS_AT_ONCE]):
+                self._note(order.correlation_id, order)
+                delay = self._late.get(order.correlation_id)
+                if delay is not None and order.intents:
+                    self._ask_venue(status_request(delay.delay_id, order))
+        symbols = sorted({waiting.terms.symbol for waiting in self._waiting.values()})
+        self._snapshots = {s.symbol: s for s in await reader.last_snapshots(symbols, now_ns)}
+        self._measure()
 
     async def _look(self) -> None:
-        """Take up what has landed, then ask about the orders whose time is up."""
-        offered, self._offered = self._offered, []
-        for decision in offered:
-            self._take(decision)
-            await asyncio.sleep(0)  # the landing goes first
-        oldest_ns, now_ns = self._inbox.oldest_ns(), time.time_ns()
+        """Ask about the orders whose time is up."""
+        oldest_ns, now_ns = self._inbox.oldest_ns(), clocks.time_ns()
+        self._measure()
         if self._inbox.is_full or (oldest_ns is not None and now_ns - oldest_ns > _BEHIND_NS):
             return
         found = [late for place in list(self._lines) for late in self._ask(*place, now_ns)]
         if found:
+            at("delays.found")
             await self._inbox.put([late_arrival(late) for late in found])
 
     def _ask(self, venue: str, kind: OrderType, now_ns: int) -> list[Late]:
@@ -157,6 +138,14 @@ class DelayWatch:
                 found.append(Late(name, venue, symbol, now_ns, expected, self._listening_ns, feed))
         return found
 
+    def _measure(self) -> None:
+        by_venue: dict[str, list[OpenDelay]] = {venue: [] for venue in self._policies}
+        for delay in self._late.values():
+            by_venue.setdefault(delay.venue, []).append(delay)
+        now_ns = clocks.time_ns()
+        for venue, delays in by_venue.items():
+            self._metrics.delays.show(venue, delays, now_ns)
+
     def _take(self, decision: Decision) -> None:
         for snapshot in decision.snapshots:
             known = self._snapshots.get(snapshot.symbol)
@@ -164,7 +153,13 @@ class DelayWatch:
                 self._snapshots[snapshot.symbol] = snapshot
         if decision.fills:
             self._learn(decision)
-        ended = self._take_delays(decision.delays) if decision.delays is not None else {}
+        ended: dict[str, int] = {}
+        if decision.delays is not None:
+            ended = self._take_delays(decision.delays)
+            for event in decision.events:
+                if event.event_type == STATUS_REQUESTED:
+                    at("delays.landed")
+                    self._ask_venue(status_requested(event))
         for name, order in decision.orders.items():
             self._note(name, order, ended.get(name, 0))
 
@@ -194,15 +189,17 @@ class DelayWatch:
     def _take_delays(self, rows: DelayRows) -> dict[str, int]:
         """Take up what began and ended; give when the ended ones did, by correlation id."""
         for ended in rows.delays_ended:
-            self._late.discard(ended.correlation_id)
+            self._late.pop(ended.correlation_id, None)
             log.info(
                 "fill delay ended",
                 order=ended.correlation_id,
                 what=ended.outcome.value,
                 filled=str(ended.filled_qty),
             )
+        hedges = {hedge.delay_id: hedge for hedge in rows.hedges}
+        self._metrics.delays.count(rows)
         for row in rows.delays:
-            self._late.add(row.correlation_id)
+            self._late[row.correlation_id] = open_delay(row, hedges.get(row.delay_id))
             self._remove(row.correlation_id)
             log.warning(
                 "a fill is late",
@@ -250,4 +247,4 @@ def _was_marketable(order: OrderState, execution_id: str) -> bool:
 
 def late_arrival(late: Late) -> Arrival:
     """Give the arrival of an order that may be late."""
-    return Arrival(CLOCK, None, ArrivalKind.CONTROL, msgspec.json.encode(late), time.time_ns())
+    return Arrival(CLOCK, None, ArrivalKind.CONTROL, msgspec.json.encode(late), clocks.time_ns())

@@ -8,16 +8,18 @@ seconds. Without it the absence of a flag says nothing: Redis has forgotten, or 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
 
-from ledger.domain.times import format_utc
+from ledger import clocks
+from ledger.domain.times import NANOS, format_utc
+from ledger.faultpoints import at
+from streaming.fencing import fenced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from redis.asyncio import Redis
 
@@ -34,10 +36,18 @@ log = structlog.get_logger()
 class HaltFlags:
     """Keeps the flags of ``venues`` while this process holds the lease."""
 
-    def __init__(self, redis: Redis, venues: Iterable[str], *, may_write: asyncio.Event) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        venues: Iterable[str],
+        *,
+        may_write: asyncio.Event,
+        token: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._redis = redis
         self._venues = frozenset(venues)
         self._may_write = may_write
+        self._token = token
         self._wanted: dict[str, StandingHalt] | None = None
         self._is_new = True
         self._wake = asyncio.Event()
@@ -73,12 +83,13 @@ class HaltFlags:
         known = {FLAG + venue for venue in self._venues}
         if self._is_new:  # flags of venues that are none of ours any more
             known.update([key.decode() async for key in self._redis.scan_iter(f"{FLAG}*", count=1000)])
-        pipe = self._redis.pipeline(transaction=True)
-        for key in sorted(known - {FLAG + venue for venue in wanted}):
-            pipe.delete(key)
-        for venue, halt in wanted.items():
-            fields: dict[Any, Any] = {"cause": halt.cause.value, "by": halt.by, "reason": halt.reason}
-            pipe.hset(FLAG + venue, mapping=fields | {"since": format_utc(halt.halted_ns)})
-        pipe.set(MARKER, str(int(time.time())), ex=_MARKER_SECONDS)
-        await pipe.execute()
+        async with fenced(self._redis, self._token) as pipe:
+            for key in sorted(known - {FLAG + venue for venue in wanted}):
+                pipe.delete(key)
+            for venue, halt in wanted.items():
+                fields: dict[Any, Any] = {"cause": halt.cause.value, "by": halt.by, "reason": halt.reason}
+                pipe.hset(FLAG + venue, mapping=fields | {"since": format_utc(halt.halted_ns)})
+            pipe.set(MARKER, str(clocks.time_ns() // NANOS), ex=_MARKER_SECONDS)
+            at("redis.halts")
+            await pipe.execute()
         self._is_new = False

@@ -7,21 +7,22 @@ agents that read ``execution.control.halt.v1``. At the start the ledger says who
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ledger.db.errors import LedgerUnavailableError
+from ledger import clocks
 from ledger.db.reading import Reader
 from ledger.domain.controls import CLOCK_OFF, CLOCK_RIGHT, Controls, StandingHalt, standing_of
 from ledger.domain.halts import HaltCause, HaltPolicy, Watch, clock_decision, halt_decision, seconds
 from ledger.domain.records import FILL, ExecType
 from ledger.domain.times import format_utc
+from ledger.faultpoints import at
 from streaming.feeds.desk import control_arrival
+from streaming.watching import LandedWatch
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
     import asyncpg
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from streaming.arrivals import Inbox
     from streaming.metrics import Metrics
 
-_LOOK_SECONDS = 0.1
-_RETRY_SECONDS = 0.5
 _AGAIN_SECONDS = 5.0  # a decision that has not landed by then went with a session that ended
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 50_000
 # OrderStatus repeats what was said before, with the time of then
@@ -50,11 +49,14 @@ _TO_DO_CLOCK = (
 log = structlog.get_logger()
 
 
-class Halting:
+class Halting(LandedWatch):
     """Watches the venues of ``policies`` while this process holds the lease; ``feeds`` names each venue's feed.
 
     ``standing`` are the halted venues, as landed; ``on_change`` is called with them when they may have changed.
     """
+
+    look_seconds = 0.1
+    what = "venues"
 
     def __init__(
         self,
@@ -66,14 +68,11 @@ class Halting:
         *,
         may_decide: asyncio.Event,
     ) -> None:
-        self._connect = connect
+        super().__init__(connect, may_decide)
         self._inbox = inbox
         self._metrics = metrics
         self._policies = policies
         self._feeds = feeds
-        self._may_decide = may_decide
-        self._offered: list[Decision] = []
-        self._live = False
         self._controls = Controls()
         self._watches: dict[str, Watch] = {}
         self._open: dict[str, dict[str, int]] = {}
@@ -86,46 +85,17 @@ class Halting:
         """Give the halted venues."""
         return self._controls.halts
 
-    def offer(self, decision: Decision) -> None:
-        """Take note of a landed decision; what is in it is looked at later."""
-        if self._live:
-            self._offered.append(decision)
-
-    async def run(self) -> None:
-        """Watch until cancelled, whenever the lease is held."""
-        while True:
-            await self._may_decide.wait()
-            try:
-                await self._begin()
-                while self._may_decide.is_set():
-                    await self._look()
-                    await asyncio.sleep(_LOOK_SECONDS)
-            except (LedgerUnavailableError, OSError) as error:
-                log.warning("venues are not watched", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-            finally:
-                self._live = False
-                self._offered.clear()
-
-    async def _begin(self) -> None:
-        """Read what stands. What lands meanwhile is handed over, and doing it again changes nothing."""
-        self._live = True
-        try:
-            connection = await self._connect()
-        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
-            raise LedgerUnavailableError(f"cannot connect: {error}") from error
-        try:
-            reader = Reader(connection)
-            self._controls = await reader.controls()
-            silent = {venue for venue, policy in self._policies.items() if policy.silence_ns}
-            self._open = {venue: {} for venue in silent}
-            found = await reader.open_orders(_OPEN_SECONDS, _OPEN_LIMIT) if silent else []
-        finally:
-            connection.terminate()
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
+        """Read what stands."""
+        reader = Reader(connection)
+        self._controls = await reader.controls()
+        silent = {venue for venue, policy in self._policies.items() if policy.silence_ns}
+        self._open = {venue: {} for venue in silent}
+        found = await reader.open_orders(_OPEN_SECONDS, _OPEN_LIMIT) if silent else []
         for venue, correlation_id, routed_ns in reversed(found):
             if venue in self._open:
                 self._open[venue][correlation_id] = routed_ns
-        now_ns = time.time_ns()
+        now_ns = clocks.time_ns()
         self._watches = {venue: Watch(policy, now_ns) for venue, policy in self._policies.items()}
         self._heard = dict(self._metrics.received)
         self._sent.clear()
@@ -134,12 +104,8 @@ class Halting:
         self._changed()
 
     async def _look(self) -> None:
-        """Take up what has landed and decide; a decision is on its way until it has landed."""
-        offered, self._offered = self._offered, []
-        for decision in offered:
-            self._take(decision)
-            await asyncio.sleep(0)  # the landing goes first
-        now_ns = time.time_ns()
+        """Decide; a decision is on its way until it has landed."""
+        now_ns = clocks.time_ns()
         for venue, watch in self._watches.items():
             received = self._metrics.received.get(venue, 0)
             if received != self._heard.get(venue):
@@ -160,9 +126,10 @@ class Halting:
     def _send(self, what: str, control: Control | None) -> None:
         if control is None:
             return
-        now, key = time.monotonic(), (control.venue, what)
+        now, key = clocks.monotonic(), (control.venue, what)
         if now - self._sent.get(key, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
             self._sent[key] = now
+            at("halting.decided")
             self._inbox.put_first(control_arrival(control))
 
     def _take(self, decision: Decision) -> None:
@@ -209,9 +176,11 @@ class Halting:
                 waiting.pop(correlation_id, None)
 
     def _take_controls(self, rows: ControlRows) -> None:
+        if rows.halts or rows.halts_ended:
+            at("halting.landed")
         before = dict(self._controls.halts)
         self._controls.apply(rows)
-        now_ns = time.time_ns()
+        now_ns = clocks.time_ns()
         for venue, watch in self._watches.items():
             if before.get(venue) != self._controls.halts.get(venue):
                 watch.change(now_ns)
@@ -224,6 +193,7 @@ class Halting:
     def _tell(self, rows: ControlRows) -> None:
         """Write one line of the log for each change."""
         for halt in rows.halts:
+            self._metrics.halts.labels(halt.venue, halt.cause.value).inc()
             since = {"since": format_utc(halt.since_ns)} if halt.figure is not None else {}
             log.error(
                 "venue halted",

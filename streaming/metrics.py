@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
+from collections import Counter as Tally
 from collections import defaultdict, deque
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
+
+from ledger import clocks
+from streaming.delay_metrics import DelayMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -90,6 +93,11 @@ class Metrics:
         self.backlog_age = Gauge(
             "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
         )
+        self.clock_step = Gauge(
+            "execution_clock_step_seconds",
+            "By how much the system's clock was set since the start: times go on as before.",
+            registry=self.registry,
+        )
         self.feed_up = Gauge("execution_feed_up", "1 while the feed is live.", ["feed"], registry=self.registry)
         self.feed_active = Gauge(
             "execution_feed_active",
@@ -106,6 +114,11 @@ class Metrics:
         self.feed_switches = self._counter(
             "execution_feed_switches", "Switches to a venue's backup, and returns.", "venue", "to"
         )
+        self.delays = DelayMetrics(self.registry)
+        self.gaps_filled = self._counter(
+            "execution_gaps_filled", "Sequence numbers that the venue has passed over.", "feed"
+        )
+        self.halts = self._counter("execution_halts", "Halts that began.", "venue", "cause")
         self.halted = Gauge("execution_halted", "1 while the venue is halted.", ["venue"], registry=self.registry)
         self.confirmation = Gauge(
             "execution_confirmation_p95_seconds",
@@ -191,9 +204,9 @@ class Metrics:
 
     def count_published(self, topics: Iterable[str]) -> None:
         """Count events whose Kafka transaction has committed."""
-        for topic in topics:
-            self.published[topic] += 1
-            self._published.labels(topic).inc()
+        for topic, number in Tally(topics).items():
+            self.published[topic] += number
+            self._published.labels(topic).inc(number)
 
     def count_restart(self, part: str) -> None:
         """Count a part that had to start over."""
@@ -212,7 +225,7 @@ class Metrics:
     def observe_backlog(self, arrivals: int, oldest_ns: int | None) -> None:
         """Note how much waits, and for how long the oldest has."""
         self.backlog.set(arrivals)
-        self.backlog_age.set(0 if oldest_ns is None else (time.time_ns() - oldest_ns) / 1e9)
+        self.backlog_age.set(0 if oldest_ns is None else (clocks.time_ns() - oldest_ns) / 1e9)
 
     def percentiles(self, venue: str) -> dict[str, float]:
         """Give p50, p95 and p99 of the last 5,000 latencies of a venue, in milliseconds."""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.domain.events import order_event
+import msgspec
+
+from ledger.domain.events import DecisionBody, order_event
 from ledger.domain.halts import seconds
 from ledger.domain.hedges import Hedge, HedgeStatus
 from ledger.domain.identity import identify
 from ledger.domain.numbers import text
+from ledger.domain.records import Side
 from ledger.domain.times import format_utc
 
 if TYPE_CHECKING:
@@ -69,22 +72,57 @@ def ended_event(delay: OpenDelay, ended: EndedDelay, order: OrderState) -> Audit
     return order_event(DELAY_ENDED, event_id, delay.correlation_id, delay.delay_id, detail)
 
 
-def status_event(row: NewDelay, order: OrderState) -> AuditEvent:
-    """Ask what has become of the order, by the names that its venue knows it by (OrderStatusRequest, 35=H)."""
+class StatusRequest(msgspec.Struct, frozen=True):
+    """The question what has become of a late order, by the names that its venue knows it by.
+
+    ``request_id`` is the delay's id: the same delay asks under the same name.
+    """
+
+    request_id: str
+    venue: str
+    account: str
+    symbol: str
+    side: Side
+    cl_ord_id: str
+    venue_order_id: str | None
+
+
+def status_request(delay_id: str, order: OrderState) -> StatusRequest:
+    """Ask what has become of an order that has an intent (OrderStatusRequest, 35=H)."""
     newest = max(order.intents.values(), key=_routed)
     known = [i.venue_order_id for i in order.intents.values() if i.venue_order_id is not None]
     known += sorted(name for _, kind, name in order.learned if kind == "v")
+    return StatusRequest(
+        delay_id,
+        newest.venue,
+        newest.account,
+        newest.symbol,
+        newest.side,
+        newest.msg_id,
+        known[0] if known else None,
+    )
+
+
+def status_event(row: NewDelay, order: OrderState) -> AuditEvent:
+    """Tell that the venue is to be asked."""
+    asked = status_request(row.delay_id, order)
     detail: dict[str, str | None] = {
         "venue": row.venue,
-        "account": newest.account,
+        "account": asked.account,
         "symbol": row.symbol,
         "side": row.side.value,
-        "cl_ord_id": newest.msg_id,
-        "venue_order_id": known[0] if known else None,
+        "cl_ord_id": asked.cl_ord_id,
+        "venue_order_id": asked.venue_order_id,
         "requested_at": format_utc(row.began_ns),
     }
     event_id = identify("venue_status", row.delay_id)
     return order_event(STATUS_REQUESTED, event_id, row.correlation_id, row.delay_id, detail)
+
+
+def status_requested(event: AuditEvent) -> StatusRequest:
+    """Read the question back from its event."""
+    body = msgspec.json.decode(event.body, type=DecisionBody)
+    return msgspec.convert({"request_id": body.subject, **body.detail}, StatusRequest)
 
 
 def _routed(intent: OrderIntent) -> tuple[int, str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.instruments import Instruments
     from ledger.domain.order import OrderState
-    from ledger.domain.records import OrderReport, Snapshot
+    from ledger.domain.records import CapturedOrder, Snapshot
 
 _SUSPENDED = OrdStatus.SUSPENDED
 
@@ -232,18 +232,22 @@ def _hedge(
     return hedge_of(terms.side, terms.leaves_qty, exposure, policy.hedge_limits, snapshot, age_ns, confidence)
 
 
-def outcome_of(delay: OpenDelay, order: OrderState, said: Iterable[OrderReport]) -> DelayOutcome | None:
+def outcome_of(delay: OpenDelay, order: OrderState, said: Iterable[CapturedOrder]) -> DelayOutcome | None:
     """Say what ends a delay now: a fill, the order's end, or the venue's word; None while nothing does.
 
     ``said`` are the reports of the order's state that are new. One from after the delay began that counts no more
-    than we do says that nothing filled.
+    than we do says that nothing filled. An OrderStatus is said when it comes: it answers, with the time of what
+    happened last.
     """
     if order.cum_qty > delay.cum_qty:
         return DelayOutcome.PARTIALLY_FILLED if order.leaves_qty else DelayOutcome.FILLED
     if not order.leaves_qty:
         return DelayOutcome.CLOSED
-    for report in said:
-        is_word = report.exec_type is not ExecType.CANCEL_REJECT and report.transact_ns >= delay.began_ns
+    for captured in said:
+        report = captured.report
+        is_answer = report.exec_type is ExecType.ORDER_STATUS
+        said_ns = captured.received_ns if is_answer else report.transact_ns
+        is_word = report.exec_type is not ExecType.CANCEL_REJECT and said_ns >= delay.began_ns
         if is_word and report.cum_qty is not None and report.cum_qty <= order.cum_qty:
             return DelayOutcome.WORKING
     return None

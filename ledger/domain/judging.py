@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ledger.domain.decision import Decision
     from ledger.domain.instruments import Instruments
     from ledger.domain.order import OrderState
-    from ledger.domain.records import OrderReport
+    from ledger.domain.records import CapturedOrder
     from ledger.domain.slippage import SnapshotLookup
 
 
@@ -81,9 +81,9 @@ def judge_delays(
         decision.delays = rows
 
 
-def _said(order: OrderState, decision: Decision) -> list[OrderReport]:
+def _said(order: OrderState, decision: Decision) -> list[CapturedOrder]:
     """List the reports of the order's state that this batch brought."""
-    return [c.report for c in decision.order_reports if c.report.report_id in order.order_reports]
+    return [c for c in decision.order_reports if c.report.report_id in order.order_reports]
 
 
 def _end(

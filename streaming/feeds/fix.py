@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ledger.domain.errors import Defect
-from ledger.domain.records import Position
+from ledger.domain.records import Position, Side
 from ledger.domain.times import format_utc
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
@@ -21,11 +21,15 @@ from streaming.feeds.names import primary_feed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ledger.domain.delay_events import StatusRequest
     from streaming.arrivals import Intake
     from streaming.settings import FixFeedSettings
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
 _INCARNATION_FILE = "incarnation"
+_QUESTIONS = 1_000  # that wait for the Logon: of more the newest are asked
+_SIDES = {Side.BUY: "1", Side.SELL: "2"}
+_WITHOUT_REQUEST_ID = frozenset({"FIX.4.2"})  # OrdStatusReqID(790) came with FIX 4.3
 
 log = structlog.get_logger(__name__)
 
@@ -48,14 +52,19 @@ class FixFeed:
         feed: str | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors."""
+        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions, and
+        gaps_filled, which counts the numbers that the venue has passed over."""
         self.engine_pid: int | None = None
         self._venue = venue
         self._feed = feed or primary_feed(venue, "fix")
         self._settings = settings
         self._inbox = inbox
         self._on_state = on_state
+        self.on_gap: Callable[[int, int, int], None] | None = None
+        """Hears of numbers that the venue passed over: the first, the last, when that came (ns)."""
         self._state = ""
+        self._engine: EngineProcess | None = None
+        self._questions: deque[StatusRequest] = deque(maxlen=_QUESTIONS)
         self._stream = f"{settings.begin_string}:{settings.sender_comp_id}->{settings.target_comp_id}"
         self._incarnation, self._last = self._resume(start_after)
 
@@ -80,14 +89,36 @@ class FixFeed:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF)
 
+    def ask_order(self, request: StatusRequest) -> None:
+        """Ask the venue for an order's state (OrderStatusRequest, 35=H): now, or when it is logged on.
+
+        Nothing is waited for. A question may be lost or asked twice where the engine ends meanwhile.
+        """
+        self._questions.append(request)
+        self._ask()
+
+    def _ask(self) -> None:
+        while self._questions and self._engine is not None and self._state == "live":
+            at("fix.ask")
+            if not self._engine.send(_status_request(self._questions[0], self._settings.begin_string)):
+                log.warning(
+                    "the FIX engine takes no questions now", venue=self._venue, waiting=len(self._questions)
+                )
+                return
+            self._questions.popleft()
+            self.counters["questions"] += 1
+
     async def _run_engine(self) -> int | None:
         at("fix.start")
         async with EngineProcess(self._settings, self._last + 1, self._event) as engine:
-            self.engine_pid = engine.pid
+            self.engine_pid, self._engine = engine.pid, engine
             buffer = bytearray()
-            while content := await engine.read():
-                buffer += content
-                await self._take(unpack(buffer))
+            try:
+                while content := await engine.read():
+                    buffer += content
+                    await self._take(unpack(buffer))
+            finally:
+                self._engine = None
             return await engine.wait()
 
     async def _take(self, frames: list[tuple[Frame, int, int, bytes]]) -> None:
@@ -101,7 +132,7 @@ class FixFeed:
             # what came before it has the old numbers: it goes first
             await self._put(arrivals, last)
             arrivals = []
-            self._session_event(kind, received_ns, content)
+            self._session_event(kind, sequence, received_ns, content)
             last = self._last
         await self._put(arrivals, last)
 
@@ -119,10 +150,13 @@ class FixFeed:
         defect = _reject_defect(sequence, content) if kind is Frame.REJECT else None
         return Arrival(self._feed, self._venue, ArrivalKind.REPORT, content, received_ns, position, defect)
 
-    def _session_event(self, kind: Frame, received_ns: int, content: bytes) -> None:
+    def _session_event(self, kind: Frame, sequence: int, received_ns: int, content: bytes) -> None:
         if kind is Frame.LOGON:
             self.counters["logons"] += 1
             self._say("live")
+            self._ask()
+        elif kind is Frame.GAP_FILL:
+            self._passed_over(sequence - int(content) + 1, sequence, received_ns)
         elif kind is Frame.LOGOUT:
             self.counters["logouts"] += 1
             self._say("connecting")
@@ -134,6 +168,20 @@ class FixFeed:
         else:
             self.counters["errors"] += 1
             log.error("the FIX engine's callback failed", venue=self._venue, error=content.decode())
+
+    def _passed_over(self, first: int, last: int, received_ns: int) -> None:
+        # which of them were reports the venue does not say: session messages are passed over as a rule
+        self.counters["gaps_filled"] += last - first + 1
+        log.warning(
+            "the venue has passed over numbers",
+            venue=self._venue,
+            feed=self._feed,
+            first=first,
+            last=last,
+            to_do="more than the session's own messages: compare the venue's list of fills with ours",
+        )
+        if self.on_gap is not None:
+            self.on_gap(first, last, received_ns)
 
     def _event(self, text: str) -> None:
         if "Invalid message" in text:
@@ -163,6 +211,18 @@ class FixFeed:
         fresh = path.with_suffix(".new")
         fresh.write_text(self._incarnation, encoding="ascii")
         fresh.replace(path)
+
+
+def _status_request(request: StatusRequest, begin_string: str) -> list[tuple[int, str]]:
+    """Give the fields of an OrderStatusRequest (FIX 4.4, volume 4)."""
+    fields = [(35, "H"), (11, request.cl_ord_id), (55, request.symbol), (54, _SIDES[request.side])]
+    if request.venue_order_id is not None:
+        fields.append((37, request.venue_order_id))
+    if request.account:
+        fields.append((1, request.account))
+    if begin_string not in _WITHOUT_REQUEST_ID:
+        fields.append((790, request.request_id))
+    return fields
 
 
 def _reject_defect(sequence: int, reject: bytes) -> Defect:

@@ -17,22 +17,30 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import quickfix as fix
 
+from ledger import clocks
 from ledger.faultpoints import at, is_armed
 from streaming.feeds.fix_dictionary import write_relaxed
 from streaming.feeds.fix_frames import Frame, pack
+from streaming.feeds.fix_resends import Resends
 from streaming.feeds.fix_schedule import Schedule
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _RESETS_LIMIT = 5
 _STOP = {signal.SIGTERM, signal.SIGINT}
 _LOGOUT_SECONDS = 1.5  # the parent kills after 2 s
+_LOOK_SECONDS = 0.5
+PARENT_SECONDS = 2.5  # without a sign of life; the writer's lease runs for 3 s
 _LOGON, _LOGOUT, _REJECT = "\x0135=A\x01", "\x0135=5\x01", "\x0135=3\x01"
+_RESEND, _SEQUENCE_RESET = "\x0135=2\x01", "\x0135=4\x01"
+_IN_TURN = ("\x0135=0\x01", "\x0135=1\x01")  # Heartbeat, TestRequest: given to us in the order of their numbers
+_AGAIN = "\x0143=Y\x01"  # PossDupFlag
 
 _SETTINGS = """\
 [DEFAULT]
@@ -84,11 +92,16 @@ class Pipe:
 class Application(fix.Application):  # type: ignore[misc]  # the wheel has no types
     """QuickFIX's callbacks. Nothing may raise here: an exception ends the engine's thread without a word."""
 
-    def __init__(self, pipe: Pipe, next_sequence: int) -> None:
+    def __init__(self, pipe: Pipe, session_id: Any, next_sequence: int, resend_limit: int) -> None:
         super().__init__()
         self._pipe = pipe
+        self._session_id = session_id
+        self._session: Any = None
         self._next = next_sequence
         self._resets = 0
+        self._is_blocked = False
+        self.heard_at = time.monotonic()  # a sign of life of the parent
+        self.resends = Resends(resend_limit, self._ask_again)
         self.was_reset = False
         """The store's creation time is of now: the schedule has to be postponed again."""
 
@@ -96,7 +109,8 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         """Set the number that the parent knows, before anything is received."""
         at("engine.start")
         try:
-            fix.Session.lookupSession(session_id).setNextTargetMsgSeqNum(self._next)
+            self._session = fix.Session.lookupSession(session_id)
+            self._session.setNextTargetMsgSeqNum(self._next)
         except BaseException as error:  # noqa: BLE001
             # with the store's own number uncommitted fills would be skipped: rather no engine
             self._failed("onCreate", error)
@@ -104,32 +118,42 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
 
     def onLogon(self, _session_id: Any) -> None:  # noqa: N802
         """Logged on."""
-        self._pipe.send(Frame.LOGON, 0, time.time_ns(), b"")
+        self._pipe.send(Frame.LOGON, 0, clocks.time_ns(), b"")
         at("engine.logon")
 
     def onLogout(self, _session_id: Any) -> None:  # noqa: N802
         """Logged out or disconnected."""
         self._resets = 0
-        self._pipe.send(Frame.LOGOUT, 0, time.time_ns(), b"")
+        self.resends.ended()
+        self._pipe.send(Frame.LOGOUT, 0, clocks.time_ns(), b"")
 
     def fromApp(self, message: Any, _session_id: Any) -> None:  # noqa: N802
         """Hand an application message over."""
-        received_ns = time.time_ns()
+        received_ns = clocks.time_ns()
         try:
             text = message.toString()
+            number = _number(text, "\x0134=")
             at("engine.before_send")
-            self._pipe.send(Frame.MESSAGE, _number(text, "\x0134="), received_ns, _encoded(text))
+            self._is_blocked = True
+            self._pipe.send(Frame.MESSAGE, number, received_ns, _encoded(text))
+            self._is_blocked = False
             at("engine.after_send")
+            if self.resends.is_open:
+                self.resends.took(number, time.monotonic(), is_again=_AGAIN in text)
         except BaseException as error:  # noqa: BLE001
             # it counts as received all the same: the parent shall know that there was one
             self._pipe.send(Frame.REJECT, 0, received_ns, f"58=fromApp: {error!r}\x01".encode(errors="replace"))
 
     def fromAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Notice that the numbers start over."""
-        received_ns = time.time_ns()
+        """Notice that the numbers start over, and which of them are passed over."""
+        received_ns = clocks.time_ns()
         try:
             text = message.toString()
-            if _LOGON in text and "\x01141=Y\x01" in text:
+            if _SEQUENCE_RESET in text:
+                self._passed_over(text, received_ns)
+            elif any(kind in text for kind in _IN_TURN):
+                self.resends.ended()
+            elif _LOGON in text and "\x01141=Y\x01" in text:
                 self.was_reset = True
                 self._resets += 1
                 if self._resets > _RESETS_LIMIT:
@@ -144,8 +168,13 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         """Notice that the engine refuses a message, which is the last of it, or the venue's numbers."""
         try:
             text = message.toString()
-            if _REJECT in text:
-                self._pipe.send(Frame.REJECT, _number(text, "\x0145="), time.time_ns(), _encoded(text))
+            if _RESEND in text:
+                self._session.setSendRedundantResendRequests(False)
+                end = self.resends.asked(_number(text, "\x017="), time.monotonic())
+                if end:
+                    message.setField(fix.EndSeqNo(end))
+            elif _REJECT in text:
+                self._pipe.send(Frame.REJECT, _number(text, "\x0145="), clocks.time_ns(), _encoded(text))
             elif _LOGON in text and "\x01141=Y\x01" in text:
                 # never asked for by us (ResetOn…=N): the engine takes the flag in the venue's answer for a request
                 # and answers with a flag of its own, which another QuickFIX takes for a request …
@@ -156,17 +185,61 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
             self._failed("toAdmin", error)
 
     def toApp(self, _message: Any, _session_id: Any) -> None:  # noqa: N802
-        """A drop copy client sends no application messages."""
+        """Only ``send`` sends application messages."""
+
+    def send(self, fields: list[tuple[int, str]]) -> None:
+        """Send an application message; what cannot be sent now is dropped. ``fields`` begin with MsgType(35)."""
+        try:
+            if self._session is not None and self._session.isLoggedOn():
+                self._say(fields)
+        except BaseException as error:  # noqa: BLE001
+            self._failed("send", error)
+
+    def look(self) -> None:
+        """Ask again for what does not come; called every second. What is held back by us is not waited for."""
+        if not self._is_blocked:
+            self.resends.tick(time.monotonic())
+
+    def _say(self, fields: list[tuple[int, str]]) -> None:
+        message = fix.Message()
+        (_, kind), *body = fields
+        message.getHeader().setField(fix.MsgType(kind))
+        for tag, value in body:
+            message.setField(fix.StringField(tag, value))
+        fix.Session.sendToTarget(message, self._session_id)
+
+    def _ask_again(self) -> None:
+        # the answer's number is beyond what is missing, and this time the engine asks though it has asked before
+        self._session.setSendRedundantResendRequests(True)
+        self._say([(35, "1"), (112, "gap")])
+
+    def _passed_over(self, text: str, received_ns: int) -> None:
+        # verified, so a gap fill stands where it is expected. What it passes over does not come any more
+        following = _number(text, "\x0136=")
+        is_fill = "\x01123=Y\x01" in text
+        first = _number(text, "\x0134=") if is_fill else self._session.getExpectedTargetNum()
+        if following > first:
+            self._pipe.send(Frame.GAP_FILL, following - 1, received_ns, str(following - first).encode())
+        self.resends.took(following - 1, time.monotonic(), is_again=True)
 
     def _too_low(self, text: str, session: Any) -> None:
         # a Logon below what we expect: the venue has started its numbers over without a flag, as at its agreed
         # hour. The engine would refuse it for good. In session it is an error, and a new Logon mends it
         if not session.receivedLogon():
-            self._pipe.send(Frame.RESET, 0, time.time_ns(), _encoded(text))
+            self._pipe.send(Frame.RESET, 0, clocks.time_ns(), _encoded(text))
             os.kill(os.getpid(), signal.SIGTERM)  # the next engine begins at 1
 
     def _failed(self, callback: str, error: BaseException) -> None:
-        self._pipe.send(Frame.ERROR, 0, time.time_ns(), f"{callback}: {error!r}".encode(errors="replace"))
+        self._pipe.send(Frame.ERROR, 0, clocks.time_ns(), f"{callback}: {error!r}".encode(errors="replace"))
+
+
+def _listen(application: Application) -> None:
+    """Send what the parent hands over, a line of JSON each: the fields of a message. None is a sign of life."""
+    for line in sys.stdin:
+        application.heard_at = time.monotonic()
+        fields = json.loads(line)
+        if fields:
+            application.send(fields)
 
 
 def _encoded(text: str) -> bytes:
@@ -231,6 +304,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     handed = json.loads(sys.stdin.readline())
+    anchor = handed["clock_anchor_ns"]
+    clocks.time_ns = lambda: anchor + time.clock_gettime_ns(time.CLOCK_BOOTTIME)  # the parent's clock
     settings, store = handed["settings"], Path(handed["settings"]["store"])
     store.mkdir(parents=True, exist_ok=True)
     lock = _lock(store)
@@ -240,22 +315,28 @@ def main() -> None:
     configuration = store / "engine.cfg"
     configuration.write_text(session_text(settings, write_relaxed(store, settings["begin_string"])))
     session_settings = fix.SessionSettings(str(configuration))
-    application = Application(Pipe(handed["pipe"]), handed["next_sequence"])
+    session_id = fix.SessionID(*names)
+    pipe = Pipe(handed["pipe"])
+    application = Application(pipe, session_id, handed["next_sequence"], settings["resend_limit"])
     initiator = (fix.SSLSocketInitiator if settings["tls"] else fix.SocketInitiator)(
         application,
         fix.FileStoreFactory(session_settings),
         session_settings,
         fix.ScreenLogFactory(False, False, True),  # the engine's events on stdout: the parent logs them
     )
-    session = fix.Session.lookupSession(fix.SessionID(*names))
+    session = fix.Session.lookupSession(session_id)
     schedule.postpone()
     session.refresh()
     initiator.start()
-    while signal.sigtimedwait(_STOP, 1.0) is None and os.getppid() == handed["parent"]:
+    threading.Thread(target=_listen, args=(application,), name="commands", daemon=True).start()
+    while signal.sigtimedwait(_STOP, _LOOK_SECONDS) is None and os.getppid() == handed["parent"]:
+        if time.monotonic() - application.heard_at > PARENT_SECONDS:
+            break  # it is stopped, and another process may be the writer by now: the session is that one's
         if application.was_reset or schedule.is_due():
             application.was_reset = False
             schedule.postpone()
             session.refresh()
+        application.look()
     _log_out(session)
     os.close(lock)
     os._exit(0)  # the store is written through; stop() would sleep in whole seconds under the interpreter's lock

@@ -24,6 +24,8 @@ class Frame(IntEnum):
     """The venue's numbers start over at 1: it logged on with ResetSeqNumFlag(141)=Y, or below our number."""
     ERROR = 6
     """A callback failed: a text for people."""
+    GAP_FILL = 7
+    """A SequenceReset(4) up to this number: the content says how many numbers the venue does not send again."""
 
 
 def pack(kind: Frame, sequence: int, received_ns: int, content: bytes) -> bytes:

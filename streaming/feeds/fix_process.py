@@ -8,13 +8,15 @@ import fcntl
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ledger import clocks
 from streaming.feeds.fix_frames import F_SETPIPE_SZ, PIPE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from streaming.settings import FixFeedSettings
@@ -23,6 +25,8 @@ _ENGINE = "streaming.feeds.fix_engine"
 _ROOT = Path(__file__).parents[2]
 _READ_BYTES = 64 * 1024
 _STOP_SECONDS = 2.0
+_BEAT_SECONDS = 0.5
+_COMMAND_BYTES = 64 * 1024  # of commands that the engine has not read: more is not handed over
 
 
 class EngineProcess:
@@ -59,6 +63,7 @@ class EngineProcess:
         )
         self._listening = asyncio.create_task(self._listen(), name="FIX engine events")
         self._hand_over(write_end)
+        self._beating = asyncio.create_task(self._beat(), name="FIX engine's sign of life")
         return self
 
     async def __aexit__(
@@ -70,6 +75,7 @@ class EngineProcess:
             await asyncio.shield(asyncio.create_task(self._stop(), name="stop the FIX engine"))
         finally:
             self._listening.cancel()
+            self._beating.cancel()
 
     @property
     def pid(self) -> int:
@@ -84,6 +90,23 @@ class EngineProcess:
         """Wait for its end and give its exit status, negative for a signal."""
         return await self._process.wait()
 
+    def send(self, fields: Sequence[tuple[int, str]]) -> bool:
+        """Have a message of these fields sent; False, and nothing is, where the engine does not read."""
+        assert self._process.stdin is not None
+        if (
+            self._process.stdin.is_closing()
+            or self._process.stdin.transport.get_write_buffer_size() > _COMMAND_BYTES
+        ):
+            return False
+        self._process.stdin.write(json.dumps(fields).encode() + b"\n")
+        return True
+
+    async def _beat(self) -> None:
+        """Tell the engine that we are there: where we are stopped, it leaves the session to the next writer."""
+        while True:
+            self.send(())
+            await asyncio.sleep(_BEAT_SECONDS)
+
     def _hand_over(self, write_end: int) -> None:
         assert self._process.stdin is not None
         handed = {
@@ -91,6 +114,7 @@ class EngineProcess:
             "next_sequence": self._next_sequence,
             "pipe": write_end,
             "parent": os.getpid(),
+            "clock_anchor_ns": clocks.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         }
         self._process.stdin.write(json.dumps(handed).encode() + b"\n")
 

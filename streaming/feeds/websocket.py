@@ -7,8 +7,10 @@ first hole; what lies beyond it has landed already and landing it again is harml
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -28,6 +30,7 @@ from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ledger.domain.delay_events import StatusRequest
     from streaming.arrivals import Intake
     from streaming.settings import WebSocketFeedSettings
 
@@ -41,6 +44,7 @@ ASK_HOLES = 16  # in one go; the next ones are asked for when these are filled
 BACKOFF_FIRST_SECONDS = 0.1
 GOOD_SPELL_SECONDS = 10.0  # a connection that held so long: the next failure is a new one
 QUEUE_FRAMES = 64
+QUESTIONS = 1_000  # that wait for the connection: of more the newest are asked
 
 Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 # the sequence of a frame that is not JSON, if it can still be seen
@@ -88,6 +92,13 @@ class WebSocketFeed:
         self._announced: tuple[int, float] | None = None
         self._at_last_heartbeat: int | None = None
         self._restarted_at: int | None = None
+        self._questions: deque[StatusRequest] = deque(maxlen=QUESTIONS)
+        self._asked = asyncio.Event()
+
+    def ask_order(self, request: StatusRequest) -> None:
+        """Ask the venue for an order's state: now, or when it is connected. It may be lost, or asked twice."""
+        self._questions.append(request)
+        self._asked.set()
 
     async def run(self) -> None:
         """Read until cancelled; a connection that fails or falls silent is made anew, later each time."""
@@ -119,16 +130,20 @@ class WebSocketFeed:
             ping_interval=None,  # silence_seconds watches; a full inbox must not look like a dead venue
             close_timeout=1.0,
         ) as socket:
+            asking: asyncio.Task[None] | None = None
             try:
+                await _say(socket, op="subscribe", channel=STREAM, from_sequence=self._sequences.contiguous + 1)
+                at("websocket.subscribed")
+                asking = asyncio.create_task(self._ask_orders(socket), name=f"{self.feed} questions")
                 await self._read(socket)
             finally:
+                if asking is not None:
+                    asking.cancel()
                 await socket.close(
                     CloseCode.GOING_AWAY
                 )  # by itself it says 1011, internal error, on any exception
 
     async def _read(self, socket: ClientConnection) -> None:
-        await _say(socket, op="subscribe", channel=STREAM, from_sequence=self._sequences.contiguous + 1)
-        at("websocket.subscribed")
         heard = clocks.monotonic()
         while True:
             frames = await self._frames_at_hand(socket, heard)
@@ -142,6 +157,21 @@ class WebSocketFeed:
             await self._ask_for_holes(socket)
             if frames or self._state != "connecting":
                 self._enter("recovering" if self._ask_at is not None else "live")
+
+    async def _ask_orders(self, socket: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the reader says so, and what is left is asked for later
+            while True:
+                await self._asked.wait()
+                while self._questions:
+                    request = self._questions[0]
+                    words = {"cl_ord_id": request.cl_ord_id, "request_id": request.request_id}
+                    if request.venue_order_id is not None:
+                        words["venue_order_id"] = request.venue_order_id
+                    at("websocket.ask")
+                    await _say(socket, op="status", **words)
+                    if self._questions and self._questions[0] is request:
+                        self._questions.popleft()
+                self._asked.clear()
 
     async def _frames_at_hand(self, socket: ClientConnection, heard: float) -> list[tuple[bytes, int]]:
         """Wait for a frame, then take what else has come; none when it is time to ask again."""

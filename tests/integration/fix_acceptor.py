@@ -4,7 +4,9 @@
 [CERTIFICATE KEY CA]``
 Commands are lines on stdin:
 ``burst FIRST COUNT`` sends numbered fills, ``raw FIELDS`` one message of these fields (``|`` for SOH).
-Each is answered by a line.
+``asked`` tells the ResendRequests so far as ``FIRST-LAST``, ``gives COUNT`` has no more than the first COUNT
+messages of a request sent again, ``lose COUNT`` uses up numbers of messages that the venue then does not have,
+``received`` tells the application messages that came. Each is answered by a line.
 """
 
 # ruff: noqa: ARG002, N802, T201  the callbacks are QuickFIX's, and the answers go to stdout
@@ -28,6 +30,12 @@ GROUPS = {
 
 class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
     flags = 0  # Logons to come that say ResetSeqNumFlag(141)=Y
+    gives = 0  # of a ResendRequest; 0 is all
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.received: list[str] = []
 
     def onCreate(self, session_id: Any) -> None:
         self.session_id = session_id
@@ -41,11 +49,17 @@ class Venue(fix.Application):  # type: ignore[misc]  # the wheel has no types
             self.flags -= 1
             message.setField(fix.StringField(141, "Y"))
 
-    def fromAdmin(self, message: Any, session_id: Any) -> None: ...
+    def fromAdmin(self, message: Any, session_id: Any) -> None:
+        if message.getHeader().getField(35) == "2":
+            first, last = int(message.getField(7)), int(message.getField(16))
+            self.asked.append(f"{first}-{last}")
+            if self.gives and (not last or last - first >= self.gives):
+                message.setField(fix.EndSeqNo(first + self.gives - 1))
 
     def toApp(self, message: Any, session_id: Any) -> None: ...
 
-    def fromApp(self, message: Any, session_id: Any) -> None: ...
+    def fromApp(self, message: Any, session_id: Any) -> None:
+        self.received.append(message.toString().replace("\x01", "|"))
 
 
 def fill(number: int) -> str:
@@ -76,6 +90,22 @@ def send(session_id: Any, body: str) -> None:
     pairs = [(tag, value) for tag, equals, value in (pair.partition("=") for pair in body.split("\x01")) if equals]
     put(message, pairs)
     fix.Session.sendToTarget(message, session_id)
+
+
+def act(venue: Venue, command: str, rest: str) -> str:
+    if command == "burst":
+        first, count = map(int, rest.split())
+        for number in range(first, first + count):
+            send(venue.session_id, fill(number))
+    elif command == "raw":
+        send(venue.session_id, rest.replace("|", "\x01"))
+    elif command == "gives":
+        venue.gives = int(rest)
+    elif command == "lose":
+        session = fix.Session.lookupSession(venue.session_id)
+        session.setNextSenderMsgSeqNum(session.getExpectedSenderNum() + int(rest))
+    told = {"asked": " ".join(venue.asked), "received": "\t".join(venue.received)}
+    return told.get(command, "done")
 
 
 def main() -> None:
@@ -116,13 +146,7 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         command, _, rest = line.strip().partition(" ")
-        if command == "burst":
-            first, count = map(int, rest.split())
-            for number in range(first, first + count):
-                send(venue.session_id, fill(number))
-        else:
-            send(venue.session_id, rest.replace("|", "\x01"))
-        print("done", flush=True)
+        print(act(venue, command, rest), flush=True)
     acceptor.stop(True)
 
 

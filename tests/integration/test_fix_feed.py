@@ -42,14 +42,16 @@ class Acceptor:
         self._process = process
         self.port = port
 
-    async def say(self, command: str) -> None:
+    async def say(self, command: str) -> str:
         assert self._process.stdin is not None
         self._process.stdin.write(command.encode() + b"\n")
-        await self.answer()
+        return await self.answer()
 
-    async def answer(self) -> None:
+    async def answer(self) -> str:
         assert self._process.stdout is not None
-        assert await self._process.stdout.readline(), "the acceptor has ended"
+        line = await self._process.stdout.readline()
+        assert line, "the acceptor has ended"
+        return line.decode().rstrip("\n")
 
 
 @contextlib.asynccontextmanager
@@ -479,9 +481,10 @@ settings = {"store": str(store), "heartbeat_seconds": 10, "reconnect_seconds": 1
 text = session_text(settings, write_relaxed(store, "FIX.4.4")).replace("00:00:00", boundary)
 (store / "engine.cfg").write_text(text)
 parsed = fix.SessionSettings(str(store / "engine.cfg"))
-application = Application(Pipe(os.open(os.devnull, os.O_WRONLY)), 500)
+session_id = fix.SessionID("FIX.4.4", "AGENT", "VENUE")
+application = Application(Pipe(os.open(os.devnull, os.O_WRONLY)), session_id, 500, 0)
 initiator = fix.SocketInitiator(application, fix.FileStoreFactory(parsed), parsed)
-session = fix.Session.lookupSession(fix.SessionID("FIX.4.4", "AGENT", "VENUE"))
+session = fix.Session.lookupSession(session_id)
 if postponed:
     Schedule(store / "FIX.4.4-AGENT-VENUE.session").postpone()
     session.refresh()

@@ -1,0 +1,94 @@
+"""What the watches of landed decisions have in common: they watch while this process holds the lease.
+
+A watch reads from the ledger how things stand, and from then on is handed what lands; it looks at that later, a
+few times a second, since the landing goes first. When the lease or the ledger is gone it begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ledger.db.errors import LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from ledger.domain.decision import Decision
+
+_RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class LandedWatch(ABC):
+    """A watch; ``look_seconds`` is how often it looks, and ``what`` is not watched while the ledger is away."""
+
+    look_seconds: float
+    what: str
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection[Any]]], may_decide: asyncio.Event
+    ) -> None:
+        self._connect = connect
+        self._may_decide = may_decide
+        self._offered: list[Decision] = []
+        self._live = False
+
+    def offer(self, decision: Decision) -> None:
+        """Take note of a landed decision; what is in it is looked at later."""
+        if self._live:
+            self._offered.append(decision)
+
+    async def run(self) -> None:
+        """Watch until cancelled, whenever the lease is held."""
+        while True:
+            await self._may_decide.wait()
+            try:
+                self._live = (
+                    True  # what lands while it is read is handed over, and taking it again changes nothing
+                )
+                await self._read()
+                while self._may_decide.is_set():
+                    await self._take_offered()
+                    await self._look()
+                    await asyncio.sleep(self.look_seconds)
+            except (LedgerUnavailableError, OSError) as error:
+                log.warning("not watched", what=self.what, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            finally:
+                self._live = False
+                self._offered.clear()
+
+    async def _read(self) -> None:
+        try:
+            connection = await self._connect()
+        except Exception as error:  # a driver's connect can fail in many ways; all mean the same
+            raise LedgerUnavailableError(f"cannot connect: {error}") from error
+        try:
+            await self._begin(connection)
+        finally:
+            connection.terminate()
+
+    async def _take_offered(self) -> None:
+        offered, self._offered = self._offered, []
+        for decision in offered:
+            self._take(decision)
+            await asyncio.sleep(0)  # the landing goes first
+
+    @abstractmethod
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
+        """Read how things stand."""
+
+    @abstractmethod
+    def _take(self, decision: Decision) -> None:
+        """Take up a landed decision."""
+
+    @abstractmethod
+    async def _look(self) -> None:
+        """Look whether there is something to decide now."""

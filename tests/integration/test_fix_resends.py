@@ -1,0 +1,93 @@
+"""What was missed is asked for in pieces that the venue allows; what it passes over is said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from tests.integration.test_fix_feed import acceptor, feed, numbers, sequences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.test_fix_feed import Acceptor
+
+LIMIT = 2_500  # CME Globex
+
+
+async def asked(venue: Acceptor) -> list[tuple[int, int]]:
+    pairs = (one.split("-") for one in (await venue.say("asked")).split())
+    return [(int(first), int(last)) for first, last in pairs]
+
+
+async def test_ten_thousand_missed_messages_come_in_pieces_of_the_limit(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 10000")
+        async with feed(tmp_path / "store", venue.port, resend_limit=LIMIT) as running:
+            taken = await running.take(10_000)
+            await venue.say("burst 10001 3")
+            taken += await running.take(3)
+            assert numbers(taken) == list(range(1, 10_004))
+            assert sequences(taken) == sorted(set(sequences(taken)))
+        ranges = await asked(venue)
+        assert len(ranges) in {4, 5}, ranges  # 10,000 reports and what the session itself said
+        assert all(last - first + 1 == LIMIT for first, last in ranges)
+        assert all(later[0] > earlier[0] for earlier, later in pairwise(ranges))
+
+
+async def test_live_messages_between_the_pieces_come_in_their_turn(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 3000")
+        async with feed(tmp_path / "store", venue.port, resend_limit=200) as running:
+            sending = asyncio.create_task(venue.say("burst 3001 2000"))
+            taken = await running.take(5_000)
+            await sending
+            assert numbers(taken) == list(range(1, 5_001))
+            assert sequences(taken) == sorted(set(sequences(taken)))
+
+
+async def test_an_engine_that_is_killed_in_the_middle_of_a_piece_goes_on_from_what_was_taken(
+    tmp_path: Path,
+) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 6000")
+        async with feed(tmp_path / "store", venue.port, resend_limit=LIMIT) as running:
+            taken = []
+            while len(taken) < LIMIT + 500:
+                taken += await running.inbox.take(100)
+            assert running.feed.engine_pid is not None
+            os.kill(running.feed.engine_pid, signal.SIGKILL)
+            taken += await running.take(6_000 - len(taken))
+            assert numbers(taken) == list(range(1, 6_001))
+            assert sequences(taken) == sorted(set(sequences(taken)))
+        assert all(last - first + 1 == LIMIT for first, last in await asked(venue))
+
+
+async def test_a_venue_that_gives_less_than_was_asked_for_is_asked_again(tmp_path: Path) -> None:
+    """Without it the engine waits for good: it has asked."""
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 30")
+        await venue.say("gives 20")
+        async with feed(tmp_path / "store", venue.port) as running:
+            assert numbers(await running.take(30)) == list(range(1, 31))
+        assert [last for _, last in await asked(venue)] == [0, 0]
+
+
+async def test_what_the_venue_passes_over_is_said_and_counted(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 5")
+        gaps: list[tuple[int, int]] = []
+        async with feed(tmp_path / "store", venue.port) as running:
+            running.feed.on_gap = lambda first, last, _: gaps.append((first, last))
+            taken = await running.take(5)
+            before = list(gaps)
+            await venue.say("lose 30")
+            await venue.say("burst 6 1")
+            taken += await running.take(1)
+            assert numbers(taken) == [1, 2, 3, 4, 5, 6]
+            (gap,) = [found for found in gaps if found not in before]
+            assert (gap[1] - gap[0] + 1, gap[1] + 1) == (30, sequences(taken)[-1])
+            assert running.feed.counters["gaps_filled"] == sum(last - first + 1 for first, last in gaps)
