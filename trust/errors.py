@@ -15,6 +15,10 @@ class KeyUnavailableError(TrustError):
     """A key cannot be used now: its server is away or sealed, or its file is missing or not ours alone."""
 
 
+class WrongKeyError(TrustError):
+    """What a key is asked to open was closed by another one, or altered since."""
+
+
 class NoteError(TrustError):
     """A signed note cannot be read, or no known key has signed it."""
 

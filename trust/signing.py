@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import stat
 from typing import TYPE_CHECKING
 
 import hvac
@@ -19,12 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from trust.errors import KeyUnavailableError
 from trust.notes import NoteKey
+from trust.private_files import read_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class FileSigner:
@@ -82,24 +79,12 @@ class TransitSigner:
 def make_key_file(path: Path) -> None:
     """Make a new key; a file that is there already is left alone."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
+    if not path.exists():
+        write_private(path, pem)
 
 
 def _load(path: Path) -> Ed25519PrivateKey:
-    try:
-        mode = path.stat().st_mode
-        content = path.read_bytes()
-    except OSError as error:
-        raise KeyUnavailableError(f"key file {path}: {error.strerror}") from error
-    if mode & _OTHERS:
-        raise KeyUnavailableError(f"key file {path} can be used by others ({stat.filemode(mode)}): chmod 600 it")
+    content = read_private(path)
     try:
         private = load_pem_private_key(content, None)
     except (ValueError, TypeError) as error:

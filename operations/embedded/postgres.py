@@ -22,7 +22,7 @@ from operations.embedded.account import home_for, reachable_install, unprivilege
 from operations.embedded.errors import BinaryMissing
 from operations.embedded.process import ServerProcess, server_environment
 from operations.embedded.server import ServerName
-from operations.embedded.state import write_private
+from trust.private_files import write_private
 
 if TYPE_CHECKING:
     from operations.embedded.account import Account

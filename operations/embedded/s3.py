@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from operations.embedded.errors import BinaryMissing
 from operations.embedded.process import ServerProcess
 from operations.embedded.server import ServerName
-from operations.embedded.state import write_private
+from trust.private_files import write_private
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

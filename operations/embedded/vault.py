@@ -13,7 +13,7 @@ import requests
 
 from operations.embedded.process import ServerProcess
 from operations.embedded.server import ServerName
-from operations.embedded.state import write_private
+from trust.private_files import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import hvac
 import pytest
 
-from trust.errors import KeyUnavailableError
+from trust.errors import KeyUnavailableError, WrongKeyError
+from trust.keys import TransitKeys
 from trust.notes import open_note, sign_note
 from trust.signing import TransitSigner
 
@@ -50,3 +51,19 @@ def test_a_key_that_cannot_be_used_is_said(vault: tuple[hvac.Client, str]) -> No
     away = hvac.Client(url="http://127.0.0.1:9", token="none", timeout=1)
     with pytest.raises(KeyUnavailableError, match="cannot be used"):
         TransitSigner("example.com/log", lambda: away, "log", mount)
+
+
+def test_data_keys_are_wrapped_and_wrapped_anew(vault: tuple[hvac.Client, str]) -> None:
+    client, mount = vault
+    client.secrets.transit.create_key("archive", mount_point=mount)
+    keys = TransitKeys(lambda: client, "archive", mount)
+    wrapped = keys.wrap(b"k" * 32)
+    client.secrets.transit.rotate_key("archive", mount_point=mount)
+    fresh = keys.rewrap(wrapped)
+    assert (wrapped[:9], fresh[:9]) == ("vault:v1:", "vault:v2:")
+    assert keys.unwrap(wrapped) == keys.unwrap(fresh) == b"k" * 32
+    with pytest.raises(WrongKeyError, match=f"transit:{mount}/archive refuses"):
+        keys.unwrap(fresh[:-8] + "AAAAAAA=")
+    away = TransitKeys(lambda: hvac.Client(url="http://127.0.0.1:9", token="none", timeout=1), "archive", mount)
+    with pytest.raises(KeyUnavailableError, match="cannot be used"):
+        away.unwrap(wrapped)
