@@ -8,30 +8,28 @@ is derived by several processes at once, which read by the snapshot of that tran
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from execution_assets.comparison import Differences
 from execution_assets.correction import Correction, write_corrections
 from execution_assets.facts import SQL, rows_of
+from execution_assets.processes import few_collections, shares_for, start_others
 from execution_assets.progress import Progress
+from execution_assets.serial import in_one_transaction
 from ledger.db.instruments import read_instruments
 from ledger.domain.decide import with_instruments
 from ledger.domain.digest import digest_of_entries
 from ledger.domain.records import BenchmarkKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine
 
@@ -39,10 +37,6 @@ if TYPE_CHECKING:
     from ledger.domain.decide import Policy
 
 LIVE_KINDS = [str(kind) for kind in BenchmarkKind]  # what streaming measures; the day's own kinds are not compared
-ATTEMPTS = 5  # a day under trade changes while it is derived, but rarely a row that differs
-REPORTS_A_PROCESS = 100_000  # below it the start of another process (1 s) is not worth it
-PROCESSES = max(1, min(4, os.cpu_count() or 1))
-_REFUSED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
 
 
 class Derivation(msgspec.Struct, frozen=True):
@@ -62,21 +56,13 @@ def derive_day(
     engine: Engine, day: date, policy: Policy, *, correct: bool = True, log: Callable[[str], None] = lambda _: None
 ) -> Derivation:
     """Derive, compare, correct what differs, and record it; with ``correct=False`` only say what would change."""
-    serial = engine.execution_options(isolation_level="REPEATABLE READ")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with serial.connect() as connection:
-                derivation = _derive(connection, day, policy, log, correct=correct)
-                if correct:
-                    connection.commit()
-                else:
-                    connection.rollback()
-                return derivation
-        except DBAPIError as error:
-            if attempt == ATTEMPTS or getattr(error.orig, "sqlstate", None) not in _REFUSED:
-                raise
-            log(f"{day}: the live process changed a row meanwhile; deriving again (attempt {attempt + 1})")
-    raise AssertionError("the last attempt returns or raises")
+    return in_one_transaction(
+        engine,
+        day,
+        lambda connection: _derive(connection, day, policy, log, correct=correct),
+        correct=correct,
+        log=log,
+    )
 
 
 def _derive(
@@ -126,71 +112,19 @@ def _derive(
 def _derive_shares(
     connection: Connection, day: date, policy: Policy, folder: Path, reports: int, log: Callable[[str], None]
 ) -> ShareResult:
-    from execution_assets.shares import derive_share  # noqa: PLC0415
+    from execution_assets.shares import ShareResult, derive_share  # noqa: PLC0415
 
-    shares = max(1, min(PROCESSES, -(-reports // REPORTS_A_PROCESS)))
+    shares = shares_for(reports)
     progress = Progress(f"{day}: reports", -(-reports // shares), log, time.monotonic)
     with ExitStack() as stack:
-        others = [
-            stack.enter_context(_process(connection, day, policy, folder, share, shares))
-            for share in range(1, shares)
-        ]
-        with Correction(folder, "share-0") as correction:
+        others = start_others("executions", connection, day, policy, folder, shares, stack, ShareResult)
+        with Correction(folder, "share-0") as correction, few_collections():
             found = derive_share(
                 connection, day, policy, correction, share=0, shares=shares, tell=progress.advance
             )
         for result in others:
             found.take(result())
     return found
-
-
-@contextmanager
-def _process(
-    connection: Connection, day: date, policy: Policy, folder: Path, share: int, shares: int
-) -> Iterator[Callable[[], ShareResult]]:
-    """Start a process that derives a share; what is given waits for its result. It ends with this context."""
-    from execution_assets.shares import Job, ShareResult  # noqa: PLC0415
-
-    job = Job(
-        connection.engine.url.render_as_string(hide_password=False),
-        str(connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()),
-        day,
-        share,
-        shares,
-        str(folder),
-        policy.slippage.stale_after_ns,
-        policy.slippage.price,
-        dict(policy.tolerances),
-        policy.grace,
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "execution_assets.shares"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(folder / f"share-{share}.log").open("wb"),
-    )
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(job))
-    process.stdin.close()
-
-    def result() -> ShareResult:
-        assert process.stdout is not None
-        told = process.stdout.read()
-        if process.wait() != 0:
-            last = (folder / f"share-{share}.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
-            raise ShareError(f"{day}: share {share + 1} of {shares} failed: {''.join(last) or process.returncode}")
-        return msgspec.msgpack.decode(told, type=ShareResult)
-
-    try:
-        yield result
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-class ShareError(RuntimeError):
-    """A process that derives a share of a day failed; its last line says why. Nothing was changed."""
 
 
 def digest_of_day(connection: Connection, day: date) -> str:

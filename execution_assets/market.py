@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 from io import BytesIO
+from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ from pyarrow import csv
 
 from execution_assets.facts import driver_sql, rows_of
 from ledger.db.rows import read_snapshot
+from ledger.domain.numbers import exact_ratio
 from ledger.domain.records import Snapshot
 from ledger.domain.times import NANOS, day_start, utc_date
 
@@ -37,6 +40,11 @@ _COPY = f"COPY ({driver_sql('snapshot_columns')}) TO STDOUT (FORMAT csv)"
 Question = tuple[str, int]  # symbol, time
 
 
+def _whole(number: str, places: int) -> int:
+    whole, _, fraction = number.partition(".")
+    return int(whole + fraction.ljust(places, "0"))
+
+
 class SymbolDay:
     """One symbol's snapshots of a day by (time, id)."""
 
@@ -45,6 +53,7 @@ class SymbolDay:
         self.times = table.column("at_ns").to_numpy()
         self._table = table
         self._found: dict[int, Snapshot] = {}
+        self._sums: tuple[list[int], int, list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -53,6 +62,32 @@ class SymbolDay:
         """Give the position of the last snapshot at or before each time, -1 where the day has none."""
         found = np.searchsorted(self.times, np.array(times, dtype=np.int64), side="right") - 1
         return cast("list[int]", found.tolist())
+
+    def average(self, from_ns: int, until_ns: int) -> Decimal | None:
+        """Give ``ledger.domain.interval.twap`` of a time within the day; None where its beginning is not known.
+
+        By running sums, so that an order that works all day costs as little as one of a second.
+        """
+        first, last = self.last_at([from_ns, until_ns])
+        if first < 0:
+            return None
+        twice, scale, sums = self._running()
+        if until_ns == from_ns:
+            return exact_ratio(Decimal(twice[last]), Decimal(2 * scale))
+        before, after = from_ns - int(self.times[first]), until_ns - int(self.times[last])
+        weighted = sums[last] - sums[first] + twice[last] * after - twice[first] * before
+        return exact_ratio(Decimal(weighted), Decimal(2 * scale * (until_ns - from_ns)))
+
+    def _running(self) -> tuple[list[int], int, list[int]]:
+        """Give bid + ask as whole numbers, their scale, and the sums of them times how long each stood."""
+        if self._sums is None:
+            bids, asks = (self._table.column(name).to_pylist() for name in ("bid", "ask"))
+            places = max((len(t.partition(".")[2]) for t in (*bids, *asks)), default=0)
+            twice = [_whole(b, places) + _whole(a, places) for b, a in zip(bids, asks, strict=True)]
+            stood = np.diff(self.times).tolist()
+            sums = list(accumulate(map(mul, twice, stood), initial=0))
+            self._sums = twice, 10**places, sums
+        return self._sums
 
     def load(self, positions: Iterable[int]) -> dict[int, Snapshot]:
         """Give the snapshots at these positions, and what else was given of late."""
@@ -111,6 +146,11 @@ class DayMarket:
                     found[symbol, at_ns] = loaded[position]
         found.update(self._ask(left))
         return found
+
+    def average(self, symbol: str, from_ns: int, until_ns: int) -> Decimal | None:
+        """Give a symbol's TWAP between two times of the day; None where its columns do not tell it."""
+        market = self.symbol_day(symbol)
+        return None if market is None else market.average(from_ns, until_ns)
 
     def _read(self, symbol: str) -> SymbolDay | None:
         bounds = {"day": self._day, "symbol": symbol, "row_limit": SYMBOL_ROWS + 1}

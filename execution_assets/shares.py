@@ -7,12 +7,9 @@ writes nothing to the ledger: the day's transaction does.
 
 from __future__ import annotations
 
-import gc
 import sys
-from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import NullPool, create_engine, text
@@ -20,38 +17,25 @@ from sqlalchemy import NullPool, create_engine, text
 from execution_assets.comparison import Differences, differing
 from execution_assets.correction import Correction
 from execution_assets.facts import Facts, book_for, read_facts, rows_of
+from execution_assets.finals import FinalsResult, derive_finals_share
 from execution_assets.market import DayMarket
+from execution_assets.processes import Job, few_collections
 from ledger.db.instruments import read_instruments
 from ledger.db.rows import read_execution, read_metric
 from ledger.domain.decide import Policy, decide, with_instruments
 from ledger.domain.digest import ENTRY_BYTES, entry_of
 from ledger.domain.records import BenchmarkKind, Execution, SlippageMetric
 from ledger.domain.slippage import SlippagePolicy
-from ledger.domain.tolerances import Grace, Tolerances
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from datetime import date
 
     from sqlalchemy import Connection
 
 LIVE_KINDS = [str(kind) for kind in BenchmarkKind]  # what streaming measures; the day's own kinds are not compared
 
 MetricKey = tuple[str, BenchmarkKind]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What a process of its own needs to derive a share."""
-
-    url: str
-    snapshot: str
-    day: date
-    share: int
-    shares: int
-    folder: str
-    stale_after_ns: int
-    price: Literal["mid", "microprice"]
-    tolerances: dict[str, Tolerances]
-    grace: Grace
 
 
 class ShareResult(msgspec.Struct):
@@ -93,10 +77,9 @@ def derive_share(
     found = ShareResult()
     market = DayMarket(connection, day)
     quiet = msgspec.structs.replace(policy, silent=True)
-    with _few_collections():
-        for facts in read_facts(connection, day, share, shares):
-            _derive_orders(connection, day, facts, market, quiet, found, correction)
-            tell(len(facts.reports))
+    for facts in read_facts(connection, day, share, shares):
+        _derive_orders(connection, day, facts, market, quiet, found, correction)
+        tell(len(facts.reports))
     return found
 
 
@@ -184,27 +167,22 @@ def entries_of(joined: Iterable[int]) -> list[bytes]:
     return [whole[start : start + ENTRY_BYTES] for start in range(0, len(whole), ENTRY_BYTES)]
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Look for cycles rarely: a chunk makes half a million objects, none of them in one."""
-    known = gc.get_threshold()
-    gc.set_threshold(500_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*known)
-
-
 def main() -> None:
     """Derive the share that standard input asks for."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    folder = Path(job.folder)
+    found: ShareResult | FinalsResult
     engine = create_engine(job.url, poolclass=NullPool).execution_options(isolation_level="REPEATABLE READ")
-    with engine.connect() as connection, Correction(Path(job.folder), f"share-{job.share}") as correction:
+    with engine.connect() as connection, few_collections():
         # an identifier that Postgres made, in a statement that takes no parameters
         connection.execute(text(f"SET TRANSACTION SNAPSHOT '{job.snapshot}'"))
         rules = Policy(SlippagePolicy(job.stale_after_ns, job.price), job.tolerances, job.grace)
         policy = with_instruments(rules, read_instruments(connection))
-        found = derive_share(connection, job.day, policy, correction, share=job.share, shares=job.shares)
+        if job.task == "executions":
+            with Correction(folder, f"share-{job.share}") as correction:
+                found = derive_share(connection, job.day, policy, correction, share=job.share, shares=job.shares)
+        else:
+            found = derive_finals_share(connection, job.day, policy, folder, share=job.share, shares=job.shares)
     sys.stdout.buffer.write(msgspec.msgpack.encode(found))
 
 

@@ -866,7 +866,7 @@ order_costs = Table(
     Column("interval_twap_reason", Text),
     PrimaryKeyConstraint("correlation_id", "trade_date"),
     postgresql_partition_by="RANGE (trade_date)",
-    comment="Implementation shortfall of each order of a day as of its end, in the price's currency; positive = cost.",
+    comment="Implementation shortfall of each order of a day as of its end, in the price's currency.",
 )
 
 reconciliation_breaks = Table(
@@ -902,7 +902,7 @@ venue_quality = Table(
     Column("latency_max_us", BigInteger),
     Column("commit_p95_us", BigInteger, comment="landed less received: our own share"),
     Column("slo_us", BigInteger, nullable=False),
-    Column("within_slo", BigInteger, nullable=False, comment="reports that landed within the SLO of being received"),
+    Column("within_slo", BigInteger, nullable=False, comment="landed within the SLO of being received"),
     Column("orders_claimed", BigInteger, nullable=False, comment="orders of which the venue claims a CumQty"),
     Column("orders_complete", BigInteger, nullable=False, comment="of these, those whose CumQty is ours"),
     Column("gaps_open", BigInteger, nullable=False, comment="orders that wait for a fill that the venue counts"),

@@ -60,7 +60,7 @@ CREATE TABLE execution.order_costs (
     PRIMARY KEY (correlation_id, trade_date)
 )
  PARTITION BY RANGE (trade_date);
-COMMENT ON TABLE execution.order_costs IS 'Implementation shortfall of each order of a day as of its end, in the price''s currency; positive = cost.';
+COMMENT ON TABLE execution.order_costs IS 'Implementation shortfall of each order of a day as of its end, in the price''s currency.';
 COMMENT ON COLUMN execution.order_costs.state IS 'filled, closed, open';
 COMMENT ON COLUMN execution.order_costs.avg_px IS 'of the executions, volume-weighted';
 COMMENT ON COLUMN execution.order_costs.arrival_price IS 'mid when the order was routed';
@@ -127,7 +127,7 @@ COMMENT ON TABLE execution.venue_quality IS 'How well each venue and its feeds s
 COMMENT ON COLUMN execution.venue_quality.reports IS 'of trades, busts and corrects';
 COMMENT ON COLUMN execution.venue_quality.latency_p50_us IS 'received less transacted, by the venue''s clock';
 COMMENT ON COLUMN execution.venue_quality.commit_p95_us IS 'landed less received: our own share';
-COMMENT ON COLUMN execution.venue_quality.within_slo IS 'reports that landed within the SLO of being received';
+COMMENT ON COLUMN execution.venue_quality.within_slo IS 'landed within the SLO of being received';
 COMMENT ON COLUMN execution.venue_quality.orders_claimed IS 'orders of which the venue claims a CumQty';
 COMMENT ON COLUMN execution.venue_quality.orders_complete IS 'of these, those whose CumQty is ours';
 COMMENT ON COLUMN execution.venue_quality.gaps_open IS 'orders that wait for a fill that the venue counts';

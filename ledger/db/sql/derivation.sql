@@ -304,3 +304,59 @@ SELECT
     (SELECT max((SELECT b.at_ns FROM execution.benchmark_snapshots b
                  WHERE b.taken_on = :day AND b.symbol = s.symbol ORDER BY b.at_ns DESC LIMIT 1))
      FROM symbols s WHERE s.symbol IS NOT NULL) AS newest_snapshot_ns
+
+-- name: executions_of_share
+-- The day's executions that count, with what their order is measured by; one stream in the order of the orders.
+SELECT correlation_id, execution_id, msg_id, venue, account, symbol, side, trade_date, exec_id, last_exec_id, status,
+       last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, match_rule, fee_bps
+FROM execution.executions
+WHERE trade_date = :day AND status = 'active'
+  AND (:shares = 1 OR (hashtext(correlation_id) & 2147483647) % :shares = :share)
+ORDER BY correlation_id
+
+-- name: orders_without_executions
+-- Orders that began on the day and of which nothing traded on it.
+SELECT DISTINCT correlation_id FROM execution.orders o
+WHERE routed_ns >= :start_ns AND routed_ns < :end_ns AND action = 'new'
+  AND (:shares = 1 OR (hashtext(correlation_id) & 2147483647) % :shares = :share)
+  AND NOT EXISTS (SELECT 1 FROM execution.executions e
+                  WHERE e.correlation_id = o.correlation_id AND e.trade_date = :day AND e.status = 'active')
+ORDER BY correlation_id
+
+-- name: earlier_executions
+SELECT * FROM execution.executions
+WHERE correlation_id = ANY(:ids) AND trade_date < :day AND status = 'active'
+
+-- name: standings
+SELECT correlation_id, order_qty, closed, closed_ns, leaves FROM execution.order_standings
+WHERE correlation_id = ANY(:ids)
+
+-- name: fee_rates
+SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, bps FROM execution.slippage_metrics
+WHERE trade_date = :day AND kind = 'fee' AND execution_id = ANY(CAST(:ids AS uuid[]))
+
+-- name: newest_snapshot
+-- Up to when the market is known: each probe is of one symbol's index.
+SELECT max(newest) AS known_until FROM (
+    SELECT DISTINCT symbol FROM execution.executions WHERE trade_date = :day
+    UNION SELECT DISTINCT symbol FROM execution.orders WHERE routed_ns >= :start_ns AND routed_ns < :end_ns
+) s
+CROSS JOIN LATERAL (
+    SELECT b.at_ns AS newest FROM execution.benchmark_snapshots b
+    WHERE b.taken_on >= :day AND b.taken_on <= CAST(:day AS date) + 1 AND b.symbol = s.symbol
+    ORDER BY b.at_ns DESC LIMIT 1
+) n
+
+-- name: snapshots_within
+SELECT at_ns, bid, ask FROM execution.benchmark_snapshots
+WHERE symbol = :symbol AND at_ns > :from_ns AND at_ns <= :until_ns ORDER BY at_ns, snapshot_id COLLATE "C"
+
+-- name: forget_derived
+DELETE FROM execution.derivations WHERE trade_date = :day AND asset = :asset
+
+-- name: record_derived
+INSERT INTO execution.derivations (asset, trade_date, digest, row_count, changed_count, removed_count)
+VALUES (:asset, :day, :digest, :rows, :changed, :removed)
+
+-- name: ensure_partitions
+SELECT execution.ensure_partitions(:day)
