@@ -88,9 +88,11 @@ def stream() -> None:
     """Run the streaming process until SIGTERM or SIGINT, which drain it within 5 s."""
     import uvloop
 
+    from ledger import clocks
     from streaming.logs import configure_logs
     from streaming.process import Process
     from streaming.settings import load_settings
+    from streaming.steady_clock import SteadyClock
     from streaming.threads import DetachedExecutor, leave
 
     configure_logs()
@@ -105,7 +107,9 @@ def stream() -> None:
         loop.set_default_executor(DetachedExecutor())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await Process(settings).run(stop)
+        clock = SteadyClock()
+        with clocks.replaced(clock.time_ns, clocks.monotonic):
+            await Process(settings, clock).run(stop)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

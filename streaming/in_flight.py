@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
+from ledger import clocks
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.failures import explained
 from ledger.domain.numbers import text
 from ledger.faultpoints import at
+from streaming.fencing import fenced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,11 +60,13 @@ class InFlight:
         *,
         deadline_seconds: float,
         may_write: asyncio.Event | None = None,
+        token: Callable[[], int] = lambda: 0,
     ) -> None:
         self._redis = redis
         self._connect = connect
         self._deadline_seconds = deadline_seconds
         self._may_write = may_write
+        self._token = token
         self._changed: dict[str, OrderState] = {}
         self._overflowed = True  # what the last process wrote here may miss its last commits
         self._wake = asyncio.Event()
@@ -110,24 +114,27 @@ class InFlight:
         changed, self._changed = self._changed, {}
         if not changed:
             return
-        pipe = self._redis.pipeline(transaction=False)
-        for correlation_id, order in changed.items():
-            root = order.root
-            if root is None:
-                continue
-            deadlines, key = f"{_DEADLINES}{root.venue}", f"{_ORDER}{correlation_id}"
-            if not order.leaves_qty:
-                pipe.delete(key)
-                pipe.zrem(deadlines, correlation_id)
-                continue
-            deadline = root.routed_ns / 1e9 + self._deadline_seconds
-            self._put(pipe, key, deadlines, correlation_id, deadline, {
-                "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
-                "cum_qty": text(order.cum_qty), "leaves_qty": text(order.leaves_qty),
-            })  # fmt: skip
-        at("redis.before")
-        await pipe.execute()
-        at("redis.after")
+        async with fenced(self._redis, self._token) as pipe:
+            for correlation_id, order in changed.items():
+                self._put_change(pipe, correlation_id, order)
+            at("redis.before")
+            await pipe.execute()
+            at("redis.after")
+
+    def _put_change(self, pipe: Any, correlation_id: str, order: OrderState) -> None:
+        root = order.root
+        if root is None:
+            return
+        deadlines, key = f"{_DEADLINES}{root.venue}", f"{_ORDER}{correlation_id}"
+        if not order.leaves_qty:
+            pipe.delete(key)
+            pipe.zrem(deadlines, correlation_id)
+            return
+        deadline = root.routed_ns / 1e9 + self._deadline_seconds
+        self._put(pipe, key, deadlines, correlation_id, deadline, {
+            "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
+            "cum_qty": text(order.cum_qty), "leaves_qty": text(order.leaves_qty),
+        })  # fmt: skip
 
     @staticmethod
     def _put(
@@ -160,23 +167,23 @@ class InFlight:
                 found = await connection.fetch(_OPEN_ORDERS, float(_KEEP_SECONDS), _REBUILD_LIMIT)
         finally:
             connection.terminate()
-        pipe = self._redis.pipeline(transaction=False)
-        await self._remove_all_but({row["correlation_id"].encode() for row in found}, pipe)
-        for row in found:
-            deadline = float(row["routed"]) + self._deadline_seconds
-            fields = {
-                name: text(row[name]) if name.endswith("qty") else row[name]
-                for name in ("venue", "symbol", "side", "order_qty", "cum_qty", "leaves_qty")
-            }
-            self._put(
-                pipe,
-                f"{_ORDER}{row['correlation_id']}",
-                f"{_DEADLINES}{row['venue']}",
-                row["correlation_id"],
-                deadline,
-                fields,
-            )
-        pipe.set(MARKER, str(time.time_ns()))
-        at("redis.rebuilding")
-        await pipe.execute()
+        async with fenced(self._redis, self._token) as pipe:
+            await self._remove_all_but({row["correlation_id"].encode() for row in found}, pipe)
+            for row in found:
+                deadline = float(row["routed"]) + self._deadline_seconds
+                fields = {
+                    name: text(row[name]) if name.endswith("qty") else row[name]
+                    for name in ("venue", "symbol", "side", "order_qty", "cum_qty", "leaves_qty")
+                }
+                self._put(
+                    pipe,
+                    f"{_ORDER}{row['correlation_id']}",
+                    f"{_DEADLINES}{row['venue']}",
+                    row["correlation_id"],
+                    deadline,
+                    fields,
+                )
+            pipe.set(MARKER, str(clocks.time_ns()))
+            at("redis.rebuilding")
+            await pipe.execute()
         log.info("in-flight orders rebuilt", orders=len(found), seconds=round(time.monotonic() - began, 3))

@@ -37,6 +37,7 @@ from streaming.questions import Questions
 
 if TYPE_CHECKING:
     from streaming.settings import Settings
+    from streaming.steady_clock import SteadyClock
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 
@@ -52,8 +53,9 @@ log = structlog.get_logger()
 class Process:
     """One streaming process. ``run`` returns after ``stop`` was set and everything taken has landed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: SteadyClock | None = None) -> None:
         self._settings = settings
+        self._clock = clock
         self.metrics = Metrics()
         self.inbox = Inbox(settings.inbox_limit)
         self.lander = Lander(
@@ -83,6 +85,7 @@ class Process:
             self.connect,
             deadline_seconds=settings.fill_deadline_seconds,
             may_write=self.lander.ready,
+            token=lambda: self.lander.token,
         )
         decoders = decoders_of(settings)
         self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect)
@@ -91,7 +94,9 @@ class Process:
         )
         self.questions = Questions(venues_to_ask(settings))
         self.feeding = Feeding(settings, self.connect, self.inbox, self.metrics, self.look_backs, self.questions)
-        self.flags = HaltFlags(self._redis, settings.venues, may_write=self.lander.ready)
+        self.flags = HaltFlags(
+            self._redis, settings.venues, may_write=self.lander.ready, token=lambda: self.lander.token
+        )
         self.halting = Halting(
             self.connect,
             self.inbox,
@@ -239,6 +244,8 @@ class Process:
         while True:
             oldest = self.inbox.oldest_ns()
             self.metrics.observe_backlog(len(self.inbox), oldest)
+            if self._clock is not None:
+                self._clock.look(self.metrics)
             await asyncio.sleep(_OBSERVE_SECONDS)
 
 

@@ -22,13 +22,26 @@ if TYPE_CHECKING:
     from operations.embedded.state import StateFolder
 
 
-class Broker:
-    """The broker. Each start is a new incarnation with a new cluster id, by which its clients notice."""
+class Storage(msgspec.Struct, frozen=True):
+    """Where the broker keeps its topics: Tansu's storage engine (``s3://BUCKET/``), and what it reads to get there."""
 
-    def __init__(self, state: StateFolder) -> None:
+    url: str
+    environment: dict[str, str]
+
+
+class Broker:
+    """The broker. Each start is a new incarnation with a new cluster id, by which its clients notice.
+
+    ``advertised`` is the address that clients are sent to, where it is not its own (a proxy's). With a ``storage``
+    it keeps what it has acknowledged, and its cluster id.
+    """
+
+    def __init__(self, state: StateFolder, *, advertised: str = "", storage: Storage | None = None) -> None:
         # It ignores SIGTERM (0.6); nothing it holds is worth waiting for.
         self.process = ServerProcess(ServerName.BROKER, state, stop_signal=signal.SIGINT, grace=2.0)
         self._state = state
+        self._advertised = advertised
+        self._storage = storage
         self._bootstrap = ""
         self._cluster_id = ""
 
@@ -37,11 +50,18 @@ class Broker:
         with self.process.lock() as lock:
             self.process.new_log()
             self._bootstrap = f"127.0.0.1:{self._state.port(ServerName.BROKER)}"
-            self._cluster_id = str(uuid.uuid4())
+            self._cluster_id = str(uuid.uuid4()) if self._storage is None else "kept"
             url = f"tcp://{self._bootstrap}"
+            advertised = f"tcp://{self._advertised or self._bootstrap}"
+            engine = "memory://tansu/" if self._storage is None else self._storage.url
             command = [_binary(), "broker", "--cluster-id", self._cluster_id, "--listener-url", url]
-            command += ["--advertised-listener-url", url, "--storage-engine", "memory://tansu/"]
-            self.process.spawn(command, lock=lock, folder=self._state.folder(ServerName.BROKER))
+            command += ["--advertised-listener-url", advertised, "--storage-engine", engine]
+            self.process.spawn(
+                command,
+                lock=lock,
+                folder=self._state.folder(ServerName.BROKER),
+                environment=None if self._storage is None else self._storage.environment,
+            )
         reconnect = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 50}
         client = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0, **reconnect})
         self.process.wait_until(lambda: self._answers(client))

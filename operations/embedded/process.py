@@ -114,6 +114,12 @@ class ServerProcess:
         """Whether the server runs."""
         return self._guard is not None and self._guard.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The guard's process id; the server is its child."""
+        assert self._guard is not None, "it has been started"
+        return self._guard.pid
+
     def ask_to_stop(self) -> None:
         """Begin to stop; `wait_stopped` ends it. The guard sends SIGKILL when the grace time is over.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from operations.embedded.process import ServerProcess
+
 ALL: frozenset[ServerName] = frozenset(ServerName)
 
 
@@ -97,6 +99,10 @@ class EmbeddedStack:
     def alive(self) -> dict[ServerName, bool]:
         """Which servers run."""
         return {name: server.process.alive() for name, server in self._servers.items()}
+
+    def process(self, name: ServerName) -> ServerProcess:
+        """The process of one server."""
+        return self._server(name).process
 
     def kill(self, name: ServerName) -> None:
         """SIGKILL one server, as a fault would."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ledger import clocks
+from ledger.domain.times import NANOS
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Intake, Outcome
 from streaming.errors import InboxFullError
@@ -84,7 +84,7 @@ class RestFeed:
             detail = f"at most {self._body_limit} bytes are read: split it"
             return problem(Problem.TOO_LARGE, detail, where, headers=_CLOSE, response_class=LingeringResponse)
         try:
-            self._verifier.verify(request.headers, body, time.time())
+            self._verifier.verify(request.headers, body, clocks.time_ns() / NANOS)
         except SignatureError as error:
             log.warning("callback refused", feed=self.feed, reason=str(error))
             challenge = {"www-authenticate": "Standard-Webhooks"}
