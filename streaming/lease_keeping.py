@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 _RENEW_SECONDS = leases.LEASE_SECONDS / 4
 _ANSWER_SECONDS = 2.0
-_DEAF_SECONDS = (
-    2.0  # a landing that waits for longer, while the server does nothing for its session, waits in vain
-)
+_DEAF_SECONDS = 1.0  # who waits for longer, while the server does nothing for the session, waits in vain
 
 log = structlog.get_logger()
 

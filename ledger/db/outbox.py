@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 _SQL = load_queries("outbox")
+# probes of indexes: a server that does not answer by then has lost the connection, or is away
+_SECONDS, _BODIES_SECONDS, _REFILL_SECONDS = 3.0, 10.0, 60.0
 
 
 class OutboxEvent(msgspec.Struct, frozen=True):
@@ -73,7 +75,7 @@ class Outbox:
 
     async def refill_start(self, seconds: float) -> tuple[int, int]:
         """Give the (xid, position) just before the oldest event that a broker without its topics gets again."""
-        found = await self._fetch("refill_start", seconds)
+        found = await self._fetch("refill_start", seconds, seconds=_REFILL_SECONDS)
         return max(0, found[0]["xid"] - 1), 0
 
     async def horizon(self) -> tuple[int, int]:
@@ -88,10 +90,10 @@ class Outbox:
 
     async def events(self, entries: Sequence[OutboxEntry]) -> list[OutboxEvent]:
         """Read the events of entries, in their order."""
-        found = await self._fetch("bodies", [entry.position for entry in entries])
+        found = await self._fetch("bodies", [e.position for e in entries], seconds=_BODIES_SECONDS)
         return [OutboxEvent(r["event_id"].hex, r["event_type"], r["key"], r["body"], r["raw"]) for r in found]
 
-    async def _fetch(self, query: str, *arguments: object) -> list[Mapping[str, Any]]:
+    async def _fetch(self, query: str, *arguments: object, seconds: float = _SECONDS) -> list[Mapping[str, Any]]:
         with explained("the outbox"):
-            found: list[Mapping[str, Any]] = await self._connection.fetch(_SQL[query], *arguments)
+            found: list[Mapping[str, Any]] = await self._connection.fetch(_SQL[query], *arguments, timeout=seconds)
         return found
