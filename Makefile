@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos outages clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ KILLS ?= 1000
 SEED ?= 1
 chaos: setup ## SIGKILL at every fault point under load, then the books (KILLS=1000 SEED=1)
 	@$(BIN)/python -m chaos --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+outages: setup ## Each server fails in every way under load, the clock and the writer too, then the books (ARGS="--only postgres")
+	@$(BIN)/python -m chaos.outages $(ARGS)
 
 oracle: setup ## Slippage and fees of a million random fills against fractions (ORACLE_FILLS=…)
 	@$(BIN)/python -m bench.oracle

@@ -104,11 +104,11 @@ class Campaign:
         simulator: Program | None = None
         victim: Victim | None = None
         try:
-            _prepare(endpoints)
+            prepare(endpoints)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
-            victim = Victim(folder, stack.state.log("stream"), _environment(folder))
+            victim = Victim(folder, stack.state.log("stream"), environment(folder))
             simulator = simulator_program(self._plan, stack.state, endpoints, ports)
             victim.start()
             _await_ready(ports, victim)
@@ -217,7 +217,7 @@ class Campaign:
         )
 
 
-def _prepare(endpoints: Endpoints) -> None:
+def prepare(endpoints: Endpoints) -> None:
     """Make the ledger's database, unless an earlier campaign has left it in this state folder."""
     with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (LEDGER_DATABASE,)).fetchone()
@@ -241,7 +241,8 @@ def _ended_by_itself(victim: Victim) -> ChaosError:
     return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
+    """What the streaming process sees of ours, and its settings' place."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     return {
         **kept,

@@ -61,6 +61,16 @@ class Victim:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of this life."""
+        assert self._process is not None, "it has been started"
+        return self._process.pid
+
+    def send(self, number: signal.Signals, *, group: bool) -> None:
+        """Send a signal to it, with its FIX engine or alone."""
+        (os.killpg if group else os.kill)(self.pid, number)
+
     def ended_within(self, seconds: float, point: str) -> bool:
         """Wait for its end, or for that of its FIX engine at an engine's point."""
         deadline = time.monotonic() + seconds

@@ -36,13 +36,13 @@ async def fenced(redis: Redis, token: Callable[[], int]) -> AsyncIterator[Pipeli
         await pipe.watch(TOKEN)
         known = await _known(pipe)
         if known < ours:
-            await pipe.unwatch()
+            await pipe.unwatch()  # type: ignore[no-untyped-call]
             await redis.eval(_RAISE, 1, TOKEN, str(ours))
             await pipe.watch(TOKEN)
             known = await _known(pipe)
         if known > ours:
             raise FencedError(f"Redis was written to under the lease's token {known}, ours is {ours}")
-        pipe.multi()
+        pipe.multi()  # type: ignore[no-untyped-call]
         yield pipe
 
 
