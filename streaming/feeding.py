@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from streaming.settings import FeedSettings, Settings, VenueSettings
 
 _RETRY_SECONDS = 0.5
+_KAFKA_FIRST_SECONDS = 10.0  # so long, intents and snapshots that waited go before the fills of their time
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 20_000
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Feeding:
         self._questions = questions
         self.carry: Callable[[str, Runs], Coroutine[Any, Any, None]] = lambda _, feed: feed.run()
         """Runs a venue's feed: somebody may want to know of it while it runs."""
+        self.kafka: KafkaFeed | None = None
         self._orders = OpenOrders()
         self._venues: dict[str, VenueFeeds] = {}
         feeds = {name: feeds_of(name, venue) for name, venue in settings.venues.items()}
@@ -99,15 +101,17 @@ class Feeding:
             for feeds in self._venues.values():
                 feeds.take_up(standing)
             self._end_strangers(standing)
+            self.kafka = KafkaFeed(self._settings.kafka, self._inbox, self.positions, self._on_state("kafka"))
             async with asyncio.TaskGroup() as group:
-                for feeds in self._venues.values():
-                    group.create_task(feeds.run(), name=f"feeds of {feeds.venue}")
+                group.create_task(self.kafka.run(), name="feed kafka")
                 group.create_task(self._load_orders(), name="open orders")
                 group.create_task(self._snapshots.run(), name="snapshot watch")
-                kafka = KafkaFeed(self._settings.kafka, self._inbox, self.positions, self._on_state("kafka"))
-                group.create_task(kafka.run(), name="feed kafka")
                 desk = DeskFeed(self._connect, self._inbox, self._settings.venues)
                 group.create_task(desk.run(), name="feed desk")
+                if not await self.kafka.caught_up(_KAFKA_FIRST_SECONDS):
+                    log.warning("venues are read before all intents and snapshots that waited: fills are restated")
+                for feeds in self._venues.values():
+                    group.create_task(feeds.run(), name=f"feeds of {feeds.venue}")
         finally:
             self._questions.clear()
             for name in list(self._metrics.feed_states):

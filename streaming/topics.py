@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -13,6 +13,8 @@ from ledger.domain.delay_events import DELAY_BEGAN, DELAY_ENDED, HEDGE_ENDS, HED
 from ledger.domain.events import COMPLIANCE_FLAG, DEAD_LETTER, FILL_EVENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streaming.settings import KafkaSettings
 
 ORDER_INTENT = "order.intent.route.v1"
@@ -29,6 +31,7 @@ HEDGES = "hedge.request.provisional.v1"
 INBOUND = (ORDER_INTENT, MARKET_DATA)
 OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS, FILL_DELAYS, STATUS_REQUESTS, HEDGES)
 _TIMEOUT = 5.0
+_NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # sixteen zero bytes in base64, as librdkafka shows them
 _BESIDE_AUDIT = {  # the others' topics, by event type
     HALTED: HALTS,
     RESUMED: HALTS,
@@ -68,6 +71,20 @@ class Broker:
         """Name the cluster: an embedded broker that forgot everything comes back under another id."""
         metadata = self._admin.list_topics(timeout=_TIMEOUT)
         return metadata.cluster_id or "unknown"
+
+    def incarnations(self, topics: Sequence[str]) -> dict[str, str]:
+        """Name the cluster and each topic in it: one that was deleted and made again starts over, too.
+
+        A broker before Kafka 3.1 gives no topic ids: then it is the cluster alone.
+        """
+        cluster = self.incarnation()
+        names = {topic: self._kafka.topic_prefix + topic for topic in topics}
+        asked = self._admin.describe_topics(TopicCollection(list(names.values())), request_timeout=_TIMEOUT)
+        found: dict[str, str] = {}
+        for topic, name in names.items():
+            topic_id = str(asked[name].result(_TIMEOUT).topic_id or "")
+            found[topic] = cluster if topic_id in ("", _NO_TOPIC_ID) else f"{cluster}/{topic_id}"
+        return found
 
     def partitions(self, topic: str) -> list[int]:
         """List the partitions of a topic, made with the configured number when there is no such topic."""

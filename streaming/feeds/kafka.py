@@ -1,7 +1,9 @@
 """Order intents and market data from Kafka: partitions assigned by hand, positions in Postgres.
 
 No consumer group: the positions are written with the rows, and a group's first join takes seconds. Another
-cluster id is another incarnation: its offsets start over, and landing again what was landed is harmless.
+cluster id or topic id is another incarnation: its offsets start over, and landing again what was landed is
+harmless. So does a partition that ends before the position: it was cut off, or made again by a broker that gives
+no topic ids.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from ledger.domain.records import Position
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.errors import FeedError
+from streaming.feeds.kafka_lag import Lag
 from streaming.topics import MARKET_DATA, ORDER_INTENT, Broker, client_config
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from streaming.feeds.kafka_lag import Waiting
     from streaming.settings import KafkaSettings
 
 _FEEDS = {ORDER_INTENT: (ORDER_INTENTS, ArrivalKind.INTENT), MARKET_DATA: (MARKET_DATA_FEED, ArrivalKind.SNAPSHOT)}
@@ -35,6 +39,8 @@ _POLL_MESSAGES = 500
 _CHECK_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _ANSWER_SECONDS = 5.0
+_CONNECT_SECONDS = 2.0  # a broker that has not answered by then is away, and keeps no fill out
+_OVER = "~"  # before the time at which a partition started over
 
 log = structlog.get_logger()
 
@@ -55,6 +61,24 @@ class KafkaFeed:
         self._on_state = on_state
         self._stopping = False
         self._handed_over: dict[tuple[str, str], Position] = {}
+        self._cut_off: dict[tuple[str, str], str] = {}  # the incarnation under which each starts over
+        self._live, self._at_ends = asyncio.Event(), asyncio.Event()
+        self.waiting: dict[str, Waiting] = {}
+        """What the topics still hold, by feed; what the broker has not said yet is not in it."""
+
+    async def caught_up(self, seconds: float) -> bool:
+        """Wait until all that was there has been handed over; not for long where the broker is away.
+
+        Fills that are landed before the intents and snapshots of their time wait for them, or are restated.
+        """
+        try:
+            async with asyncio.timeout(min(seconds, _CONNECT_SECONDS)):
+                await self._live.wait()
+            async with asyncio.timeout(seconds):
+                await self._at_ends.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def run(self) -> None:
         """Read until cancelled; a broker or ledger that is away is tried again, and a broker that was rebuilt."""
@@ -72,38 +96,48 @@ class KafkaFeed:
 
     async def _session(self) -> None:
         broker = await asyncio.to_thread(Broker, self._kafka)
-        incarnation = await asyncio.to_thread(broker.incarnation)
+        partitions = {topic: await asyncio.to_thread(broker.partitions, topic) for topic in _FEEDS}
+        incarnations = await asyncio.to_thread(broker.incarnations, tuple(_FEEDS))
         known = await self._positions()
-        assignment: list[TopicPartition] = []
-        for topic, (feed, _) in _FEEDS.items():
-            name = self._kafka.topic_prefix + topic
-            for partition in await asyncio.to_thread(broker.partitions, topic):
-                stream = (feed, f"{name}/{partition}")
-                # what this feed handed over before is in the inbox, landed or not
-                behind = [
-                    p.value
-                    for p in (known.get(stream), self._handed_over.get(stream))
-                    if p is not None and p.incarnation == incarnation
-                ]
-                assignment.append(TopicPartition(name, partition, max(behind) + 1 if behind else OFFSET_BEGINNING))
+        places = [
+            self._place(topic, partition, incarnations[topic], known)
+            for topic, numbers in partitions.items()
+            for partition in numbers
+        ]
         at("kafka.assign")
         self._stopping = False
         loop = asyncio.get_running_loop()
-        reading = asyncio.create_task(asyncio.to_thread(self._read, assignment, incarnation, loop))
+        reading = asyncio.create_task(asyncio.to_thread(self._read, places, loop))
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=_CHECK_SECONDS)
                 if reading.done():
                     break
-                if await asyncio.to_thread(broker.incarnation) != incarnation:
-                    raise FeedError("the broker is another incarnation: its offsets start over")
-                if added := await self._added(broker, assignment):
+                if await asyncio.to_thread(broker.incarnations, tuple(_FEEDS)) != incarnations:
+                    raise FeedError("the broker or a topic is another incarnation: its offsets start over")
+                if added := await self._added(broker, [place for place, _ in places]):
                     log.info("partitions were added", partitions=added)
                     return
             await reading
         finally:
             self._stopping = True
+            self.waiting = {}
             await asyncio.shield(asyncio.wait([reading]))
+
+    def _place(
+        self, topic: str, partition: int, incarnation: str, known: Mapping[tuple[str, str], Position]
+    ) -> tuple[TopicPartition, str]:
+        """Say where to read a partition from, and its incarnation."""
+        name = self._kafka.topic_prefix + topic
+        stream = (_FEEDS[topic][0], f"{name}/{partition}")
+        # what this feed handed over before is in the inbox, landed or not
+        for last in (self._handed_over.get(stream), known.get(stream)):
+            if last is None or last.incarnation.partition(_OVER)[0] != incarnation:
+                continue
+            if last.incarnation != self._cut_off.get(stream, last.incarnation):
+                return TopicPartition(name, partition, OFFSET_BEGINNING), self._cut_off[stream]
+            return TopicPartition(name, partition, last.value + 1), last.incarnation
+        return TopicPartition(name, partition, OFFSET_BEGINNING), incarnation
 
     async def _added(self, broker: Broker, assignment: list[TopicPartition]) -> list[str]:
         read = {(place.topic, place.partition) for place in assignment}
@@ -114,31 +148,65 @@ class KafkaFeed:
             if (self._kafka.topic_prefix + topic, partition) not in read
         ]
 
-    def _read(self, assignment: list[TopicPartition], incarnation: str, loop: asyncio.AbstractEventLoop) -> None:
+    def _read(self, places: list[tuple[TopicPartition, str]], loop: asyncio.AbstractEventLoop) -> None:
         consumer = Consumer(
             {
                 **client_config(self._kafka),
                 "group.id": "execution-agent",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 10,
             }
         )
         try:
-            for place in assignment:
+            for place, _ in places:
                 _skip_what_is_gone(consumer, place)
-            consumer.assign(assignment)
-            loop.call_soon_threadsafe(self._on_state, "live")
+            consumer.assign([place for place, _ in places])
+            loop.call_soon_threadsafe(self._note_live)
+            incarnations = {(place.topic, place.partition): incarnation for place, incarnation in places}
+            lag = Lag(
+                {place: _FEEDS[place[0].removeprefix(self._kafka.topic_prefix)][0] for place in incarnations}
+            )
             while not self._stopping:
                 messages = consumer.consume(_POLL_MESSAGES, _POLL_SECONDS)
-                if messages:
-                    received_ns = clocks.time_ns()
+                arrivals = self._arrivals(messages, incarnations, lag)
+                self.waiting = lag.waiting(consumer)
+                if arrivals:
                     at("kafka.hand_over")
-                    self._hand_over([self._arrival(m, incarnation, received_ns) for m in messages], loop)
+                    self._hand_over(arrivals, loop)
+                if not lag.behind and not self._at_ends.is_set():
+                    loop.call_soon_threadsafe(self._at_ends.set)
         finally:
             consumer.close()
+
+    def _note_live(self) -> None:
+        self._on_state("live")
+        self._live.set()
+
+    def _arrivals(
+        self, messages: Sequence[Any], incarnations: Mapping[tuple[str, int], str], lag: Lag
+    ) -> list[Arrival]:
+        received_ns = clocks.time_ns()
+        arrivals: list[Arrival] = []
+        for message in messages:
+            place = (message.topic(), message.partition())
+            error = message.error()
+            if error is None:
+                lag.note(place, message)
+                arrivals.append(self._arrival(message, incarnations[place], received_ns))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's local codes are named so
+                lag.note_end(place)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                feed = _FEEDS[place[0].removeprefix(self._kafka.topic_prefix)][0]
+                started = f"{incarnations[place].partition(_OVER)[0]}{_OVER}{clocks.time_ns()}"
+                self._cut_off[feed, f"{place[0]}/{place[1]}"] = started
+                raise FeedError(f"{place[0]}/{place[1]} starts over: {error.str()}")
+            else:
+                raise KafkaException(error)
+        return arrivals
 
     def _hand_over(self, arrivals: list[Arrival], loop: asyncio.AbstractEventLoop) -> None:
         """Wait for room in the inbox: a partition is not read on meanwhile."""
@@ -158,11 +226,6 @@ class KafkaFeed:
                 self._handed_over[arrival.position.feed, arrival.position.stream] = arrival.position
 
     def _arrival(self, message: Any, incarnation: str, received_ns: int) -> Arrival:
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  librdkafka's local codes are named so
-                raise FeedError(f"{message.topic()}/{message.partition()}: the offset is gone, {error.str()}")
-            raise KafkaException(error)
         topic = message.topic().removeprefix(self._kafka.topic_prefix)
         feed, kind = _FEEDS[topic]
         position = Position(feed, f"{message.topic()}/{message.partition()}", incarnation, message.offset())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
 from ledger.db.errors import LedgerUnavailableError
@@ -17,7 +17,7 @@ from ledger.domain.records import Position
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.decoding import decode_arrival
 from streaming.feeds.kafka import KafkaFeed
-from streaming.topics import MARKET_DATA, ORDER_INTENT, Broker
+from streaming.topics import INBOUND, MARKET_DATA, ORDER_INTENT, Broker
 from tests.integration.arrivals import intent_value, snapshot_value
 from tests.integration.database import until
 from tests.integration.topics import kafka_settings, produce
@@ -36,7 +36,11 @@ class World:
         self.stored: dict[tuple[str, str], Position] = {}
         self.states: list[str] = []
         self.arrivals: list[Arrival] = []
-        self.incarnation = Broker(kafka).incarnation()
+
+    @property
+    def incarnations(self) -> dict[str, str]:
+        found = Broker(self.kafka).incarnations(INBOUND)
+        return {self.kafka.topic_prefix + topic: incarnation for topic, incarnation in found.items()}
 
     async def positions(self) -> Mapping[tuple[str, str], Position]:
         return self.stored
@@ -92,6 +96,32 @@ class AfterRetention(Consumer):
         super().assign(partitions)
 
 
+class _OutOfRange:
+    def __init__(self, place: TopicPartition) -> None:
+        self._place = place
+
+    def topic(self) -> str:
+        return self._place.topic
+
+    def partition(self) -> int:
+        return self._place.partition
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
+
+
+class AfterTruncation(Consumer):
+    """Its broker's partitions end before offset 5,000, and it says so; the embedded one says there is no more."""
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        super().assign(partitions)
+        self.beyond = [_OutOfRange(place) for place in partitions if place.offset >= 5_000]
+
+    def consume(self, *of: Any) -> list[Any]:
+        beyond, self.beyond = self.beyond, []
+        return beyond or super().consume(*of)
+
+
 def numbered(count: int, start: int = 0) -> list[bytes]:
     return [intent_value(f"C{n}", f"M{n}") for n in range(start, start + count)]
 
@@ -111,7 +141,7 @@ async def test_intents_and_snapshots_arrive_with_their_positions(world: World) -
     places: dict[tuple[str, str], list[int]] = {}
     for arrival in arrivals:
         assert arrival.position is not None
-        assert arrival.position.incarnation == world.incarnation
+        assert arrival.position.incarnation == world.incarnations[arrival.position.stream.rpartition("/")[0]]
         assert arrival.position.feed == arrival.feed
         places.setdefault((arrival.feed, arrival.position.stream), []).append(arrival.position.value)
     assert all(offsets == list(range(len(offsets))) for offsets in places.values()), "in order, from 0"
@@ -152,6 +182,69 @@ async def test_positions_of_another_incarnation_start_over(world: World) -> None
         assert msg_ids(await world.take(10)) == msg_ids(world.arrivals[:10])
 
 
+async def test_a_topic_that_was_made_again_starts_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same cluster, and the same name: only the topic's id tells it."""
+    async with world.feed():
+        await world.produce(ORDER_INTENT, *numbered(10))
+        await world.take(10)
+        genuine = Broker.incarnations
+        monkeypatch.setattr(Broker, "incarnations", lambda *of: {t: f"{i} again" for t, i in genuine(*of).items()})
+        assert msg_ids(await world.take(10)) == msg_ids(world.arrivals[:10])
+    assert {p.incarnation.rpartition(" ")[2] for p in world.stored.values()} == {"again"}
+
+
+async def test_a_partition_that_ends_before_the_position_starts_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.feeds.kafka.Consumer", AfterTruncation)
+    async with world.feed():
+        await world.produce(ORDER_INTENT, *numbered(10))
+        first = msg_ids(await world.take(10))
+    world.stored = {key: msgspec.structs.replace(p, value=5_000) for key, p in world.stored.items()}
+    async with world.feed():
+        assert msg_ids(await world.take(10)) == first
+        assert await world.is_quiet()
+    async with world.feed():
+        assert await world.is_quiet(), "where it stands since then is known"
+        await world.produce(ORDER_INTENT, *numbered(10, start=10))
+        assert msg_ids(await world.take(10)) == sorted(f"M{n}" for n in range(10, 20))
+
+
+async def test_it_tells_when_all_that_waited_is_handed_over(world: World) -> None:
+    await world.produce(ORDER_INTENT, *numbered(1200))
+    await world.produce(MARKET_DATA, snapshot_value("S1"))
+    async with world.feed() as feed:
+        assert await feed.caught_up(20.0)
+        assert len(world.inbox) == 1201
+
+
+async def test_what_the_topics_still_hold_is_counted(endpoints: Endpoints, topic_prefix: str) -> None:
+    world = World(kafka_settings(endpoints, topic_prefix), Inbox(max_arrivals=600))
+    await world.produce(ORDER_INTENT, *numbered(3000))
+    async with world.feed() as feed:
+        await until(lambda: world.inbox.is_full)
+        assert not await feed.caught_up(0.5), "it waits for room"
+        await until(
+            lambda: feed.waiting.get("order-intents") is not None and feed.waiting["order-intents"].count > 0
+        )
+        assert feed.waiting["order-intents"].count < 3000
+        assert feed.waiting["order-intents"].since_ns is not None
+        await world.take(3000)
+        await until(lambda: feed.waiting["order-intents"].count == 0)
+
+
+async def test_a_broker_that_is_away_keeps_nobody_waiting(world: World) -> None:
+    kafka = world.kafka.model_copy(update={"bootstrap": "127.0.0.1:1"})
+    feed = KafkaFeed(kafka, world.inbox, world.positions, world.states.append)
+    task = asyncio.create_task(feed.run())
+    try:
+        assert not await feed.caught_up(3.0)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def test_a_tiny_inbox_holds_the_feed_back_and_loses_nothing(endpoints: Endpoints, topic_prefix: str) -> None:
     world = World(kafka_settings(endpoints, topic_prefix), Inbox(max_arrivals=5))
     await world.produce(ORDER_INTENT, *numbered(3000))
@@ -172,10 +265,10 @@ async def test_a_feed_that_starts_over_with_a_backlog_hands_nothing_over_twice(
     async with world.feed():
         await world.produce(ORDER_INTENT, *numbered(30))
         await until(lambda: len(world.inbox) == 30)
-        genuine = Broker.incarnation
-        monkeypatch.setattr(Broker, "incarnation", lambda _: "unreachable for a moment")
+        genuine = Broker.incarnations
+        monkeypatch.setattr(Broker, "incarnations", lambda *_: dict.fromkeys(INBOUND, "unreachable for a moment"))
         await until(lambda: "down" in world.states)
-        monkeypatch.setattr(Broker, "incarnation", genuine)
+        monkeypatch.setattr(Broker, "incarnations", genuine)
         await until(lambda: world.states[-1] == "live" and world.states.count("live") > 1)
         await world.produce(ORDER_INTENT, *numbered(10, start=30))
         await until(lambda: len(world.inbox) >= 40)
