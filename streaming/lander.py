@@ -246,7 +246,7 @@ class Lander:
         while True:
             try:
                 self.token = await landing.take_lease(
-                    self._writer, LEASE_SECONDS if self._keeper is not None else UNATTENDED_SECONDS
+                    self._writer, LEASE_SECONDS if self._keeper is not None else UNATTENDED_SECONDS, self.token
                 )
             except LeaseLostError as error:
                 if not told:

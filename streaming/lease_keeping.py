@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _RENEW_SECONDS = leases.LEASE_SECONDS / 4
-_ANSWER_SECONDS = 2.0
+_CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 1.0
 _DEAF_SECONDS = 1.0  # who waits for longer, while the server does nothing for the session, waits in vain
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class LeaseKeeper:
         try:
             while not session.is_closed():
                 try:
-                    async with asyncio.timeout(_ANSWER_SECONDS):
+                    async with asyncio.timeout(_CONNECT_SECONDS if self._own is None else _ANSWER_SECONDS):
                         own = await self._connected()
                         await leases.renew(own, self._writer, token, leases.LEASE_SECONDS)
                         unanswered = await self._unanswered(own, session, asked_at())
@@ -57,8 +57,11 @@ class LeaseKeeper:
                 except LeaseLostError as error:
                     log.warning("the lease is lost", reason=str(error))
                     session.terminate()
-                except (LedgerUnavailableError, asyncpg.PostgresError, OSError):
-                    self._drop()  # the session that lands finds out for itself
+                except (LedgerUnavailableError, asyncpg.PostgresError, OSError) as error:
+                    is_deaf = self._own is not None and isinstance(error, TimeoutError)
+                    self._drop()
+                    if is_deaf:
+                        continue  # at once on a new one: it may be half-open
                 await asyncio.sleep(_RENEW_SECONDS)
         finally:
             self._drop()

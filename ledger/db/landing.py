@@ -64,13 +64,15 @@ class Landing:
         """Whether the session is still there."""
         return not self._connection.is_closed()
 
-    async def take_lease(self, name: str, seconds: float = leases.UNATTENDED_SECONDS) -> int:
+    async def take_lease(self, name: str, seconds: float = leases.UNATTENDED_SECONDS, last: int = 0) -> int:
         """Become the one writer of ``name`` for so many seconds, and longer where it is renewed; give the token.
+
+        ``last`` is the token that this process had last.
 
         From then on every landing is refused that comes after another has taken the lease. Raises
         ``LeaseLostError`` while another process has it, ``LedgerUnavailableError`` when the connection is lost.
         """
-        token = await leases.take(self._connection, name, seconds)
+        token = await leases.take(self._connection, name, seconds, last)
         self._lease = {"writer": name, "token": token}
         return token
 

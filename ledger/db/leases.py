@@ -36,8 +36,12 @@ def this_process() -> str:
     return f"{socket.gethostname()} pid {os.getpid()}"
 
 
-async def take(connection: asyncpg.Connection[Any], writer: str, seconds: float = UNATTENDED_SECONDS) -> int:
+async def take(
+    connection: asyncpg.Connection[Any], writer: str, seconds: float = UNATTENDED_SECONDS, last: int = 0
+) -> int:
     """Take the lease of ``writer`` for the session of ``connection``; give its token.
+
+    ``last`` is the token that this process had last: a session that still holds that one is of no use to anybody.
 
     Raises ``LeaseLostError`` while another holds it, ``LedgerUnavailableError`` when the connection is lost.
     """
@@ -46,7 +50,7 @@ async def take(connection: asyncpg.Connection[Any], writer: str, seconds: float 
             if not await connection.fetchval(_SQL["takeover"], writer):
                 raise LeaseLostError(f"another process is taking the lease of {writer!r} just now")
             if not await connection.fetchval(_SQL["lock"], writer):
-                await _end_holder(connection, writer)
+                await _end_holder(connection, writer, last)
             try:
                 await connection.execute("SET LOCAL lock_timeout = '1s'")
                 await connection.execute(_SQL["hold_row"], writer)
@@ -55,9 +59,9 @@ async def take(connection: asyncpg.Connection[Any], writer: str, seconds: float 
             return int(await connection.fetchval(_SQL["take"], writer, this_process(), seconds))
 
 
-async def _end_holder(connection: asyncpg.Connection[Any], writer: str) -> None:
+async def _end_holder(connection: asyncpg.Connection[Any], writer: str, last: int) -> None:
     """End the session of a holder whose lease has run out."""
-    known: Mapping[str, Any] | None = await connection.fetchrow(_SQL["known"], writer)
+    known: Mapping[str, Any] | None = await connection.fetchrow(_SQL["known"], writer, last)
     if known is None or not known["is_over"]:
         who = "" if known is None else f" ({known['holder']})"
         raise LeaseLostError(

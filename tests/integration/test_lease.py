@@ -109,6 +109,15 @@ async def test_a_server_whose_clock_is_set_back_does_not_leave_the_lease_to_the_
     assert await taken_after(second) == 2
 
 
+async def test_who_lost_a_session_does_not_wait_for_it(sessions: list[asyncpg.Connection[Any]]) -> None:
+    """It is half-open: the server has it, with the lock, and our end is gone."""
+    first, second, _ = sessions
+    token = await leases.take(first, WRITER)
+    with pytest.raises(LeaseLostError):
+        await leases.take(second, WRITER)
+    assert await leases.take(second, WRITER, last=token) == token + 1
+
+
 async def test_two_that_wait_do_not_both_get_it(sessions: list[asyncpg.Connection[Any]]) -> None:
     first, second, third = sessions
     await leases.take(first, WRITER)
@@ -124,7 +133,7 @@ async def test_a_session_that_waits_for_its_client_is_not_at_work(sessions: list
     assert not await leases.is_at_work(second, pid)
     asking = asyncio.create_task(first.execute("SELECT pg_sleep(20)"))
     async with asyncio.timeout(10):
-        while not await leases.is_at_work(second, pid):
+        while not await leases.is_at_work(second, pid):  # noqa: ASYNC110  Postgres has no event for it
             await asyncio.sleep(0.01)
     first.terminate()
     await asyncio.gather(asking, return_exceptions=True)

@@ -8,8 +8,10 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('execution.takeover:' || $1, 0
 SELECT pg_try_advisory_lock(hashtextextended('execution.writer:' || $1, 0))
 
 -- name: known
--- A lease from the future was renewed before the server's clock was set back: it says nothing.
-SELECT holder, token, expires_at < clock_timestamp() OR renewed_at > clock_timestamp() + interval '1 s' AS is_over
+-- A lease from the future was renewed before the server's clock was set back: it says nothing. One with the taker's
+-- own last token is the taker's, whose session got lost.
+SELECT holder, token,
+       expires_at < clock_timestamp() OR renewed_at > clock_timestamp() + interval '1 s' OR token = $2 AS is_over
 FROM execution.leases WHERE writer = $1
 
 -- name: end_holder
