@@ -71,7 +71,9 @@ class Batch(msgspec.Struct):
 class Lander:
     """The one writer. ``ready`` is set while it holds the lease and its connection.
 
-    ``on_lost`` is awaited after a session has ended and before the next begins. ``keeper`` renews the lease;
+    ``on_lost`` is awaited after a session has ended and before the next begins; ``on_session`` is called before
+    the first landing of each: what was in doubt of the one before has committed by now or never will, and nobody
+    was told. ``keeper`` renews the lease;
     without one it is held for as long as a person's command takes.
     """
 
@@ -105,6 +107,7 @@ class Lander:
         self._look_at = 0.0
         self.ready = asyncio.Event()
         self.on_lost: Callable[[], Awaitable[None]] | None = None
+        self.on_session: list[Callable[[], None]] = []
         self.on_landed: list[Callable[[Decision], None]] = []
 
     @property
@@ -191,6 +194,8 @@ class Lander:
             self._metrics.start_open(*await reader.open_counts())
             self._asked_at = None
             log.info("landing", writer=self._writer)
+            for listener in self.on_session:
+                listener()
             self.ready.set()
             while True:
                 if not self._unlanded:

@@ -127,6 +127,7 @@ class Process:
             )
             self.lander.on_landed.append(self.delays.offer)
         self.lander.on_lost = self._stop_feeds
+        self.lander.on_session.append(self.publisher.catch_up)
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
             settings, self.feeding.taps, self.metrics, ready=self.lander.ready.is_set, status=self.status

@@ -90,6 +90,12 @@ class Publisher:
         )
         self._wake.set()
 
+    def catch_up(self) -> None:
+        """Have a sweep go first: what the last session committed without an answer was never handed over."""
+        self._overflowed = self._live
+        self._offered.clear()
+        self._wake.set()
+
     @property
     def is_idle(self) -> bool:
         """Whether everything handed over is published."""
