@@ -26,12 +26,15 @@ from operations.breaks.desk import may_write, opened
 from streaming.arrivals import Inbox
 from streaming.feeds.desk import DeskFeed
 from streaming.lander import Lander
+from streaming.look_back.auditing import Auditing
+from streaming.look_back.making import look_backs_of
+from streaming.look_back.telling import Teller
 from streaming.metrics import Metrics
-from streaming.policy import decoders_of, policy_of
+from streaming.policy import audit_policies_of, decoders_of, policy_of
 from streaming.settings import CONFIG_VARIABLE, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from ledger.domain.decide import Policy
 
@@ -57,15 +60,18 @@ def service_settings(state: Path) -> Settings | None:
     return settings
 
 
-def wait_until(done: Callable[[], bool], settings: Settings | None, seconds: float) -> bool:
+def wait_until(
+    done: Callable[[], bool], settings: Settings | None, seconds: float, *, looks_back: bool = False
+) -> bool:
     """Wait until ``done`` says so, at most so many seconds; land it here where no process holds the lease.
 
+    ``looks_back``: what persons want compared with venues' lists is done here, too.
     Raises ``LedgerError``, ``StreamingError`` and ``psycopg.Error``.
     """
     deadline = time.monotonic() + seconds
     if settings is not None and not done() and _is_idle(settings):
         with capture_logs():  # they would be another program's lines among the answer
-            asyncio.run(_land(settings, done, deadline))
+            asyncio.run(_land(settings, done, deadline, looks_back=looks_back))
     while not done():
         if time.monotonic() > deadline:
             return False
@@ -81,7 +87,7 @@ def _is_idle(settings: Settings) -> bool:
         return not desk.is_written(settings.writer)
 
 
-async def _land(settings: Settings, done: Callable[[], bool], deadline: float) -> None:
+async def _land(settings: Settings, done: Callable[[], bool], deadline: float, *, looks_back: bool) -> None:
     """Be the writer, with the desk as the only feed, until it is done or too late."""
 
     async def connect() -> asyncpg.Connection[Any]:
@@ -103,23 +109,49 @@ async def _land(settings: Settings, done: Callable[[], bool], deadline: float) -
         batch_limit=settings.batch_limit,
     )
     feed = DeskFeed(connect, inbox, settings.venues, look_seconds=_LOOK_SECONDS)
-    landing = asyncio.create_task(lander.run())
-    feeding = asyncio.create_task(_feed_when_ready(lander, feed))
+    tasks = [lander.run(), _feed_when_ready(lander, feed)]
+    if looks_back:
+        tasks.append(_auditing(settings, lander, inbox, connect).run())
+    working = [asyncio.create_task(task) for task in tasks]
     try:
         while time.monotonic() < deadline and not await asyncio.to_thread(done):
-            for task in (landing, feeding):
+            for task in working:
                 if task.done():
                     task.result()
             await asyncio.sleep(_LOOK_SECONDS)
     finally:
-        for task in (feeding, landing):
+        for task in reversed(working):
             task.cancel()
-        await asyncio.gather(feeding, landing, return_exceptions=True)
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 async def _feed_when_ready(lander: Lander, feed: DeskFeed) -> None:
     await lander.ready.wait()
     await feed.run()
+
+
+def _auditing(
+    settings: Settings, lander: Lander, inbox: Inbox, connect: Callable[[], Awaitable[asyncpg.Connection[Any]]]
+) -> Auditing:
+    """Answer persons' requests alone: no audits of our own, no gaps."""
+    metrics = Metrics()
+    look_backs = look_backs_of(settings, inbox, decoders_of(settings), metrics)
+    policies = {
+        name: msgspec.structs.replace(policy, every_ns=0) for name, policy in audit_policies_of(settings).items()
+    }
+    auditing = Auditing(
+        connect,
+        Teller(inbox),
+        metrics,
+        look_backs,
+        policies,
+        (),
+        gap_ns=_CENTURY_NS,
+        may_decide=lander.ready,
+        look_seconds=_LOOK_SECONDS,
+    )
+    lander.on_landed.append(auditing.offer)
+    return auditing
 
 
 def _patient(policy: Policy) -> Policy:

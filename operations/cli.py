@@ -19,6 +19,7 @@ from operations.desk import commands as desk
 from operations.explain import commands as explaining
 from operations.halts import commands as halts
 from operations.letters import commands as letters
+from operations.look_back import commands as look_back
 from operations.options import FAILED, INTERRUPTED, STATE, USAGE, StateOption, fail
 from streaming.errors import SettingsError, StreamingError
 
@@ -35,6 +36,7 @@ desk.register(app)
 explaining.register(app)
 breaks.register(app)
 halts.register(app)
+look_back.register(app)
 letters.register(app)
 
 

@@ -38,6 +38,7 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 5.0  # after a venue or the ledger could not be asked
 GAPS_AT_ONCE, REQUESTS_AT_ONCE = 200, 20
 GAP_TRIES = 6  # with twice the distance each time: what is not listed by then will not be
+OUT_NS = 30 * NANOS  # a feed that is out is first given the time to come back, or to fail over
 _AWAY = (LedgerUnavailableError, NotLandedError, OSError)
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Auditing:
         self._asked: dict[tuple[str, int], Asked] = {}
         self._requests: dict[str, list[Request]] = defaultdict(list)
         self._hole_since: dict[str, int] = {}
+        self._live_since: dict[str, int] = {}
         self.complete_to: dict[str, int | None] = {}
 
     def offer(self, decision: Decision) -> None:
@@ -107,6 +109,7 @@ class Auditing:
             self._audited = await holdings.audited()
             self._asked.clear()
             self._hole_since.clear()
+            self._live_since.clear()
             async with asyncio.TaskGroup() as group:
                 watching = [
                     group.create_task(work(look_back), name=f"{name} {venue}")
@@ -143,7 +146,9 @@ class Auditing:
             states = [state for feed, state in self._metrics.feed_states.items() if feed.startswith(f"{venue}.")]
             if "live" in states:
                 self._hole_since.pop(venue, None)
+                self._live_since.setdefault(venue, now_ns)
             else:
+                self._live_since.pop(venue, None)
                 self._hole_since.setdefault(venue, now_ns)
             gaps = [gap.since_ns for gap in self._gaps.get(venue, ())]
             policy = self._policies.get(venue)
@@ -164,7 +169,7 @@ class Auditing:
             try:
                 for request in self._requests.pop(look_back.venue, []):
                     await self._answer(look_back, request)
-                while policy.every_ns:
+                while policy.every_ns and self._is_settled(look_back.venue, policy):
                     window = next_window(self._audited.get(look_back.venue), clocks.time_ns(), policy)
                     if window is None:
                         break
@@ -174,6 +179,17 @@ class Auditing:
                 log.warning("audit failed", venue=look_back.venue, error=str(error), again_in=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(self._look_seconds)
+
+    def _is_settled(self, venue: str, policy: AuditPolicy) -> bool:
+        """Whether the feed had the time to bring what it will: what it has begun to replay is not missing.
+
+        A feed that does not come back is no reason to wait for ever.
+        """
+        now_ns = clocks.time_ns()
+        live_ns, hole_ns = self._live_since.get(venue), self._hole_since.get(venue)
+        if live_ns is not None:
+            return now_ns - live_ns >= policy.grace_ns
+        return hole_ns is not None and now_ns - hole_ns >= max(policy.every_ns, OUT_NS)
 
     async def _ask_for_gaps(self, look_back: LookBack) -> None:
         """Ask for the fills of orders that wait for one, each a few times."""

@@ -49,6 +49,8 @@ class Comparison:
         self._at_ns = clocks.time_ns()
         self._audit_id = identify("audit", look_back.venue, reason, *map(str, window), str(self._at_ns))
         self._told = 0
+        self.absent: list[Listed] = []
+        """What was missing, the first thousand."""
         self._theirs: set[bytes] = set()
         self._listed = self._missing = self._handed_in = 0
 
@@ -95,18 +97,29 @@ class Comparison:
             )
 
     async def _take(self, page: Sequence[Found], *, dry: bool) -> None:
-        absent = await self._look_back.absent(page, self._holdings.known)
+        absent = await self._look_back.absent(self._judged(page), self._holdings.known)
         if absent and not dry:
             await self._teller.tell(self._missing_of(()))  # what had come when the list was made has landed now
             absent = await self._look_back.absent(absent, self._holdings.known)
         fills = [fill for found in absent for fill in found.fills]
         self._missing += len(fills)
+        self.absent += fills[: MAX_UNLISTED - len(self.absent)]
         if dry or not absent:
             return
         if fills:
             self._metrics.completeness_missing.labels(self._look_back.venue).inc(len(fills))
             await self._teller.tell(self._missing_of(fills))
         self._handed_in += (await self._look_back.hand_in(absent)).landed
+
+    def _judged(self, page: Sequence[Found]) -> list[Found]:
+        """Leave out what is newer than the window: it may be on its way."""
+        if self._order is not None:
+            return list(page)
+        return [
+            found
+            for found in page
+            if not found.fills or any(fill.transact_ns < self._until_ns for fill in found.fills)
+        ]
 
     async def _ours(self) -> tuple[int, list[Listed]]:
         """Count our fills of the window, and name those that the venue does not list."""

@@ -1,7 +1,7 @@
 """Kraken: the ``executions`` channel of spot (WebSocket v2); what futures send is left to ``kraken_futures``.
 
-Read: ``{"channel": "executions", "type": "snapshot" | "update", "data": […]}``; the futures feeds and look-back;
-one item of either.
+Read: ``{"channel": "executions", "type": "snapshot" | "update", "data": […]}``; one trade of the look-back
+(``kraken_history``); the futures feeds and look-back; one item of either.
 
 Source: https://docs.kraken.com/api/docs/websocket-v2/executions.
 
@@ -39,7 +39,7 @@ from ledger.domain.identity import make_order_report
 from ledger.domain.numbers import EXACT, ZERO, parse_decimal
 from ledger.domain.records import ExecType, Liquidity, OrdStatus, Side
 from streaming.venues import json_fields as read
-from streaming.venues import kraken_futures
+from streaming.venues import kraken_futures, kraken_history
 from streaming.venues.canonical_defects import RESEND, missing
 from streaming.venues.json_messages import Fields, Members, Of, count, decoder, each, fields_of, members
 
@@ -105,6 +105,8 @@ def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
         count(decoded, "response")
     elif "exec_type" in top:
         _execution(of, raw, decoded)
+    elif "trade" in top:
+        kraken_history.read_trade(of, raw, decoded)
     elif not kraken_futures.read_item(of, top, raw, decoded):
         raise missing("channel, feed or fills")
 

@@ -1,0 +1,1 @@
+"""``execution-agent look-back``: a venue compared with its own list of fills, for a person."""
