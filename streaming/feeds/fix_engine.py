@@ -11,6 +11,7 @@ goes on from is not its own store's but the parent's, who knows what has been co
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -292,10 +293,25 @@ def _lock(store: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            _end_stopped(descriptor)
             if signal.sigtimedwait(_STOP, 0.1) is not None:
                 sys.exit(0)
         else:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             return descriptor
+
+
+def _end_stopped(descriptor: int) -> None:
+    """End the engine that has the lock where it is stopped (SIGSTOP): its writer has lost the lease."""
+    holder = os.pread(descriptor, 20, 0)
+    if not holder.isdigit():
+        return
+    process = Path(f"/proc/{int(holder)}")
+    with contextlib.suppress(OSError):
+        is_engine = __file__.rpartition("/")[2].removesuffix(".py").encode() in (process / "cmdline").read_bytes()
+        if is_engine and (process / "stat").read_text().rpartition(")")[2].split()[0] == "T":
+            os.kill(int(holder), signal.SIGKILL)
 
 
 def main() -> None:
