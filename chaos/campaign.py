@@ -36,12 +36,27 @@ _STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered
 _QUIET_LOOKS = 6
 _LOOK_SECONDS = 0.5
 _FEW = 50  # arrivals that wait at any moment of a calm life
-# what an outage of ours delays is no break, and a halt is not what is tried here
+# what an outage of ours delays is no break
 _SETTINGS = {
     "EXECUTION_AGENT_GRACE__GAP_SECONDS": "7200",
     "EXECUTION_AGENT_GRACE__INTENT_SECONDS": "7200",
     "EXECUTION_AGENT_GRACE__REFERENCE_SECONDS": "7200",
 }
+# an order that has waited for 0.3 s is late, and hedged; a confirmation that takes half a second halts its venue,
+# which resumes soon: some of each in every life
+_VENUE_SETTINGS = {
+    "DELAY__ENABLED": "true",
+    "DELAY__LIMIT_SECONDS": "0.3",
+    "DELAY__HEDGE_LIMITS": '{"USDT": "0"}',
+    "HALT__SLA_MS": "500",
+    "HALT__WINDOW_SECONDS": "0.5",
+    "HALT__IN_A_ROW": "1",
+    "HALT__RESUME_RATIO": "1",
+    "HALT__RESUME_SECONDS": "0.2",
+    "HALT__RESUME_REPORTS": "1",
+}
+for _venue in ("ALPHA", "BRAVO", "CHARLIE"):
+    _SETTINGS |= {f"EXECUTION_AGENT_VENUES__{_venue}__{name}": value for name, value in _VENUE_SETTINGS.items()}
 
 
 class Report(msgspec.Struct):

@@ -15,7 +15,7 @@ from ledger import clocks
 from ledger.db.reading import Reader
 from ledger.domain.controls import CLOCK_OFF, CLOCK_RIGHT, Controls, StandingHalt, standing_of
 from ledger.domain.halts import HaltCause, HaltPolicy, Watch, clock_decision, halt_decision, seconds
-from ledger.domain.records import FILL, ExecType
+from ledger.domain.records import FILL, Action, ExecType
 from ledger.domain.times import format_utc
 from ledger.faultpoints import at
 from streaming.feeds.desk import control_arrival
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
     from ledger.domain.controls import Control, ControlRows
     from ledger.domain.decision import Decision
+    from ledger.domain.records import Report
     from streaming.arrivals import Inbox
     from streaming.metrics import Metrics
 
 _AGAIN_SECONDS = 5.0  # a decision that has not landed by then went with a session that ended
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 50_000
+_UNHEARD_LIMIT = 50_000  # orders of which nothing was heard yet: of more the newest count
 # OrderStatus repeats what was said before, with the time of then
 _UNTIMED = frozenset({ExecType.ORDER_STATUS, ExecType.CANCEL_REJECT})
 _TO_DO = (
@@ -77,6 +79,7 @@ class Halting(LandedWatch):
         self._watches: dict[str, Watch] = {}
         self._open: dict[str, dict[str, int]] = {}
         self._heard: dict[str, int] = {}
+        self._unheard: dict[tuple[str, str | None], int] = {}
         self._sent: dict[tuple[str, str], float] = {}
         self.on_change: Callable[[Mapping[str, StandingHalt]], None] | None = None
 
@@ -98,6 +101,7 @@ class Halting(LandedWatch):
         now_ns = clocks.time_ns()
         self._watches = {venue: Watch(policy, now_ns) for venue, policy in self._policies.items()}
         self._heard = dict(self._metrics.received)
+        self._unheard.clear()
         self._sent.clear()
         for standing in self._controls.halts.values():
             log.warning("venue is halted", venue=standing.venue, **_said(standing))
@@ -134,33 +138,35 @@ class Halting(LandedWatch):
 
     def _take(self, decision: Decision) -> None:
         """Feed the windows with what a landed decision holds."""
+        for intent in decision.intents:
+            if intent.action is Action.NEW and intent.venue in self._watches:
+                self._unheard[intent.venue, intent.msg_id] = intent.routed_ns
         for captured in decision.order_reports:
             if captured.report.exec_type not in _UNTIMED:
-                watch = self._watches.get(captured.report.venue)
-                if watch is not None:
-                    watch.confirm(captured.report.transact_ns, captured.received_ns)
-        if decision.fills:
-            routed = self._routed(decision)
-            for fill in decision.fills:
-                report = fill.report
-                watch = self._watches.get(report.venue)
-                if watch is not None and report.kind is FILL:
-                    watch.confirm(report.transact_ns, fill.received_ns, routed.get(report.report_id))
+                self._confirm(captured.report, captured.received_ns)
+        for fill in decision.fills:
+            if fill.report.kind is FILL:
+                self._confirm(fill.report, fill.received_ns)
+        self._note_unheard(decision)
         if self._open:
             self._note_open(decision)
         if decision.controls is not None:
             self._take_controls(decision.controls)
 
-    @staticmethod
-    def _routed(decision: Decision) -> dict[str, int]:
-        """When the order of each new execution was routed, by report id."""
-        found: dict[str, int] = {}
-        for execution in decision.executions:
-            order = decision.orders.get(execution.correlation_id)
-            intent = order.intents.get(execution.msg_id) if order is not None else None
-            if intent is not None:
-                found[execution.execution_id] = intent.routed_ns
-        return found
+    def _confirm(self, report: Report, received_ns: int) -> None:
+        watch = self._watches.get(report.venue)
+        if watch is not None:
+            routed_ns = self._unheard.pop((report.venue, report.cl_ord_id), None)
+            watch.confirm(report.transact_ns, received_ns, routed_ns)
+
+    def _note_unheard(self, decision: Decision) -> None:
+        """Forget the new orders that were heard of before their intent, and the oldest of too many."""
+        for intent in decision.intents:
+            order = decision.orders.get(intent.correlation_id)
+            if order is not None and (order.reports or order.order_reports):
+                self._unheard.pop((intent.venue, intent.msg_id), None)
+        while len(self._unheard) > _UNHEARD_LIMIT:
+            del self._unheard[next(iter(self._unheard))]
 
     def _note_open(self, decision: Decision) -> None:
         for correlation_id, order in decision.orders.items():

@@ -78,8 +78,11 @@ def _delay_policy(delay: DelaySettings) -> DelayPolicy:
 
 def _halt_policy(halt: HaltSettings) -> HaltPolicy:
     sla_ns = halt.sla_ms * _MILLISECOND
+    routed_sla_ns = halt.routed_sla_ms * _MILLISECOND
     return HaltPolicy(
         sla_ns=sla_ns,
+        routed_sla_ns=routed_sla_ns,
+        calm_routed_sla_ns=int(routed_sla_ns * halt.resume_ratio),
         window_ns=_nanos(halt.window_seconds),
         reports=halt.reports,
         in_a_row=halt.in_a_row,

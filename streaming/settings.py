@@ -113,6 +113,9 @@ class HaltSettings(_Part):
 
     enabled: bool = Field(default=True, description="whether it is ever halted but by a person")
     sla_ms: int = Field(default=5000, gt=0, description="a confirmation that takes longer is late")
+    routed_sla_ms: int = Field(
+        default=0, ge=0, description="the first that is heard of an order since it was routed; 0 is off"
+    )
     window_seconds: Decimal = Field(default=Decimal(60), gt=0, description="span of the window")
     reports: int = Field(default=200, ge=1, le=2000, description="the window's p95 counts from so many reports on")
     in_a_row: int = Field(default=100, ge=0, le=2000, description="late reports in a row that halt; 0 is off")
@@ -128,7 +131,7 @@ class HaltSettings(_Part):
 class DelaySettings(_Part):
     """When an order in flight at one venue is late, and which exposure is hedged meanwhile."""
 
-    enabled: bool = Field(default=False, description="whether orders in flight are watched")
+    enabled: bool = Field(default=True, description="whether orders in flight are watched")
     floor_seconds: Decimal = Field(default=Decimal(2), gt=0, description="the least that is expected of an order")
     ceiling_seconds: Decimal = Field(
         default=Decimal(30), gt=0, description="the most; also while too few past orders are known"

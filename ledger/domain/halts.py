@@ -36,9 +36,10 @@ class HaltPolicy(msgspec.Struct, frozen=True):
 
     ``sla_ns``: beyond it a confirmation is late. The p95 of at least ``reports`` reports within ``window_ns``
     beyond it halts, and so do ``in_a_row`` late ones, and ``silence_ns`` without a message while orders are
-    open; 0 turns either of the last two off. A halt of ours ends when the p95 of at least ``calm_reports``
-    reports since then has been at most ``calm_sla_ns`` for ``calm_ns``. ``skew_ns``: how far the venue's clock
-    may be off.
+    open; 0 turns either of the last two off. ``routed_sla_ns`` is the same for the first that is heard of orders,
+    from when they were routed, 0 is off: it needs no clock of the venue's, but a venue that acknowledges orders. A
+    halt of ours ends when the p95 of at least ``calm_reports`` reports since then has been at most ``calm_sla_ns``
+    for ``calm_ns``. ``skew_ns``: how far the venue's clock may be off.
     """
 
     sla_ns: int = 5 * NANOS
@@ -46,7 +47,9 @@ class HaltPolicy(msgspec.Struct, frozen=True):
     reports: int = 200
     in_a_row: int = 100
     silence_ns: int = 0
+    routed_sla_ns: int = 0
     calm_sla_ns: int = 4 * NANOS
+    calm_routed_sla_ns: int = 0
     calm_ns: int = 30 * NANOS
     calm_reports: int = 20
     skew_ns: int = NANOS
@@ -94,7 +97,8 @@ class Figures(msgspec.Struct, frozen=True):
     """What is known of a venue at ``now_ns``. ``p95_ns`` is that of ``reports`` reports in the window.
 
     ``quiet_ns`` is how long nothing was heard while it should have been: None where no order is open, or the feed
-    is down. ``calm_ns`` is how long a halted venue has been well, None where it is not.
+    is down. ``calm_ns`` is how long a halted venue has been well, None where it is not. ``routed_p95_ns`` is
+    that of the first that was heard of ``routed`` orders in the window, since they were routed.
     """
 
     now_ns: int
@@ -105,6 +109,9 @@ class Figures(msgspec.Struct, frozen=True):
     late_since_ns: int = 0
     quiet_ns: int | None = None
     calm_ns: int | None = None
+    routed: int = 0
+    routed_p95_ns: int | None = None
+    routed_first_ns: int = 0
 
 
 def halt_decision(
@@ -126,6 +133,10 @@ def _breach(venue: str, f: Figures, policy: HaltPolicy) -> Halt | None:
         allowed = f"at most {seconds(policy.sla_ns)} s is allowed"
         reason = f"p95 of {f.reports} confirmations is {seconds(f.p95_ns)} s, {allowed}"
         found = (HaltCause.LATENCY, f.first_ns, reason, f.p95_ns, policy.sla_ns)
+    elif f.routed_p95_ns is not None and f.routed >= policy.reports and 0 < policy.routed_sla_ns < f.routed_p95_ns:
+        allowed = f"at most {seconds(policy.routed_sla_ns)} s is allowed"
+        reason = f"p95 from the routed order to its first confirmation is {seconds(f.routed_p95_ns)} s, {allowed}"
+        found = (HaltCause.LATENCY, f.routed_first_ns, reason, f.routed_p95_ns, policy.routed_sla_ns)
     elif 0 < policy.in_a_row <= f.in_a_row:
         reason = f"{f.in_a_row} confirmations in a row took longer than {seconds(policy.sla_ns)} s"
         found = (HaltCause.IN_A_ROW, f.late_since_ns, reason, f.in_a_row, policy.in_a_row)
@@ -168,16 +179,22 @@ class Watch:
         self._up_since_ns: int | None = None
         self._heard_since_change = False
         self._calm_since_ns: int | None = None
+        self._run = (0, 0)  # the longest run of late reports since the figures were last asked for, and since when
 
     def confirm(self, transact_ns: int, received_ns: int, routed_ns: int | None = None) -> None:
-        """Take up a landed report: when it traded by the venue's clock, when it was ours, when it was routed."""
+        """Take up a landed report: when it traded by the venue's clock, when it was ours.
+
+        ``routed_ns`` is when its order was routed, where it is the first that is heard of it.
+        """
         if transact_ns < self._since_ns:
             return
         delay = received_ns - transact_ns
         self.clock.add(received_ns, delay)
         latency = delay - self.clock.correction_ns(self.policy.skew_ns)
         self._window.add(received_ns, max(0, latency))
-        if routed_ns is not None:
+        if self._window.late_in_a_row > self._run[0]:
+            self._run = self._window.late_in_a_row, self._window.late_since_ns
+        if routed_ns is not None and routed_ns >= self._since_ns:
             self._routed.add(received_ns, received_ns - routed_ns)
 
     def hear(self, now_ns: int) -> None:
@@ -188,6 +205,8 @@ class Watch:
     def change(self, now_ns: int) -> None:
         """Begin anew when the venue is halted or resumed: what was before is answered."""
         self._window.clear()
+        self._routed.clear()
+        self._run = (0, 0)
         self._heard_ns = now_ns
         self._heard_since_change = False
         self._calm_since_ns = None
@@ -199,13 +218,16 @@ class Watch:
 
     @property
     def routed_p95(self) -> int | None:
-        """From the routed order to received, ns: with the time that an order rests. Shown, never judged."""
+        """From the routed order to the first that was heard of it, ns; None without one in the window."""
         return self._routed.p95
 
     def figures(
         self, now_ns: int, standing: StandingHalt | None, *, is_up: bool, open_since_ns: int | None
     ) -> Figures:
-        """Give what is known now. ``open_since_ns``: since when some order is open at the venue, None without."""
+        """Give what is known now. ``open_since_ns``: since when some order is open at the venue, None without.
+
+        A run of late reports that has ended since the last time is in it: it halts however soon it was over.
+        """
         self._window.expire(now_ns)
         self._routed.expire(now_ns)
         if not is_up:
@@ -213,15 +235,20 @@ class Watch:
         elif self._up_since_ns is None:
             self._up_since_ns = now_ns
         quiet_ns = self._quiet(now_ns, open_since_ns)
+        run, run_since_ns = max(self._run, (self._window.late_in_a_row, self._window.late_since_ns))
+        self._run = (0, 0)
         return Figures(
             now_ns,
             len(self._window),
             self._window.p95,
             self._window.first_ns,
-            self._window.late_in_a_row,
-            self._window.late_since_ns,
+            run,
+            run_since_ns,
             quiet_ns,
             self._calm(now_ns, standing, quiet_ns),
+            len(self._routed),
+            self._routed.p95,
+            self._routed.first_ns,
         )
 
     def _quiet(self, now_ns: int, open_since_ns: int | None) -> int | None:
@@ -243,7 +270,10 @@ class Watch:
     def _is_well(self, quiet_ns: int | None) -> bool:
         p95, policy = self._window.p95, self.policy
         is_silent = quiet_ns is not None and 0 < policy.silence_ns < quiet_ns
-        is_late = p95 is not None and p95 > policy.calm_sla_ns
+        routed = self._routed.p95 if policy.routed_sla_ns else None
+        is_late = (p95 is not None and p95 > policy.calm_sla_ns) or (
+            routed is not None and routed > policy.calm_routed_sla_ns
+        )
         return self._up_since_ns is not None and not is_silent and not is_late
 
     def _is_proven(self, standing: StandingHalt) -> bool:

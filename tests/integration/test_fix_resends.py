@@ -13,6 +13,7 @@ from tests.integration.test_fix_feed import acceptor, feed, numbers, sequences
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streaming.arrivals import Arrival
     from tests.integration.test_fix_feed import Acceptor
 
 LIMIT = 2_500  # CME Globex
@@ -55,7 +56,7 @@ async def test_an_engine_that_is_killed_in_the_middle_of_a_piece_goes_on_from_wh
     async with acceptor(tmp_path / "venue") as venue:
         await venue.say("burst 1 6000")
         async with feed(tmp_path / "store", venue.port, resend_limit=LIMIT) as running:
-            taken = []
+            taken: list[Arrival] = []
             while len(taken) < LIMIT + 500:
                 taken += await running.inbox.take(100)
             assert running.feed.engine_pid is not None

@@ -161,6 +161,24 @@ async def test_a_venue_that_confirms_late_is_halted_within_a_second(stage: Stage
     assert body in await stage.told(AUDIT_EVENT, 2)
 
 
+async def test_orders_that_are_first_heard_of_late_halt_whatever_the_venues_clock_says(stage: Stage) -> None:
+    """An order that was heard of before its intent came, or fills again, says nothing."""
+    stage.narrowed(routed_sla_ms=200, reports=5, in_a_row=0)
+    async with stage.running() as process:
+        for n in range(5):
+            routed = format_utc(time.time_ns() - int(LATE * 1e9))
+            await process.inbox.put([intent(f"C{n}", f"M{n}", routed_at=routed)])
+        for n in range(5):
+            assert await stage.rows() == []
+            now = format_utc(time.time_ns())
+            await process.inbox.put([fills(fill_message(f"R{n}", f"M{n}", transact_time=now))])
+            await until(lambda: process.lander.is_idle)
+        await stage.flagged("latency_p95", 5.0)
+        (row,) = await stage.rows()
+    assert "from the routed order to its first confirmation" in row["reason"]
+    assert row["limit_value"] == 200_000_000
+
+
 async def test_a_flag_that_redis_forgot_is_there_again(stage: Stage) -> None:
     async with stage.running() as process:
         await stage.say(process, 10, LATE)

@@ -40,7 +40,9 @@ POLICY = HaltPolicy(
     reports=20,
     in_a_row=5,
     silence_ns=3 * SECOND,
+    routed_sla_ns=SECOND,
     calm_sla_ns=100 * MS,
+    calm_routed_sla_ns=900 * MS,
     calm_ns=2 * SECOND,
     calm_reports=4,
     skew_ns=50 * MS,
@@ -58,6 +60,10 @@ CASES: list[tuple[str, StandingHalt | None, dict[str, Any], str | None]] = [
     ("p95 a nanosecond beyond", None, {"reports": 20, "p95_ns": 150 * MS + 1}, "latency_p95"),
     ("p95 beyond, one report too few", None, {"reports": 19, "p95_ns": 9 * SECOND}, None),
     ("p95 beyond, many reports", None, {"reports": 4_000, "p95_ns": SECOND}, "latency_p95"),
+    ("from the route beyond", None, {"routed": 20, "routed_p95_ns": SECOND + 1}, "latency_p95"),
+    ("from the route at the limit", None, {"routed": 20, "routed_p95_ns": SECOND}, None),
+    ("from the route beyond, one order too few", None, {"routed": 19, "routed_p95_ns": 9 * SECOND}, None),
+    ("from the route beyond, halted by hand", THEIRS, {"routed": 20, "routed_p95_ns": 9 * SECOND}, None),
     ("four late in a row", None, {"reports": 4, "p95_ns": SECOND, "in_a_row": 4}, None),
     ("five late in a row", None, {"reports": 5, "p95_ns": SECOND, "in_a_row": 5}, "late_in_a_row"),
     ("many late in a row", None, {"reports": 9, "p95_ns": SECOND, "in_a_row": 9}, "late_in_a_row"),
@@ -91,6 +97,7 @@ def test_the_table_of_cases(standing: StandingHalt | None, figures: dict[str, An
     ("figures", "figure", "limit"),
     [
         ({"reports": 20, "p95_ns": SECOND}, SECOND, 150 * MS),
+        ({"routed": 20, "routed_p95_ns": 2 * SECOND}, 2 * SECOND, SECOND),
         ({"in_a_row": 7}, 7, 5),
         ({"quiet_ns": 4 * SECOND}, 4 * SECOND, 3 * SECOND),
     ],
@@ -101,10 +108,14 @@ def test_a_halt_says_figure_and_limit(figures: dict[str, Any], figure: int, limi
     assert (decided.figure, decided.limit, decided.by, decided.at_ns) == (figure, limit, AGENT, T0)
 
 
-@pytest.mark.parametrize("off", ["in_a_row", "silence_ns"])
+@pytest.mark.parametrize("off", ["in_a_row", "silence_ns", "routed_sla_ns"])
 def test_zero_turns_a_rule_off(off: str) -> None:
     policy = msgspec.structs.replace(POLICY, **{off: 0})
-    breach: dict[str, Any] = {"in_a_row": {"in_a_row": 99}, "silence_ns": {"quiet_ns": 99 * SECOND}}
+    breach: dict[str, Any] = {
+        "in_a_row": {"in_a_row": 99},
+        "silence_ns": {"quiet_ns": 99 * SECOND},
+        "routed_sla_ns": {"routed": 99, "routed_p95_ns": 99 * SECOND},
+    }
     figures = Figures(T0, **breach[off])
     assert halt_decision("ALPHA", None, figures, policy) is None
 
@@ -145,6 +156,29 @@ def watched(delays: list[int], *, policy: HaltPolicy = POLICY, apart: int = 50 *
 
 def figures_of(watch: Watch, now: int, standing: StandingHalt | None = None) -> Figures:
     return watch.figures(now, standing, is_up=True, open_since_ns=None)
+
+
+def test_a_run_of_late_reports_that_was_soon_over_halts_and_is_told_once() -> None:
+    watch, now = watched([SECOND] * 5 + [MS] * 3)
+    first = figures_of(watch, now)
+    assert (first.in_a_row, first.late_since_ns) == (5, now - 7 * 50 * MS)
+    decided = halt_decision("ALPHA", None, first, POLICY)
+    assert isinstance(decided, Halt)
+    assert decided.cause is HaltCause.IN_A_ROW
+    assert figures_of(watch, now).in_a_row == 0
+
+
+def test_the_first_word_of_orders_is_measured_from_their_route_and_keeps_a_halt() -> None:
+    watch, now = Watch(POLICY, T0), T0 + 20 * SECOND
+    for number in range(20):
+        now += 50 * MS
+        watch.confirm(now - MS, now, now - 2 * SECOND if number else T0 - SECOND)
+        watch.hear(now)
+    figures = figures_of(watch, now)
+    assert (figures.routed, figures.routed_p95_ns) == (19, 2 * SECOND), "an order from before we listened is none"
+    assert figures_of(watch, now, OURS).calm_ns is None
+    watch.change(now)
+    assert figures_of(watch, now).routed == 0
 
 
 def test_what_happened_before_we_listened_says_nothing_of_the_venue() -> None:
