@@ -75,7 +75,10 @@ class TopicWriter:
                     topics.append(topic)
                     at("publisher.produced")
         at("publisher.before_commit")
-        self._producer.commit_transaction(_TRANSACTION_SECONDS)
+        try:
+            self._producer.commit_transaction(_TRANSACTION_SECONDS)
+        except SystemError as error:  # the driver's own slip when a broker goes away in the middle of a commit
+            raise PublishError(f"the transaction may have been committed or not: {error}") from error
         at("publisher.after_commit")
         if self._failed is not None:
             raise PublishError(f"a message was not delivered: {self._failed}")
