@@ -21,6 +21,7 @@ from operations.halts import commands as halts
 from operations.letters import commands as letters
 from operations.look_back import commands as look_back
 from operations.options import FAILED, INTERRUPTED, STATE, USAGE, StateOption, fail
+from operations.venues import commands as venues
 from streaming.errors import SettingsError, StreamingError
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ desk.register(app)
 explaining.register(app)
 breaks.register(app)
 halts.register(app)
+venues.register(app)
 look_back.register(app)
 letters.register(app)
 

@@ -116,7 +116,7 @@ class Replay:
         self._ids = identifiers
         self._rng = random.Random(f"{config.seed}/capture")
         self._restate = Restatements(config.faults, random.Random(f"{config.seed}/restatements"))
-        self._venues = itertools.cycle(config.venues)
+        self._venues = itertools.cycle(config.trading)
         self._orders_open = True
         self._ready: list[tuple[int, int, Callable[[int], Iterator[Event]]]] = []
         self._tie = itertools.count()

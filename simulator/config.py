@@ -37,6 +37,8 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     kind: VenueKind
+    mirror_of: str = ""
+    """A second feed of the venue of that name: the same reports by another wire, and no orders of its own."""
     account: str = "ACC-1"
     host: str = "127.0.0.1"
     port: int = 0
@@ -140,6 +142,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id_tag: str = ""
     """Goes into every identifier; empty: made from the time at which ``state_dir`` was first used."""
 
+    @property
+    def trading(self) -> tuple[VenueConfig, ...]:
+        """The venues that take orders."""
+        return tuple(venue for venue in self.venues if not venue.mirror_of)
+
     def __post_init__(self) -> None:
         """Say at once what cannot work."""
         for name in ("orders_per_second", "snapshots_per_second", "speed", "fill_gap_seconds"):
@@ -147,16 +154,22 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ConfigError(f"{name} must be > 0, was {getattr(self, name)}")
         if self.fills_per_order < 1:
             raise ConfigError(f"fills_per_order must be >= 1, was {self.fills_per_order}")
-        if not self.venues or not self.symbols:
-            raise ConfigError("venues and symbols must name at least one each")
-        for venue in self.venues:
-            if venue.kind == "rest" and not (venue.url.startswith(("http://", "https://")) and venue.secret):
-                raise ConfigError(f"venue {venue.name}: a rest venue needs url (http/https) and secret")
-        if self.faults.withheld and any(venue.look_back_port is None for venue in self.venues):
-            raise ConfigError("faults.withheld needs look_back_port of every venue: else fills are lost for good")
+        self._check_venues()
         for name in FaultRates.__struct_fields__:
             if not 0 <= getattr(self.faults, name) <= 1:
                 raise ConfigError(f"faults.{name} must be from 0 to 1, was {getattr(self.faults, name)}")
+
+    def _check_venues(self) -> None:
+        if not self.trading or not self.symbols:
+            raise ConfigError("venues and symbols must name at least one each")
+        names = {venue.name for venue in self.trading}
+        for venue in self.venues:
+            if venue.mirror_of and venue.mirror_of not in names:
+                raise ConfigError(f"venue {venue.name}: mirror_of must name a venue, was {venue.mirror_of!r}")
+            if venue.kind == "rest" and not (venue.url.startswith(("http://", "https://")) and venue.secret):
+                raise ConfigError(f"venue {venue.name}: a rest venue needs url (http/https) and secret")
+        if self.faults.withheld and any(venue.look_back_port is None for venue in self.trading):
+            raise ConfigError("faults.withheld needs look_back_port of every venue: else fills are lost for good")
 
 
 def load(path: Path) -> Config:

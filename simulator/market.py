@@ -116,7 +116,7 @@ class Market:
         self._rng = random.Random(f"{config.seed}/market")
         self._restate = Restatements(config.faults, random.Random(f"{config.seed}/restatements"))
         self._books = [Book(symbol) for symbol in config.symbols]
-        self._venues = itertools.cycle(config.venues)
+        self._venues = itertools.cycle(config.trading)
         self._agenda: list[tuple[int, int, Callable[[int], Iterator[Event]]]] = []
         self._tie = itertools.count()
         self._orders_open = True

@@ -31,7 +31,7 @@ from simulator.venues import ENCODERS, venue_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.config import Config
+    from simulator.config import Config, VenueConfig
 
 COMMIT_EVERY = 0.05
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.001, 0.05
@@ -53,6 +53,10 @@ class Simulation:
             for venue in config.venues
             if venue.look_back_port is not None
         }
+        self._mirrors = {
+            venue.name: [one for one in config.venues if one.mirror_of == venue.name] for venue in config.trading
+        }
+        self._mirrored: dict[str, list[ReportRow]] = {}  # what mirrors put out with a report, by its ExecID
         self._config = config
         self._by_name = {venue.name: venue for venue in self.venues}
         self._topics = Topics(config.kafka_bootstrap, config.topic_prefix)
@@ -190,17 +194,27 @@ class Simulation:
             encode, _ = ENCODERS[self._by_name[event.intent.venue].kind]
             row = self._row(event, event.kind, event.exec_id, "", encode(event, self._clock))
             self._rows[event.exec_id] = row
+            mirrors = self._mirrors[event.intent.venue] if event.kind in REPORTS else []
+            if mirrors:
+                self._mirrored[event.exec_id] = [self._mirror(event, mirror) for mirror in mirrors]
             if event.intent.venue in self.lists and event.kind in REPORTS:
                 body = canonical.websocket_report(event, self._clock)
                 self.journal.add_listed(row, event.intent.venue_order_id, body)
 
-    def _row(self, report: Report, kind: str, exec_id: str, fault: str, payload: bytes) -> ReportRow:
+    def _mirror(self, report: Report, mirror: VenueConfig) -> ReportRow:
+        encode, _ = ENCODERS[mirror.kind]
+        payload = encode(report, self._clock)
+        return self._row(report, report.kind, report.exec_id, "", payload, venue=mirror.name)
+
+    def _row(
+        self, report: Report, kind: str, exec_id: str, fault: str, payload: bytes, *, venue: str = ""
+    ) -> ReportRow:
         intent, wall = report.intent, self._clock.wall(report.at)
-        if self._by_name[intent.venue].kind == "fix":
+        if self._by_name[venue or intent.venue].kind == "fix":
             wall -= wall % 1000  # as the wire has it
         row = ReportRow(
             id=0,
-            venue=intent.venue,
+            venue=venue or intent.venue,
             run=self.journal.run,
             kind=kind,
             exec_id=exec_id,
@@ -229,6 +243,7 @@ class Simulation:
                 self._states.note(event)
                 continue
             name = event.intent.venue
+            self._show_mirrors(due, event, deliveries)
             if due.act == "malformed":
                 deliveries[name].append(self._malformed(event))
             elif row is not None and due.act == "send":
@@ -249,6 +264,12 @@ class Simulation:
             self._by_name[name].release()
         for venue, act in disturbances:
             self._disturb(venue, act)
+
+    def _show_mirrors(self, due: Due, report: Report, deliveries: dict[str, list[Delivery]]) -> None:
+        """Put a report out at its venue's mirrors, too: no fault of the venue's feed strikes them."""
+        if due.act in ("send", "withhold"):
+            for row in self._mirrored.pop(report.exec_id, ()):
+                deliveries[row.venue].append(Delivery(row))
 
     def _malformed(self, report: Report) -> Delivery:
         name = report.intent.venue

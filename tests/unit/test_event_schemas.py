@@ -27,6 +27,7 @@ from ledger.domain.events import (
     FillBody,
     SlippageBody,
 )
+from ledger.domain.failover import Cause, Health, HealthKind
 from ledger.domain.halts import AGENT, ClockChange, Halt, HaltCause, Resume
 from ledger.domain.identity import dead_letter_id, identify
 from ledger.domain.numbers import parse_decimal
@@ -198,6 +199,21 @@ DAYS: dict[str, list[list[Fact]]] = {
     ],
     "a clock that is off and right again": [
         [ClockChange("ALPHA", is_off, T0, -2 * SECOND, SECOND)] for is_off in (True, False)
+    ],
+    "a feed that is out and is not, with its backup": [
+        [
+            Health(kind, "ALPHA", "ALPHA.fix", T0 + n, T0, "it is so", cause, other)
+            for n, (kind, cause, other) in enumerate(
+                (
+                    (HealthKind.OUTAGE, Cause.SILENCE, None),
+                    (HealthKind.SWITCHED, Cause.SILENCE, "ALPHA.backup.ws"),
+                    (HealthKind.RECOVERED, None, None),
+                    (HealthKind.RETURNED, None, "ALPHA.fix"),
+                )
+            )
+        ],
+        [Health(HealthKind.SNAPSHOTS_OUT, "market-data", "market-data", T0, T0, "no broker", Cause.SNAPSHOTS)],
+        [Health(HealthKind.SNAPSHOTS_BACK, "market-data", "market-data", T0 + 1, T0 + 1, "it is back")],
     ],
     "a late order that fills as was estimated": [in_flight(), [late()], [report(qty="10", at=T0 + 11 * SECOND)]],
     "a late order that fills in part": [in_flight(), [late()], [report(qty="4", at=T0 + 11 * SECOND)]],

@@ -1,0 +1,1 @@
+"""``execution-agent venues``: the venues, their feeds, and which of them is counted on."""

@@ -1,0 +1,327 @@
+"""A venue with two feeds, the practice venue's: cut under load, killed in the middle, hot with both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from simulator.config import NO_FAULTS, Config, FaultRates, VenueConfig
+from simulator.simulation import Simulation
+from streaming.process import Process
+from streaming.settings import (
+    BackupSettings,
+    FailoverSettings,
+    FixFeedSettings,
+    HttpSettings,
+    KafkaSettings,
+    Settings,
+    VenueSettings,
+    WebSocketFeedSettings,
+)
+from streaming.topics import AUDIT_EVENT
+from tests.integration.cuttable import Proxy, proxy
+from tests.integration.database import connected, until
+from tests.integration.topics import read_topic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import asyncpg
+
+    from operations.embedded import Endpoints
+
+PRIMARY, BACKUP = "ALPHA.fix", "ALPHA.backup.ws"
+QUICK = FailoverSettings.model_validate(
+    {"silence_seconds": "2", "quiet_seconds": "3", "gap_seconds": "5", "healthy_seconds": "2"}
+)
+KINDS = ("fill", "bust", "correct")
+
+
+class Stage:
+    """The venue with its two feeds, the way to it, and the ledger looked at from beside it."""
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        settings: Settings,
+        ways: tuple[Proxy, Proxy],
+        ledger: asyncpg.Connection[Any],
+    ) -> None:
+        self.simulation = simulation
+        self.settings = settings
+        self.way, self.backup_way = ways
+        self.ledger = ledger
+        self._told_before = self._switched_before = 0
+
+    async def settled(self, process: Process) -> None:
+        """Wait until the primary is counted on; how slowly an engine starts here is no matter of the test."""
+        standing = "SELECT (SELECT count(*) FROM execution.feed_switches WHERE returned_ns IS NULL)"
+        standing += " + (SELECT count(*) FROM execution.feed_outages WHERE ended_ns IS NULL)"
+        async with asyncio.timeout(90):
+            while process.metrics.feed_states.get(PRIMARY) != "live" or await self.ledger.fetchval(standing):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        self._told_before = len(await self.told())
+        self._switched_before = await self.ledger.fetchval("SELECT count(*) FROM execution.feed_switches")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Process]:
+        process, stop = Process(self.settings), asyncio.Event()
+        task = asyncio.create_task(process.run(stop))
+        try:
+            yield process
+        finally:
+            stop.set()
+            await task
+
+    def made(self) -> set[tuple[str, str]]:
+        """The reports that the venue has made: ExecID and kind."""
+        self.simulation.journal.commit()
+        found = self.simulation.journal._db.execute(
+            "SELECT exec_id, kind FROM reports WHERE venue = 'ALPHA' AND kind IN ('fill', 'bust', 'correct')"
+        )
+        return set(found)
+
+    async def landed(self) -> set[tuple[str, str]]:
+        return {tuple(row) for row in await self.ledger.fetch("SELECT exec_id, kind FROM execution.fills")}
+
+    async def landed_by(self, feed: str) -> int:
+        return int(await self.ledger.fetchval("SELECT count(*) FROM execution.fills WHERE feed = $1", feed))
+
+    async def until_landed(self, number: int, feed: str = PRIMARY) -> None:
+        async with asyncio.timeout(60):
+            while await self.landed_by(feed) < number:  # noqa: ASYNC110  Postgres has no event for it
+                await asyncio.sleep(0.05)
+
+    async def until_switch(self, number: int = 1) -> None:
+        query = "SELECT count(*) FROM execution.feed_switches"
+        async with asyncio.timeout(60):
+            while await self.ledger.fetchval(query) < self._switched_before + number:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def until_return(self) -> None:
+        query = "SELECT count(*) FROM execution.feed_switches WHERE returned_ns IS NULL"
+        async with asyncio.timeout(60):
+            while await self.ledger.fetchval(query):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def balanced(self) -> None:
+        """Stop the orders, let everything land, and compare: nothing is missing, nothing is twice."""
+        self.simulation.stop_orders()
+        async with asyncio.timeout(60):
+            while self.simulation._due or self.simulation.state == "running":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            while await self.landed() != self.made():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        made = self.made()
+        executions = await self.ledger.fetch(
+            "SELECT venue, exec_id, count(*) FROM execution.executions GROUP BY 1, 2"
+        )
+        assert {row["count"] for row in executions} == {1}
+        assert {row["exec_id"] for row in executions} == {exec_id for exec_id, kind in made if kind == "fill"}
+        assert (
+            await self.ledger.fetch("SELECT kind, ours, theirs FROM execution.breaks WHERE ended_at IS NULL") == []
+        )
+        assert await self.ledger.fetchval("SELECT count(*) FROM execution.fills_pending") == 0
+
+    async def told(self) -> list[str]:
+        found = await self.ledger.fetch(
+            "SELECT event_type FROM execution.audit_events WHERE key = 'ALPHA' AND event_type LIKE 'feed_%' "
+            "ORDER BY xid, position"
+        )
+        return [row["event_type"] for row in found][self._told_before :]
+
+
+def practice(state: Path, kafka: KafkaSettings, **changes: Any) -> Config:
+    known: dict[str, Any] = {
+        "state_dir": str(state),
+        "kafka_bootstrap": kafka.bootstrap,
+        "topic_prefix": kafka.topic_prefix,
+        "venues": (
+            VenueConfig("ALPHA", "fix", target_comp_id="AGENT"),
+            VenueConfig("ALPHA.backup", "websocket", mirror_of="ALPHA"),
+        ),
+        "orders_per_second": 10.0,
+        "fill_gap_seconds": 0.1,
+        "snapshots_per_second": 1.0,
+        "faults": FaultRates(dropped=0, malformed=0, late=0, intent_late=0, lost=0, garbled=0),
+    }
+    return Config(**known | changes)
+
+
+@asynccontextmanager
+async def staged(
+    endpoints: Endpoints,
+    ledger_url: str,
+    redis_url: str,
+    topic_prefix: str,
+    folder: Path,
+    failover: FailoverSettings = QUICK,
+    **changes: Any,
+) -> AsyncIterator[Stage]:
+    kafka = KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=topic_prefix)
+    simulation = Simulation(practice(folder / "venue", kafka, **changes))
+    task = asyncio.create_task(simulation.run())
+    try:
+        await until(lambda: not any(venue.address.endswith(":0") for venue in simulation.venues))
+        async with (
+            proxy(simulation.venues[0].address) as way,
+            proxy(simulation.venues[1].address) as backup_way,
+            connected(ledger_url) as ledger,
+        ):
+            settings = Settings(
+                postgres_url=SecretStr(ledger_url),
+                redis_url=SecretStr(redis_url),
+                kafka=kafka,
+                http=HttpSettings(port=0),
+                venues={"ALPHA": venue_of(folder, way, backup_way, failover)},
+            )
+            yield Stage(simulation, settings, (way, backup_way), ledger)
+    finally:
+        simulation.leave()
+        task.cancel()
+        await asyncio.wait({task}, timeout=30)
+
+
+def venue_of(folder: Path, way: Proxy, backup_way: Proxy, failover: FailoverSettings) -> VenueSettings:
+    fix = FixFeedSettings(
+        host="127.0.0.1",
+        port=way.port,
+        sender_comp_id="AGENT",
+        target_comp_id="ALPHA",
+        store=folder / "store",
+        heartbeat_seconds=1,
+    )
+    socket = WebSocketFeedSettings(url=f"ws://127.0.0.1:{backup_way.port}/", silence_seconds=1.5)
+    backup = BackupSettings(format="canonical", feed=socket)
+    return VenueSettings(format="fix44", feed=fix, backup=backup, failover=failover)
+
+
+@pytest.fixture
+async def stage(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    async with staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path) as made:
+        yield made
+
+
+async def test_the_primary_is_cut_under_load_and_comes_back(stage: Stage) -> None:
+    async with stage.running() as process:
+        await stage.settled(process)
+        await stage.until_landed(50)
+        assert BACKUP not in process.metrics.feed_states, "a standby is not connected"
+        stage.way.cut()
+        await stage.until_switch()
+        assert process.feeding.active == {"ALPHA": BACKUP}
+        await stage.until_landed(50, BACKUP)
+        stage.way.restore()
+        await stage.until_return()
+        await until(lambda: BACKUP not in process.metrics.feed_states)
+        assert process.status()["failover"]["venues"]["ALPHA"] == {
+            "active": PRIMARY,
+            "counted_on": "primary",
+            "out": [],
+        }
+        before = await stage.landed_by(PRIMARY)
+        await stage.until_landed(before + 20)
+        await stage.balanced()
+        bodies = [json.loads(m.value) for m in read_topic(stage.settings.kafka, AUDIT_EVENT) if m.key == "ALPHA"]
+    told = await stage.told()
+    assert sorted(told) == ["feed_outage", "feed_recovered", "feed_returned", "feed_switched"]
+    switched = [body for body in bodies if body["event"] == "feed_switched"][-1]
+    assert (switched["detail"]["feed"], switched["detail"]["active_feed"]) == (PRIMARY, BACKUP)
+    outage = (await stage.ledger.fetch("SELECT * FROM execution.feed_outages ORDER BY began_ns"))[-1]
+    assert (outage["feed"], outage["cause"]) == (PRIMARY, "silence")
+    assert outage["began_ns"] < outage["told_ns"] < outage["ended_ns"]
+
+
+async def test_a_backup_that_is_started_again_goes_on_from_where_it_was(stage: Stage) -> None:
+    async with stage.running() as process:
+        await stage.settled(process)
+        await stage.until_landed(20)
+        for turn in (1, 2):
+            stage.way.cut()
+            await stage.until_switch(turn)
+            await stage.until_landed(30 * turn, BACKUP)
+            stage.way.restore()
+            await stage.until_return()
+        await stage.balanced()
+    assert sorted(await stage.told()) == sorted(
+        2 * ["feed_outage", "feed_recovered", "feed_returned", "feed_switched"]
+    )
+
+
+async def test_both_live_the_first_report_wins_and_a_cut_moves_nothing(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    hot = QUICK.model_copy(update={"mode": "hot"})
+    async with (
+        staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path, hot) as stage,
+        stage.running() as process,
+    ):
+        await until(lambda: process.metrics.feed_states.get(BACKUP) == "live", 60)
+        await stage.settled(process)
+        await stage.until_landed(20)
+        stage.backup_way.cut()
+        async with asyncio.timeout(30):
+            while "feed_outage" not in await stage.told():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert "feed_switched" not in await stage.told(), "the primary is well"
+        stage.backup_way.restore()
+        async with asyncio.timeout(30):
+            while "feed_recovered" not in await stage.told():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stage.way.cut()
+        await stage.until_switch()
+        stage.way.restore()
+        await stage.until_return()
+        assert process.metrics.feed_states[BACKUP] == "live"
+        await stage.balanced()
+        assert process.metrics.duplicates[PRIMARY] + process.metrics.duplicates[BACKUP] > 0
+
+
+async def test_a_restarted_process_goes_on_with_the_backup(stage: Stage) -> None:
+    async with stage.running() as process:
+        await stage.settled(process)
+        await stage.until_landed(20)
+        stage.way.cut()
+        await stage.until_switch()
+    before = await stage.landed_by(BACKUP)
+    async with stage.running() as process:
+        await until(lambda: process.feeding.active == {"ALPHA": BACKUP}, 30)
+        await stage.until_landed(before + 20, BACKUP)
+        stage.way.restore()
+        await stage.until_return()
+        await stage.balanced()
+    assert sorted(await stage.told()) == ["feed_outage", "feed_recovered", "feed_returned", "feed_switched"]
+
+
+async def test_a_primary_that_lives_and_reports_nothing_is_found_out_by_the_backup(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Every fill is withheld from the primary: its heartbeats go on, and only orders say that it should speak."""
+    deaf = rates(withheld=1.0)
+    venues = (
+        VenueConfig("ALPHA", "fix", target_comp_id="AGENT", look_back_port=0),
+        VenueConfig("ALPHA.backup", "websocket", mirror_of="ALPHA"),
+    )
+    async with (
+        staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path, faults=deaf, venues=venues) as stage,
+        stage.running() as process,
+    ):
+        quiet = "SELECT count(*) FROM execution.feed_switches WHERE cause = 'quiet'"
+        async with asyncio.timeout(60):
+            while not await stage.ledger.fetchval(quiet):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert process.metrics.feed_states[PRIMARY] == "live"
+        await stage.until_landed(50, BACKUP)
+        await stage.balanced()
+
+
+def rates(**changes: float) -> FaultRates:
+    return FaultRates(**{name: getattr(NO_FAULTS, name) for name in FaultRates.__struct_fields__} | changes)
