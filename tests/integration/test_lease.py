@@ -12,7 +12,7 @@ from ledger.db import leases
 from ledger.db.errors import LeaseLostError, LedgerUnavailableError
 from ledger.db.landing import Landing
 from ledger.domain.book import Book
-from ledger.domain.decide import Policy, decide
+from ledger.domain.decide import Fact, Policy, decide
 from tests.integration.database import connected, row_counts
 from tests.unit.domain.facts import intent, report
 
@@ -72,7 +72,8 @@ async def test_who_cannot_be_ended_does_not_commit(sessions: list[asyncpg.Connec
     await deposed.take_lease(WRITER)
     await first.execute("SELECT pg_advisory_unlock_all()")
     await landing.take_lease(WRITER)
-    for facts in ([intent()], [intent(), *(report(f"E{n}") for n in range(200))]):  # one statement, and COPY
+    small: list[Fact] = [intent()]
+    for facts in (small, [*small, *(report(f"E{n}") for n in range(200))]):  # one statement, and COPY
         with pytest.raises(LeaseLostError, match="another process has taken the lease of writer"):
             await deposed.land(decide(Book(), facts, Policy()))
     assert (await row_counts(watching))["orders"] == 0
@@ -123,7 +124,7 @@ async def test_two_that_wait_do_not_both_get_it(sessions: list[asyncpg.Connectio
     await leases.take(first, WRITER)
     await first.close()
     outcomes = await asyncio.gather(*(leases.take(c, WRITER) for c in (second, third)), return_exceptions=True)
-    assert sorted(type(outcome) for outcome in outcomes if isinstance(outcome, int)) == [int]
+    assert len([outcome for outcome in outcomes if isinstance(outcome, int)]) == 1
     assert [type(outcome) for outcome in outcomes if not isinstance(outcome, int)] == [LeaseLostError]
 
 
