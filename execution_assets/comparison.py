@@ -40,12 +40,13 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Differences(msgspec.Struct):
-    """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``."""
+    """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``. ``found`` counts by table and ``Found``."""
 
     executions: int = 0
     slippages: int = 0
     worst_bps: Decimal = ZERO
     sample: list[Difference] = msgspec.field(default_factory=list)
+    found: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -63,8 +64,10 @@ class Differences(msgspec.Struct):
             self.slippages += 1
             kind = str(shown.kind)
             self.worst_bps = max(self.worst_bps, _bps_apart(live, derived))
+        found = Found.MISSING if live is None else Found.UNSUPPORTED if derived is None else Found.DIFFERS
+        name = f"{'executions' if kind is None else 'slippage_metrics'}.{found}"
+        self.found[name] = self.found.get(name, 0) + 1
         if len(self.sample) < SAMPLE_LIMIT:
-            found = Found.MISSING if live is None else Found.UNSUPPORTED if derived is None else Found.DIFFERS
             self.sample.append(Difference(shown.execution_id, kind, found, _fields(live, derived)))
 
     def take(self, other: Differences) -> None:
@@ -73,6 +76,8 @@ class Differences(msgspec.Struct):
         self.slippages += other.slippages
         self.worst_bps = max(self.worst_bps, other.worst_bps)
         self.sample += other.sample[: SAMPLE_LIMIT - len(self.sample)]
+        for name, count in other.found.items():
+            self.found[name] = self.found.get(name, 0) + count
 
 
 def differing(live: Mapping[Key, Row], derived: Mapping[Key, Row]) -> Iterator[tuple[Row | None, Row | None]]:

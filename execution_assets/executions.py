@@ -7,13 +7,15 @@ from typing import Any
 import dagster as dg
 
 from execution_assets.comparison import Difference
+from execution_assets.day_by_day import BACKFILL, each_day
 from execution_assets.days import TRADING_DAYS
 from execution_assets.derivation import Derivation, derive_day
+from execution_assets.lineage import EXECUTIONS
 from execution_assets.resources import LedgerResource
 from execution_assets.sources import DERIVED, OWNER, table_metadata
 from ledger.domain.numbers import text
 
-CODE_VERSION = "1"  # raise it with a change of the rules: then every day shows as outdated
+CODE_VERSION = "2"  # raise it with a change of the rules: then every day shows as outdated
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 _SHOWN = 20  # differences shown on the asset's page; the table has up to SAMPLE_LIMIT
 
@@ -25,8 +27,9 @@ _SHOWN = 20  # differences shown on the asset's page; the table has up to SAMPLE
     owners=[OWNER],
     kinds={"postgres", "python"},
     code_version=CODE_VERSION,
-    metadata=table_metadata("executions"),
+    metadata={**table_metadata("executions"), "dagster/column_lineage": EXECUTIONS},
     retry_policy=RETRY,
+    backfill_policy=BACKFILL,
     pool="execution.executions",
     description=(
         "The reconciled fills: one row an execution, as it stands after every bust and correct. The live process "
@@ -34,11 +37,14 @@ _SHOWN = 20  # differences shown on the asset's page; the table has up to SAMPLE
         "counts every row that differs, and corrects it. A difference fails a check until a later run finds none."
     ),
 )
-def executions(context: dg.AssetExecutionContext, ledger: LedgerResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Derive one trading date."""
-    day = date.fromisoformat(context.partition_key)
+def executions(context: dg.AssetExecutionContext, ledger: LedgerResource) -> None:
+    """Derive the run's trading dates."""
+    each_day(context, lambda day: _derive(context, ledger, day))
+
+
+def _derive(context: dg.AssetExecutionContext, ledger: LedgerResource, day: date) -> dict[str, Any]:
     started = time.monotonic()
-    derivation = derive_day(ledger.engine(), day, ledger.policy(), log=context.log.warning)
+    derivation = derive_day(ledger.engine(), day, ledger.policy(), log=context.log.info)
     seconds = time.monotonic() - started
     context.log.info(
         "%s: %d reports -> %d executions, %d slippages in %.1f s; %d live rows differed",
@@ -49,7 +55,7 @@ def executions(context: dg.AssetExecutionContext, ledger: LedgerResource) -> dg.
         seconds,
         derivation.differences.count,
     )
-    return dg.MaterializeResult(metadata=_metadata(derivation, seconds))
+    return _metadata(derivation, seconds)
 
 
 def _metadata(derivation: Derivation, seconds: float) -> dict[str, Any]:

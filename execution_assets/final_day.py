@@ -32,6 +32,10 @@ def derive_finals(
 
     Gives the changes of ``slippage_finals`` and ``order_costs``. Raises ``ShareError``.
     """
+    if correct:
+        # before the day's transaction: a new partition's lock would keep the other processes out until its end
+        with engine.begin() as connection:
+            connection.execute(SQL["ensure_partitions"], {"day": day})
     return in_one_transaction(
         engine, day, lambda connection: _derive(connection, day, policy, log), correct=correct, log=log
     )
@@ -46,7 +50,6 @@ def _derive(connection: Connection, day: date, settings: Policy, log: Callable[[
     )
     from execution_assets.sheets import settle  # noqa: PLC0415
 
-    connection.execute(SQL["ensure_partitions"], {"day": day})
     policy = with_instruments(settings, read_instruments(connection))
     live = next(rows_of(connection, "live_counts", {"day": day, "kinds": []}))["execution_count"]
     shares = shares_for(live)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ledger.db.errors import LedgerError
+from operations.backfill import commands as backfilling
 from operations.breaks import commands as breaks
 from operations.desk import commands as desk
 from operations.explain import commands as explaining
@@ -40,6 +41,7 @@ halts.register(app)
 venues.register(app)
 look_back.register(app)
 letters.register(app)
+backfilling.register(app)
 
 
 @app.command(epilog="Example: `execution-agent run --for 60s --seed 7 --json`")

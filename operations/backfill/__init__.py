@@ -1,0 +1,1 @@
+"""``execution-agent backfill``: days derived again from a terminal, and what would change before it changes."""

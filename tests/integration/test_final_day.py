@@ -1,0 +1,311 @@
+"""A landed day's final figures on a real Postgres: right, the same however they are worked out, and kept so."""
+
+from __future__ import annotations
+
+import json
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from typer.testing import CliRunner
+
+from execution_assets import processes
+from execution_assets.daily import derive_breaks, derive_quality
+from execution_assets.derivation import derive_day
+from execution_assets.final_day import derive_finals
+from execution_assets.market import DayMarket
+from execution_assets.parquet import write_day
+from execution_assets.processes import ShareError
+from execution_assets.resources import LedgerResource
+from ledger.db.landing import Landing
+from ledger.domain.book import Book
+from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.interval import twap
+from ledger.domain.numbers import exact_ratio
+from ledger.domain.records import ReportKind, Side
+from ledger.domain.snapshots import SnapshotBook
+from ledger.domain.times import utc_date
+from operations.cli import app
+from tests.integration.database import connected
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+DAY = utc_date(T0)
+D = Decimal
+SLO_US = 150_000
+
+
+async def land(url: str, facts: Sequence[Fact]) -> None:
+    async with connected(url) as connection:
+        decision = decide(Book(SnapshotBook()), facts, Policy())
+        await Landing(connection).land(decision)
+
+
+def a_day() -> list[Fact]:
+    """One order that fills, one that fills in part, one that never trades, one without a market; a bust."""
+    return [
+        snapshot("S0", "99.5", "100.5", T0),
+        snapshot("S1", "100.5", "101.5", T0 + 3 * SECOND),
+        snapshot("S2", "101", "103", T0 + 11 * SECOND),
+        snapshot("S3", "103", "105", T0 + 61 * SECOND),
+        snapshot("S4", "104", "106", T0 + 400 * SECOND),
+        intent("C1", "M1", qty="3", decision="99", at=T0 + SECOND),
+        intent("C2", "M2", qty="10", side=Side.SELL, at=T0 + SECOND),
+        intent("C3", "M3", qty="5", decision="100", at=T0 + 2 * SECOND),
+        intent("C4", "M4", qty="1", at=T0 + 2 * SECOND, symbol="ETHUSDT"),
+        report("E1", qty="1", px="100.25", at=T0 + 2 * SECOND, fee="0"),
+        report("E2", qty="2", px="101", at=T0 + 4 * SECOND, fee="0"),
+        report("E3", cl_ord_id="M2", qty="4", px="100", side=Side.SELL, at=T0 + 4 * SECOND, fee="0"),
+        report("E4", cl_ord_id="M2", qty="1", px="90", side=Side.SELL, at=T0 + 5 * SECOND, fee="0"),
+        report("B4", cl_ord_id="M2", kind=ReportKind.BUST, ref="E4", qty="1", px="90", side=Side.SELL,
+               at=T0 + 6 * SECOND),
+        report("E5", cl_ord_id="M4", qty="1", px="2000", symbol="ETHUSDT", at=T0 + 3 * SECOND, fee="0"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def engine(ledger_url: str) -> Engine:
+    return LedgerResource(url=ledger_url).engine()
+
+
+def rows(url: str, query: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def finals(url: str) -> dict[str, dict[str, Any]]:
+    found = rows(
+        url,
+        "SELECT e.exec_id, f.* FROM execution.slippage_finals f "
+        "JOIN execution.executions e USING (execution_id, trade_date)",
+    )
+    return {row["exec_id"]: row for row in found}
+
+
+def costs(url: str) -> dict[str, dict[str, Any]]:
+    return {row["correlation_id"]: row for row in rows(url, "SELECT * FROM execution.order_costs")}
+
+
+async def test_the_figures_of_a_day(ledger_url: str, engine: Engine) -> None:
+    await land(ledger_url, a_day())
+    derive_finals(engine, DAY, Policy())
+    found = finals(ledger_url)
+    assert set(found) == {"E1", "E2", "E3", "E5"}  # a busted execution has no figures
+    first = found["E1"]
+    assert [first[f"markout_{h}_mid"] for h in ("1s", "10s", "60s", "5min")] == [101, 102, 104, 104]
+    assert [first[f"markout_{h}_snapshot_id"] for h in ("1s", "10s", "60s", "5min")] == ["S1", "S2", "S3", "S3"]
+    assert first["markout_1s_bps"] == exact_ratio((D("100.25") - 101) * 10_000, D(101))
+    assert [first[f"markout_{h}_reason"] for h in ("1s", "10s", "60s", "5min")] == [
+        None, None, None, "stale_snapshot",
+    ]  # fmt: skip
+    assert found["E5"]["markout_1s_reason"] == "no_snapshot"
+    assert found["E5"]["markout_1s_bps"] is None
+
+    # from 1 s to 4 s: 100 stood for two seconds, 101 for one
+    average = exact_ratio(D(2 * 100 + 101), D(3))
+    assert first["interval_twap_bps"] == exact_ratio((D("100.25") - average) * 10_000, average)
+
+    orders = costs(ledger_url)
+    assert set(orders) == {"C1", "C2", "C3", "C4"}
+    filled, sold, idle, blind = (orders[name] for name in ("C1", "C2", "C3", "C4"))
+    assert (filled["paper"], filled["delay"], filled["trading"]) == (297, 3, D("2.25"))
+    assert (filled["opportunity"], filled["total"], filled["state"]) == (0, D("5.25"), "filled")
+    assert filled["interval_twap"] == average
+    assert (filled["interval_vwap"], filled["interval_vwap_reason"]) == (None, "no_market_trades")
+    assert (filled["arrival_snapshot_id"], filled["quality"]) == ("S0", "exact")
+    # sold 4 of 10 at 100 = arrival; the six that are left would bring 105 now, not 100: a gain
+    assert (sold["filled_qty"], sold["trading"], sold["opportunity"]) == (4, 0, -30)
+    assert sold["quality_reason"] == "no_decision_price,order_open"
+    assert (idle["filled_qty"], idle["total"], idle["interval_twap_reason"]) == (0, 25, "not_executed")
+    assert (blind["total"], blind["quality_reason"]) == (None, "no_arrival,no_decision_price")
+    assert blind["closing_price"] is None
+
+
+async def test_the_second_derivation_changes_nothing_and_what_is_tampered_with_is_put_right(
+    ledger_url: str, engine: Engine
+) -> None:
+    await land(ledger_url, a_day())
+    first = derive_finals(engine, DAY, Policy())
+    assert [(c.rows, c.added, c.count) for c in first] == [(4, 4, 4), (4, 4, 4)]
+    again = derive_finals(engine, DAY, Policy())
+    assert [c.count for c in again] == [0, 0]
+    assert [c.digest for c in again] == [c.digest for c in first]
+
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.slippage_finals SET markout_1s_bps = 1 WHERE markout_1s_bps > 0")
+        connection.execute("DELETE FROM execution.order_costs WHERE correlation_id = 'C3'")
+        connection.execute(
+            "INSERT INTO execution.slippage_finals (execution_id, trade_date, correlation_id) "
+            "VALUES (gen_random_uuid(), %s, 'nobody')",
+            [DAY],
+        )
+    planned = derive_finals(engine, DAY, Policy(), correct=False)
+    assert [(c.added, c.changed, c.removed) for c in planned] == [(0, 1, 1), (1, 0, 0)]
+    assert "C3" not in costs(ledger_url)
+    fixed = derive_finals(engine, DAY, Policy())
+    assert [(c.added, c.changed, c.removed) for c in fixed] == [(0, 1, 1), (1, 0, 0)]
+    assert [c.digest for c in fixed] == [c.digest for c in first]
+    assert [c.count for c in derive_finals(engine, DAY, Policy())] == [0, 0]
+
+
+async def test_several_processes_give_what_one_gives(
+    ledger_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await land(ledger_url, a_day())
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.executions SET last_px = last_px + 1 WHERE exec_id IN ('E1', 'E3')")
+    alone = derive_day(engine, DAY, Policy(), correct=False)
+    alone_finals = derive_finals(engine, DAY, Policy(), correct=False)
+    monkeypatch.setattr(processes, "ROWS_A_PROCESS", 1)
+    monkeypatch.setattr(processes, "PROCESSES", 2)
+    together = derive_day(engine, DAY, Policy(), correct=False)
+    finals_together = derive_finals(engine, DAY, Policy(), correct=False)
+    assert together.derived_digest == alone.derived_digest
+    assert together.live_digest == alone.live_digest != alone.derived_digest
+    assert together.differences.found == alone.differences.found == {"executions.differs": 2}
+    assert [c.digest for c in finals_together] == [c.digest for c in alone_finals]
+    assert derive_day(engine, DAY, Policy()).differences.count == 2
+    assert derive_day(engine, DAY, Policy()).differences.count == 0
+
+
+async def test_a_process_that_fails_fails_the_day_and_nothing_is_changed(
+    ledger_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await land(ledger_url, a_day())
+    monkeypatch.setattr(processes, "ROWS_A_PROCESS", 1)
+    monkeypatch.setattr(processes, "PROCESSES", 2)
+    monkeypatch.setattr(processes.sys, "executable", "/bin/false")
+    with pytest.raises(ShareError, match=r"share 2 of 2 failed"):
+        derive_finals(engine, DAY, Policy())
+    assert finals(ledger_url) == {}
+    assert rows(ledger_url, "SELECT * FROM execution.derivations") == []
+
+
+async def test_the_average_by_running_sums_is_the_rules(ledger_url: str, engine: Engine) -> None:
+    rng = random.Random(7)
+    at, market = T0, []
+    for n in range(200):
+        bid = D(rng.randrange(9_000, 11_000)) / 10 ** rng.randrange(1, 4)
+        market.append(snapshot(f"S{n:03d}", str(bid), str(bid + D("0.01")), at))
+        at += rng.randrange(1, 5 * SECOND)
+    await land(ledger_url, market)
+    mids = [(s.at_ns, (s.bid + s.ask) / 2) for s in market]
+    with engine.connect() as connection:
+        day = DayMarket(connection, DAY)
+        for _ in range(300):
+            begin = rng.randrange(T0 - SECOND, at)
+            end = begin + rng.choice([0, 1, SECOND, rng.randrange(1, 600 * SECOND)])
+            standing = [m for m in mids if m[0] <= begin][-1:]
+            told = twap([*standing, *(m for m in mids if m[0] > begin)], begin, end)
+            assert day.average("BTCUSDT", begin, end) == told
+
+
+async def test_what_a_venue_gave_and_what_was_open(ledger_url: str, engine: Engine) -> None:
+    await land(ledger_url, a_day())
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO execution.feed_counts VALUES ('ALPHA.ws', %s, 7)", [DAY])
+        connection.execute(
+            "INSERT INTO execution.breaks "
+            "(break_id, correlation_id, kind, ours, theirs, opened_at, ended_at, ended_how) "
+            "SELECT gen_random_uuid(), 'C1', 'overfill', '1', '2', d + make_interval(mins => o), "
+            "d + make_interval(mins => e), 'facts' "
+            "FROM (SELECT %s::date::timestamp AT TIME ZONE 'UTC' AS d) t, "
+            "(VALUES (10, 11), (10, 40), (60, 2880), (-90, -60)) AS b(o, e)",
+            [DAY],
+        )
+    derive_breaks(engine, DAY)
+    shown = rows(
+        ledger_url, "SELECT age, state, venue, symbol FROM execution.reconciliation_breaks ORDER BY age_seconds"
+    )
+    assert [(r["age"], r["state"]) for r in shown] == [
+        ("< 2 min", "ended"),
+        ("< 1 h", "ended"),
+        ("< 1 day", "open"),
+    ]
+    assert {(r["venue"], r["symbol"]) for r in shown} == {("ALPHA", "BTCUSDT")}
+    assert derive_breaks(engine, DAY).count == 0
+
+    derive_quality(engine, DAY, SLO_US)
+    [venue] = rows(ledger_url, "SELECT * FROM execution.venue_quality")
+    assert (venue["venue"], venue["reports"], venue["duplicates"], venue["breaks"]) == ("ALPHA", 6, 7, 3)
+    assert venue["latency_p50_us"] is not None
+    assert derive_quality(engine, DAY, SLO_US).count == 0
+    assert {r["asset"] for r in rows(ledger_url, "SELECT asset FROM execution.derivations")} == {
+        "reconciliation_breaks", "venue_quality",
+    }  # fmt: skip
+
+
+async def test_the_analysts_file_has_exact_decimals_and_nothing_raw(
+    ledger_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    await land(ledger_url, a_day())
+    derive_finals(engine, DAY, Policy())
+    with engine.connect() as connection:
+        path, count, _, digest = write_day(connection, DAY, tmp_path)
+        _, _, _, again = write_day(connection, DAY, tmp_path)
+        empty, none, _, _ = write_day(connection, utc_date(T0 + 864_000 * SECOND), tmp_path)
+    table = pq.read_table(path)
+    assert (count, none, digest == again) == (5, 0, True)
+    assert pq.read_table(empty).num_rows == 0
+    told = {row["exec_id"]: row for row in table.to_pylist()}
+    for exec_id, row in finals(ledger_url).items():
+        assert told[exec_id]["markout_10s_bps"] == row["markout_10s_bps"]
+        assert told[exec_id]["interval_twap_bps"] == row["interval_twap_bps"]
+    assert told["E1"]["last_px"] == D("100.25")
+    assert not any(str(field.type).startswith(("float", "double", "binary")) for field in table.schema)
+    assert not {"raw", "content", "feed"} & set(table.column_names)
+    assert [p.name for p in path.parent.iterdir()] == ["slippage.parquet"]
+
+
+async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: str) -> None:
+    await land(ledger_url, a_day())
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.executions SET last_px = 1 WHERE exec_id = 'E1'")
+        connection.execute("DELETE FROM execution.slippage_metrics WHERE kind = 'fill_mid'")
+
+    def run(*options: str) -> Any:
+        day = DAY.isoformat()
+        return CliRunner().invoke(app, ["backfill", day, day, "--url", ledger_url, *options])
+
+    told = run("--dry-run", "--json")
+    assert told.exit_code == 0, told.output
+    planned = json.loads(told.stdout)
+    by_table = {t["asset"]: (t["added"], t["changed"], t["removed"]) for t in planned["tables"]}
+    assert by_table["executions"] == (0, 1, 0)
+    assert by_table["slippage_metrics"] == (4, 0, 0)
+    assert by_table["order_costs"] == (4, 0, 0)
+    assert rows(ledger_url, "SELECT * FROM execution.derivations") == []
+    assert run("--dry-run", "--json").stdout.split('"tables"')[1] == told.stdout.split('"tables"')[1]
+
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert "executions: 0 added, 1 changed, 0 removed (of 5)" in done.stdout
+    assert "last_px: 1 -> 100.25" in done.stdout
+    second = run("--json")
+    assert json.loads(second.stdout)["changes"] == 0
+    assert run("--dry-run").stdout.splitlines()[-1].startswith("1 days, 0 rows would change")
+
+
+def test_a_backfill_refuses_dates_that_are_none() -> None:
+    for arguments, said in (
+        (["2026-11-20", "soon"], "TO='soon'"),
+        (["2026-11-20", "2026-11-19"], "TO=2026-11-19"),
+    ):
+        found = CliRunner().invoke(app, ["backfill", *arguments, "--url", "postgresql://nobody@127.0.0.1:1/x"])
+        assert found.exit_code == 2
+        assert said in found.output
+    gone = CliRunner().invoke(
+        app, ["backfill", "2026-11-20", "2026-11-20", "--url", "postgresql://nobody@127.0.0.1:1/x"]
+    )
+    assert gone.exit_code == 1
+    assert "2026-11-20: " in gone.output
