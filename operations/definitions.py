@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
+from execution_assets.data_docs import data_docs
 from execution_assets.executions import executions
 from execution_assets.jobs import derive_day_job
 from execution_assets.resources import POSTGRES_VARIABLE, PRICE_VARIABLE, STALE_VARIABLE, LedgerResource
+from execution_assets.retention import nightly_pruning, prune_event_log
 from execution_assets.slippage import slippage_metrics
 from execution_assets.sources import SOURCES
+from operations.alerts.resource import Alerts
+from sensors.automation import automation
+from sensors.dead_letters import dead_letters_to_replay
+from sensors.failed_runs import failed_runs, recovered_runs
+from sensors.fill_lag import execution_fill_lag
 from sensors.landed_days import landed_days
 
 if TYPE_CHECKING:
@@ -25,16 +33,25 @@ if TYPE_CHECKING:
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the code location together; tests pass their own resources."""
     return dg.Definitions(
-        assets=[*SOURCES, executions, slippage_metrics],
+        assets=[*SOURCES, *automated([executions, slippage_metrics, data_docs])],
         asset_checks=CHECKS,
-        jobs=[derive_day_job],
-        sensors=[landed_days],
+        jobs=[derive_day_job, prune_event_log],
+        schedules=[nightly_pruning],
+        sensors=[
+            landed_days,
+            automation,
+            execution_fill_lag,
+            dead_letters_to_replay,
+            failed_runs,
+            recovered_runs,
+        ],
         resources={
             "ledger": LedgerResource(
                 url=dg.EnvVar(POSTGRES_VARIABLE),
                 stale_snapshot_seconds=os.environ.get(STALE_VARIABLE, "5"),
                 benchmark_price=os.environ.get(PRICE_VARIABLE, "mid"),
             ),
+            "alerts": Alerts(),
             **(resource_overrides or {}),
         },
         executor=dg.in_process_executor,

@@ -25,6 +25,7 @@ TICK_VARIABLE = "EXECUTION_AGENT_SENSOR_SECONDS"
 DAYS_PER_TICK = 5  # requests a tick; the rest wait for the next, the longest waiting first
 DAYS_REMEMBERED = 400
 FIRST_LOOK_SECONDS = 7 * 86_400  # without a cursor: what landed before is for a backfill
+REASON_TAG = "execution_agent/reason"  # of a run: why it was asked for
 _PARTITION_TAG = "dagster/partition"
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -87,7 +88,7 @@ def plan_days(
     (``busy``), and ``every`` seconds have passed since; never before ``first`` nor after today, and at most
     ``limit`` a tick, those asked for longest ago first.
     """
-    days = _seen(cursor, rows)
+    days, since = _taken_up(cursor, rows)
     today = datetime.fromtimestamp(now, UTC).date()
     changed = [
         day
@@ -98,7 +99,6 @@ def plan_days(
     chosen = sorted(ready, key=lambda day: (days[day].asked_at, today - day))[:limit]
     for day in chosen:
         days[day] = msgspec.structs.replace(days[day], asked=days[day].mark, asked_at=now)
-    since = max([cursor.since, *(known.high_water for known in days.values())])
     return Plan(
         [(day, f"{day}:{days[day].mark}") for day in chosen],
         Cursor(since, _remembered(days)),
@@ -106,32 +106,62 @@ def plan_days(
     )
 
 
-def _seen(cursor: Cursor, rows: Iterable[LandedDay]) -> dict[date, KnownDay]:
+def _taken_up(cursor: Cursor, rows: Iterable[LandedDay]) -> tuple[dict[date, KnownDay], int]:
+    """Give the days with what has landed for them, and up to where landings were read.
+
+    No more days wait than a cursor remembers: of a larger backlog those that landed first are taken up, and what
+    landed later is read again.
+    """
     found = {row.day: row for row in rows}
-    days: dict[date, KnownDay] = {}
-    for day in {*cursor.days, *found}:
-        known = cursor.days.get(day, KnownDay())
-        row = found.get(day)
-        days[day] = msgspec.structs.replace(
-            known,
-            high_water=max(known.high_water, row.high_water if row is not None else 0),
-            # a day that no longer pends is not in the rows
-            pending=row.pending if row is not None else 0,
-        )
-    return days
+    days = {day: _with(known, found.get(day)) for day, known in cursor.days.items()}
+    room = max(0, DAYS_REMEMBERED - sum(known.mark != known.asked for known in days.values()))
+    fresh = sorted((row for row in found.values() if row.day not in days), key=lambda row: row.high_water)
+    landed = [row for row in fresh if row.high_water]
+    taken = (
+        fresh if len(landed) <= room else _whole_instants(landed, max(0, room))
+    )  # what only pends can wait, too
+    days |= {row.day: _with(KnownDay(), row) for row in taken}
+    left = [row.high_water for row in landed if row.day not in days]
+    since = min(left) - 1 if left else max((known.high_water for known in days.values()), default=0)
+    return days, max(cursor.since, since)
+
+
+def _whole_instants(landed: list[LandedDay], room: int) -> list[LandedDay]:
+    """Give the first that there is room for, but of an instant all or none: the cursor is an instant."""
+    last = landed[room].high_water
+    first = [row for row in landed[:room] if row.high_water < last]
+    # an instant larger than all the memory is taken up whole once nothing else waits
+    return first if first or room < DAYS_REMEMBERED else [row for row in landed if row.high_water <= last]
+
+
+def _with(known: KnownDay, row: LandedDay | None) -> KnownDay:
+    if row is None:  # a day that no longer pends is not in the rows
+        return msgspec.structs.replace(known, pending=0)
+    return msgspec.structs.replace(known, high_water=max(known.high_water, row.high_water), pending=row.pending)
 
 
 def _remembered(days: Mapping[date, KnownDay]) -> dict[date, KnownDay]:
-    """Bound the cursor: the days that wait, then the newest."""
+    """Bound the cursor: all days that wait (taken up only as far as there is room), then the newest."""
     ranked = sorted(days, key=lambda day: (days[day].mark != days[day].asked, day), reverse=True)
-    return {day: days[day] for day in sorted(ranked[:DAYS_REMEMBERED])}
+    waiting = sum(known.mark != known.asked for known in days.values())
+    return {day: days[day] for day in sorted(ranked[: max(DAYS_REMEMBERED, waiting)])}
 
 
-def read_cursor(stored: str | None, now: float) -> Cursor:
-    """Read what the last tick wrote; without it begin a week back."""
-    if stored is None:
-        return Cursor(int((now - FIRST_LOOK_SECONDS) * 1_000_000))
-    return msgspec.json.decode(stored, type=Cursor)
+def read_cursor(stored: str | None, now: float) -> tuple[Cursor, str | None]:
+    """Read what the last tick wrote; without it begin a week back, and say so where it cannot be read.
+
+    To begin anew is safe: a day whose mark is the one of its last request has its run key already.
+    """
+    fresh = Cursor(int((now - FIRST_LOOK_SECONDS) * 1_000_000))
+    if not stored:
+        return fresh, None
+    try:
+        return msgspec.json.decode(stored, type=Cursor), None
+    except msgspec.DecodeError as error:
+        return fresh, (
+            f"the cursor is not one of this version ({error}): started over, a week back; "
+            "older days that landed since: execution-agent backfill"
+        )
 
 
 def write_cursor(cursor: Cursor) -> str:
@@ -196,7 +226,10 @@ def _seconds(variable: str, default: str) -> float:
 def landed_days(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SensorResult:
     """Turn newly landed days into runs, and show the landed tables as materialized."""
     now = time.time()
-    cursor = read_cursor(context.cursor, now)
+    cursor, problem = read_cursor(context.cursor, now)
+    if problem is not None:
+        context.log.warning("%s", problem)
+    today = datetime.fromtimestamp(now, UTC).date()
     plan = plan_days(
         cursor,
         _landed(ledger, cursor.since),
@@ -206,7 +239,14 @@ def landed_days(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> 
         first=first_date(),
     )
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in plan.requests],
+        run_requests=[
+            dg.RunRequest(
+                run_key=key,
+                partition_key=day.isoformat(),
+                tags={REASON_TAG: "landed" if day >= today else "late arrivals"},
+            )
+            for day, key in plan.requests
+        ],
         asset_events=_materializations(ledger, plan) if plan.requests else [],
         cursor=write_cursor(plan.cursor),
         skip_reason=None if plan.requests else f"{plan.waiting} changed days wait; none is due",

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from execution_assets.checks import apart, execution_suite, outcome_result, slippage_suite
+from execution_assets.checks.executions import execution_suite
+from execution_assets.checks.making import all_hold, outcome_result, table
+from execution_assets.checks.slippage import too_far_apart
 from execution_assets.comparison import Difference, Differences, Found
 from execution_assets.expectations import SAMPLE, evaluate
 
@@ -24,10 +26,11 @@ def executions(**changed: list[object]) -> pd.DataFrame:
         "msg_id": ["M1", "M1", "M2"],
         "venue": ["ALPHA", "ALPHA", "BETA"],
         "symbol": ["BTCUSDT", "BTCUSDT", "ETHUSDT"],
-        "last_qty": [1.0, 0.5, 1e-18],
-        "last_px": [100.0, 101.0, 2000.0],
+        "quantity": [None, None, None],
+        "price": [None, None, None],
+        "uniqueness": [None, None, None],
     }
-    return pd.DataFrame({**columns, **changed})
+    return pd.DataFrame({**columns, **changed}, dtype=object)
 
 
 def test_sound_executions_pass() -> None:
@@ -39,10 +42,9 @@ def test_sound_executions_pass() -> None:
 @pytest.mark.parametrize(
     ("changed", "failing"),
     [
-        pytest.param({"execution_id": ["a", "b", "b"]}, ["b"], id="one execution twice"),
-        pytest.param({"last_qty": [1.0, 0.0, 1.0]}, ["b"], id="nothing filled"),
-        pytest.param({"last_px": [1.0, 1.0, -1.0]}, ["c"], id="price below zero"),
-        pytest.param({"last_px": [None, 1.0, 1.0]}, ["a"], id="no price"),
+        pytest.param({"uniqueness": [None, "there twice", "there twice"]}, ["b", "c"], id="one execution twice"),
+        pytest.param({"quantity": [None, "LastQty 0", None]}, ["b"], id="nothing filled"),
+        pytest.param({"price": [None, None, "LastPx -1"]}, ["c"], id="price below zero"),
         pytest.param({"correlation_id": ["C1", None, "C2"]}, ["b"], id="no order"),
     ],
 )
@@ -55,34 +57,20 @@ def test_an_unsound_execution_is_named(changed: dict[str, list[object]], failing
 def test_a_thousand_failures_are_counted_and_sampled() -> None:
     ids = [f"{n:04}" for n in range(1000)]
     frame = executions().sample(1000, replace=True, random_state=1).reset_index(drop=True)
-    frame = frame.assign(execution_id=ids, last_px=0.0)
+    frame = frame.assign(execution_id=ids, price="LastPx 0")
     outcome = evaluate(frame, execution_suite, "execution_id")
     assert outcome.failing == 1000
     assert len(outcome.sample()) == SAMPLE
 
 
-def test_figures_within_two_bps_pass_and_best_effort_is_not_judged() -> None:
-    frame = pd.DataFrame(
-        {
-            "execution_id": ["a", "b", "c"],
-            "apart_bps": [0.0, 2.0, None],
-            "fee_apart_bps": [2.0, 0.0, 0.0],
-            "unmeasured": [False, False, False],
-        }
-    )
-    assert evaluate(frame, slippage_suite, "execution_id").success
+def test_findings_pair_a_row_with_what_is_wrong_of_it() -> None:
+    frame = pd.DataFrame({"row": ["a", "b", "c"], "hole": [None, "1 to 3 are missing", None]}, dtype=object)
+    outcome = evaluate(frame, all_hold("hole"), "row")
+    assert outcome.findings() == [("b", "1 to 3 are missing")]
 
 
-def test_a_slippage_or_fee_beyond_two_bps_missing_or_unmeasured_fails() -> None:
-    frame = pd.DataFrame(
-        {
-            "execution_id": ["a", "b", "c", "d", "e", "f"],
-            "apart_bps": [0.0, 2.000000000001, float("inf"), 0.0, 0.0, None],
-            "fee_apart_bps": [0.0, 0.0, 0.0, 0.0, 2.000000000001, float("inf")],
-            "unmeasured": [False, False, False, True, False, False],
-        }
-    )
-    assert sorted(evaluate(frame, slippage_suite, "execution_id").sample()) == ["b", "c", "d", "e", "f"]
+def test_what_a_venue_wrote_cannot_end_a_cell_of_a_table() -> None:
+    assert table(("row", "value"), [("a|b", "c\nd")]).splitlines()[2] == "| a\\|b | c d |"
 
 
 def test_the_distance_of_live_and_final_is_taken_exactly() -> None:
@@ -94,25 +82,23 @@ def test_the_distance_of_live_and_final_is_taken_exactly() -> None:
         Difference("d", None, Found.DIFFERS, {"fee_bps": (None, "3"), "last_px": ("1", "2")}),
         Difference("e", None, Found.DIFFERS, {"last_px": ("1", "2")}),
     ]
-    assert apart(Differences(2, 4, Decimal(2), found)) == {
-        ("a", "fill_mid"): 2.000000000001,
-        ("b", "fill_mid"): float("inf"),
-        ("c", "fill_mid"): 0.0,
-        ("d", "fee"): 0.5,
-        ("d", None): float("inf"),
-        ("e", None): 0.0,
+    assert dict(too_far_apart(Differences(2, 4, Decimal(2), found))) == {
+        ("a", "fill_mid"): "live 1.000000000001, final -1: 2.000000000001 bps apart",
+        ("b", "fill_mid"): "live none, final 1",
+        ("d", None): "live none, final 3",
     }
 
 
 def test_an_outcome_says_what_was_looked_at_and_what_to_do() -> None:
-    outcome = evaluate(executions(last_qty=[1.0, 0.0, 1.0]), execution_suite, "execution_id")
+    outcome = evaluate(executions(quantity=[None, "LastQty 0", None]), execution_suite, "execution_id")
     result = outcome_result(outcome, DAY, "Look it up.")
     assert not result.passed
     shown = {name: value.value for name, value in result.metadata.items()}
     assert (shown["day"], shown["rows"], shown["failing"]) == ("2026-11-23", 3, 1)
     assert shown["sample"] == ["b"]
     assert shown["remedy"] == "Look it up."
-    assert "last_qty min_value=0.0 | FAILED | 3 | 1" in str(shown["expectations"])
+    assert "expect_column_values_to_be_null: quantity | FAILED | 3 | 1" in str(shown["expectations"])
+    assert "| b | LastQty 0 |" in str(shown["findings"])
 
 
 def test_a_day_without_rows_passes_without_loading_anything() -> None:

@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
 import pytest
 
 from sensors.landed_days import (
@@ -103,7 +102,7 @@ def test_fills_that_keep_coming_ask_once_every_fifteen_seconds() -> None:
 def test_the_cursor_only_grows_and_survives_a_restart() -> None:
     plan = plan_days(Cursor(500, {YESTERDAY: ASKED}), [LandedDay(TODAY, 400, 1)], NOW)
     assert plan.cursor.since == 500
-    assert read_cursor(write_cursor(plan.cursor), NOW) == plan.cursor
+    assert read_cursor(write_cursor(plan.cursor), NOW) == (plan.cursor, None)
 
 
 def test_the_cursor_is_bounded_and_never_forgets_a_day_that_waits() -> None:
@@ -117,9 +116,35 @@ def test_the_cursor_is_bounded_and_never_forgets_a_day_that_waits() -> None:
 
 
 def test_without_a_cursor_it_looks_back_a_week() -> None:
-    assert read_cursor(None, NOW).since == int((NOW - 7 * 86_400) * 1_000_000)
+    assert read_cursor(None, NOW)[0].since == int((NOW - 7 * 86_400) * 1_000_000)
 
 
-def test_a_cursor_of_another_shape_is_refused_not_misread() -> None:
-    with pytest.raises(msgspec.DecodeError):
-        read_cursor("12345 bytes", NOW)
+def test_a_cursor_of_another_shape_is_said_and_started_over() -> None:
+    for stored in ("12345 bytes", '{"since": "yesterday"}', '{"since": 5, "days": [1]}', "null"):
+        cursor, problem = read_cursor(stored, NOW)
+        assert cursor == read_cursor(None, NOW)[0]
+        assert problem is not None
+        assert "started over" in problem
+
+
+@pytest.mark.parametrize("together", [1, 3, 1_000])
+def test_a_backlog_of_ten_thousand_days_is_worked_off_in_bounded_ticks_and_no_day_is_lost(together: int) -> None:
+    """A bulk load: each tick reads what landed since the cursor, as the sensor does."""
+    first = date(1999, 7, 8)
+    days = [first + timedelta(days=(n * 7919) % 10_000) for n in range(10_000)]
+    landed = [LandedDay(day, 1_000 + n // together, 0) for n, day in enumerate(days)]
+    cursor, asked, ticks = Cursor(), list[date](), 0
+    while len(asked) < len(days):
+        assert ticks <= len(days) // 50, "a tick that asks for nothing new"
+        plan = plan_days(cursor, [row for row in landed if row.high_water > cursor.since], NOW + ticks, limit=50)
+        assert 0 < len(plan.requests) <= 50
+        assert len(plan.cursor.days) <= max(DAYS_REMEMBERED, together)
+        asked += [day for day, _ in plan.requests]
+        cursor, ticks = read_cursor(write_cursor(plan.cursor), NOW)[0], ticks + 1
+    assert len(set(asked)) == len(days), "each once"
+
+
+def test_a_fill_of_today_is_not_starved_by_a_backlog_that_is_taken_up_already() -> None:
+    old = {date(2025, 1, 1) + timedelta(days=n): KnownDay(100 + n, 0, "", 0.0) for n in range(100)}
+    plan = plan_days(Cursor(0, old), [LandedDay(TODAY, 500, 0)], NOW)
+    assert plan.requests[0][0] == TODAY

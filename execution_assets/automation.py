@@ -1,0 +1,63 @@
+"""When derived assets are made by themselves, and when they are stale.
+
+``executions`` is asked for by the sensor ``landed_days``, which knows what has landed; what comes after it follows
+by the conditions here. A condition looks back some days: the usual "latest partition only" would leave out a day
+whose late fills were derived again. Blocking checks hold back what is downstream of them also across runs: inside
+a run Dagster sees to that, between runs only this gate does.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster import AutomationCondition as When
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOOKBACK = timedelta(days=14)  # older days are for a backfill, and their sensor's runs derive them whole
+DOCS_CRON = "*/10 * * * *"
+# Stale: a day on which nothing lands at all is worth a look, venues trade around the clock
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=6), fail_window=timedelta(hours=24))
+
+_NOT_DERIVED = dg.AssetSelection.groups("topics", "landed")
+_CHECKED = When.all_deps_match(When.all_checks_match(When.check_passed(), blocking_only=True)).with_label(
+    "the blocking checks of what it is made from have passed"
+)
+_UPDATED = (
+    # the sources change with every fill; what is derived from them is what counts
+    When.any_deps_updated()
+    .ignore(_NOT_DERIVED)
+    .since(When.newly_requested() | When.newly_updated())
+    .with_label("what it is made from was derived since")
+)
+_QUIET = ~When.in_progress() & ~When.any_deps_in_progress()
+
+AFTER_CHECKS = (When.in_latest_time_window(LOOKBACK) & _UPDATED & _CHECKED & _QUIET).with_label(
+    "derived and checked"
+)
+
+# No gate: the pages are wanted most where a check has failed. Not with every run: building them takes 15 s of CPU.
+WITH_OR_WITHOUT_CHECKS = (
+    When.in_latest_time_window(LOOKBACK)
+    & _UPDATED
+    & When.cron_tick_passed(DOCS_CRON).since(When.newly_requested() | When.newly_updated())
+    & _QUIET
+).with_label("derived, at most every ten minutes")
+
+_CONDITIONS: dict[str, dg.AutomationCondition[dg.AssetKey] | None] = {
+    "executions": None,  # the sensor's
+    "data_docs": WITH_OR_WITHOUT_CHECKS,
+}
+
+
+def automated(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """Give derived assets their conditions and freshness policies; what an asset says itself stays."""
+    return [asset.map_asset_specs(_with_automation) for asset in assets]
+
+
+def _with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
+    condition = spec.automation_condition or _CONDITIONS.get(spec.key.to_user_string(), AFTER_CHECKS)
+    return spec.replace_attributes(automation_condition=condition, freshness_policy=spec.freshness_policy or FRESH)
