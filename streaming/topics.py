@@ -57,7 +57,12 @@ def topics_of(event_type: str) -> tuple[str, ...]:
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Give what every client of the broker is configured with."""
-    return {"bootstrap.servers": kafka.bootstrap, "client.id": "execution-agent", **kafka.options}
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        "client.id": "execution-agent",
+        "reconnect.backoff.max.ms": 1000,  # librdkafka's 10 s would be added to every longer outage
+        **kafka.options,
+    }
 
 
 class Broker:
