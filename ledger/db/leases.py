@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SQL = load_queries("leases")
-LEASE_SECONDS = 3.0  # of a holder that renews
+LEASE_SECONDS = 2.5  # of a holder that renews
 UNATTENDED_SECONDS = 30.0  # of one that does not: a person's command, which is soon done
 LOST = "EA002"  # raised by execution.land
 

@@ -37,7 +37,7 @@ _RESETS_LIMIT = 5
 _STOP = {signal.SIGTERM, signal.SIGINT}
 _LOGOUT_SECONDS = 1.5  # the parent kills after 2 s
 _LOOK_SECONDS = 0.5
-PARENT_SECONDS = 2.5  # without a sign of life; the writer's lease runs for 3 s
+PARENT_SECONDS = 2.0  # without a sign of life; the writer's lease runs for 2.5 s
 _LOGON, _LOGOUT, _REJECT = "\x0135=A\x01", "\x0135=5\x01", "\x0135=3\x01"
 _RESEND, _SEQUENCE_RESET = "\x0135=2\x01", "\x0135=4\x01"
 _IN_TURN = ("\x0135=0\x01", "\x0135=1\x01")  # Heartbeat, TestRequest: given to us in the order of their numbers
