@@ -46,7 +46,7 @@ class AuditReason(StrEnum):
 
 
 class AuditPolicy(msgspec.Struct, frozen=True):
-    """When one venue is audited, ns: every ``every_ns`` (0: never), in windows of ``window_ns`` at most.
+    """When one venue is audited, ns: every ``every_ns`` (0: never), at most ``window_ns`` at once.
 
     A window begins ``overlap_ns`` before the end of the last one, and none ends later than ``grace_ns`` before
     now: what is newer may be on its way.
@@ -238,9 +238,7 @@ def next_window(audited_ns: int | None, now_ns: int, policy: AuditPolicy) -> tup
     first_ns = last_ns - policy.window_ns if audited_ns is None else audited_ns - policy.overlap_ns
     if audited_ns is not None and last_ns - audited_ns < policy.every_ns:
         return None
-    until_ns = min(last_ns, first_ns + policy.window_ns)
-    if audited_ns is not None:
-        until_ns = max(until_ns, min(last_ns, audited_ns + 1))  # an overlap as long as the window still moves on
+    until_ns = min(last_ns, (first_ns if audited_ns is None else audited_ns) + policy.window_ns)
     return (first_ns, until_ns) if first_ns < until_ns else None
 
 

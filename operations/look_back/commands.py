@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def look_back(
     venue: Annotated[str, typer.Argument(metavar="VENUE", help="Its name in the settings.")],
     since: Annotated[str, typer.Option("--from", help="A time in UTC, or how long ago: 2h, 90s.")],
-    until: Annotated[str, typer.Option("--to", help="The same; not included.")] = "15s",
+    until: Annotated[str, typer.Option("--to", help="The same, or now; not included.")] = "15s",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare here, hand nothing in.")] = False,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the answer.")] = 120.0,

@@ -53,7 +53,9 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 def time_of(text: str, now_ns: int) -> int:
-    """Read a time in UTC (RFC 3339, Z may be left out) or how long ago (90s, 5m, 2h). Raises ``ValueError``."""
+    """Read a time in UTC (RFC 3339, Z may be left out) or how long ago (90s, 2h; now). Raises ``ValueError``."""
+    if text == "now":
+        return now_ns
     try:
         return now_ns - int(parse_duration(text) * NANOS)
     except ValueError:

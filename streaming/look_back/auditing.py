@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 5.0  # after a venue or the ledger could not be asked
 GAPS_AT_ONCE, REQUESTS_AT_ONCE = 200, 20
+ONE_BY_ONE = 3  # gaps that are asked for by order: of more the list by time is quicker
 GAP_TRIES = 6  # with twice the distance each time: what is not listed by then will not be
 OUT_NS = 30 * NANOS  # a feed that is out is first given the time to come back, or to fail over
 _AWAY = (LedgerUnavailableError, NotLandedError, OSError)
@@ -192,21 +193,34 @@ class Auditing:
         return hole_ns is not None and now_ns - hole_ns >= max(policy.every_ns, OUT_NS)
 
     async def _ask_for_gaps(self, look_back: LookBack) -> None:
-        """Ask for the fills of orders that wait for one, each a few times."""
+        """Ask for the fills of orders that wait for one, each a few times; for many of late by time, at once."""
+        span_ns = self._policies[look_back.venue].window_ns
         while True:
-            for gap in self._gaps.get(look_back.venue, ()):
-                now_ns = clocks.time_ns()
-                asked = self._asked.get(_key(gap)) or Asked(0, gap.since_ns + self._gap_ns)
-                if asked.times >= GAP_TRIES or now_ns < asked.next_ns:
-                    continue
-                wait_ns = self._gap_ns << asked.times
-                self._asked[_key(gap)] = Asked(asked.times + 1, now_ns + wait_ns)
+            now_ns = clocks.time_ns()
+            due = [gap for gap in self._gaps.get(look_back.venue, ()) if self._is_due(gap, now_ns)]
+            late = [gap for gap in due if now_ns - gap.routed_ns < span_ns]
+            if len(late) > ONE_BY_ONE:
+                since_ns = min(gap.routed_ns for gap in late) - NANOS
+                await self._ask_for(look_back, (since_ns, now_ns), None)
+                due = [gap for gap in due if gap not in late]
+            for gap in due:
                 order = AskedOrder(gap.symbol, gap.cl_ord_ids, gap.venue_order_ids)
-                try:
-                    await self._compare(look_back, AuditReason.ORDER, (gap.routed_ns - NANOS, now_ns), order)
-                except (LookBackError, *_AWAY) as error:
-                    log.warning("a gap was not asked for", order=gap.correlation_id, error=str(error))
+                await self._ask_for(look_back, (gap.routed_ns - NANOS, now_ns), order)
             await asyncio.sleep(self._look_seconds)
+
+    def _is_due(self, gap: Gap, now_ns: int) -> bool:
+        """Whether a gap is to be asked for now: then that is noted, and the next time is later each time."""
+        asked = self._asked.get(_key(gap)) or Asked(0, gap.since_ns + self._gap_ns)
+        if asked.times >= GAP_TRIES or now_ns < asked.next_ns:
+            return False
+        self._asked[_key(gap)] = Asked(asked.times + 1, now_ns + (self._gap_ns << asked.times))
+        return True
+
+    async def _ask_for(self, look_back: LookBack, window: tuple[int, int], order: AskedOrder | None) -> None:
+        try:
+            await self._compare(look_back, AuditReason.ORDER, window, order)
+        except (LookBackError, *_AWAY) as error:
+            log.warning("gaps were not asked for", venue=look_back.venue, error=str(error))
 
     async def _answer(self, look_back: LookBack, request: Request) -> None:
         """Compare what a person asked for, window by window, and write down what it came to."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ledger import clocks
-from ledger.domain.completeness import Audited, Listed, Missing, unlisted
+from ledger.domain.completeness import Audited, AuditReason, Listed, Missing, unlisted
 from ledger.domain.identity import identify
 from ledger.domain.times import NANOS, utc_date
 from streaming.look_back.asking import LookBackError
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ledger.db.completeness import Holdings
-    from ledger.domain.completeness import AuditReason
     from streaming.look_back.asking import AskedOrder
     from streaming.look_back.look_back import Found, LookBack
     from streaming.look_back.telling import Teller
@@ -27,7 +26,10 @@ MAX_UNLISTED = 1_000  # told at once; the count is always right
 
 
 class Comparison:
-    """Of one venue over ``[from_ns, until_ns)``; of one ``order`` only what is missing is looked at."""
+    """Of one venue over ``[from_ns, until_ns)``, or of the fills of one ``order``.
+
+    Where gaps wait (``AuditReason.ORDER``) only what is missing here is looked at, the newest too.
+    """
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Comparison:
         window: tuple[int, int],
         order: AskedOrder | None = None,
     ) -> None:
+        self._only_missing = reason is AuditReason.ORDER
         self._look_back = look_back
         self._holdings = holdings
         self._teller = teller
@@ -64,7 +67,7 @@ class Comparison:
         async for page in pages:
             self._note(page)
             await self._take(page, dry=dry)
-        ours, extra = await self._ours() if self._order is None else (0, [])
+        ours, extra = (0, []) if self._only_missing else await self._ours()
         audit = Audited(
             self._token(),
             self._audit_id,
@@ -81,7 +84,7 @@ class Comparison:
             tuple(extra[:MAX_UNLISTED]),
             () if dry else await self._present(),
         )
-        if not dry and (self._order is None or self._missing):
+        if not dry and (self._missing or not self._only_missing):
             await self._teller.tell(audit)
         return audit
 
@@ -89,7 +92,7 @@ class Comparison:
         for found in page:
             for fill in found.fills:
                 self._theirs.add(bytes.fromhex(fill.report_id))
-                self._listed += self._order is not None or self._from_ns <= fill.transact_ns < self._until_ns
+                self._listed += self._only_missing or self._from_ns <= fill.transact_ns < self._until_ns
         if len(self._theirs) > MAX_LISTED:
             raise LookBackError(
                 f"{self._look_back.venue} lists more than {MAX_LISTED} fills in one window: lower "
@@ -113,7 +116,7 @@ class Comparison:
 
     def _judged(self, page: Sequence[Found]) -> list[Found]:
         """Leave out what is newer than the window: it may be on its way."""
-        if self._order is not None:
+        if self._only_missing:
             return list(page)
         return [
             found

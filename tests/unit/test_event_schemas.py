@@ -16,6 +16,7 @@ from referencing import Registry, Resource
 from ledger.db.outbox import OutboxEvent
 from ledger.domain.book import Book
 from ledger.domain.breaks import make_break
+from ledger.domain.completeness import NOT_LISTED
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.delays import DelayPolicy, Expected, Late
 from ledger.domain.errors import Defect, DefectError
@@ -67,6 +68,7 @@ from streaming.topics import (
     STATUS_REQUESTS,
     topics_of,
 )
+from tests.unit.domain.comparisons import audited, missing
 from tests.unit.domain.facts import SECOND, T0, intent, order_report, report, snapshot
 
 EVENTS = Path(__file__).parents[2] / "docs/events"
@@ -215,6 +217,11 @@ DAYS: dict[str, list[list[Fact]]] = {
         [Health(HealthKind.SNAPSHOTS_OUT, "market-data", "market-data", T0, T0, "no broker", Cause.SNAPSHOTS)],
         [Health(HealthKind.SNAPSHOTS_BACK, "market-data", "market-data", T0 + 1, T0 + 1, "it is back")],
     ],
+    "fills that a feed left out": [[missing("E1")], [audited(present=("E1",))]],
+    "fills that the venue does not list, and does later": [
+        [audited(unlisted=("E1", "E2"))],
+        [audited(present=("E1", "E2"))],
+    ],
     "a late order that fills as was estimated": [in_flight(), [late()], [report(qty="10", at=T0 + 11 * SECOND)]],
     "a late order that fills in part": [in_flight(), [late()], [report(qty="4", at=T0 + 11 * SECOND)]],
     "a late order that was canceled": [
@@ -303,7 +310,7 @@ def test_a_schema_lists_every_value_of_an_enumeration() -> None:
     slippage = SCHEMAS[FILL_EVENT]["properties"]["slippage"]["items"]["properties"]
     assert set(slippage["kind"]["enum"]) == set(BenchmarkKind)
     assert set(SCHEMAS[ORDER_INTENT]["properties"]["action"]["enum"]) == set(Action)
-    assert set(SCHEMAS[COMPLIANCE_FLAGS]["$defs"]["kind"]["enum"]) == set(BreakKind)
+    assert set(SCHEMAS[COMPLIANCE_FLAGS]["$defs"]["kind"]["enum"]) == {*BreakKind, NOT_LISTED}
     assert set(SCHEMAS[FILL_EVENT]["properties"]["ord_status"]["enum"]) == set(OrdStatus)
     pending = json.dumps(SCHEMAS[AUDIT_EVENT]["$defs"]["decision"]["allOf"][0])
     assert all(f'"{reason}"' in pending for reason in (PendingReason.INTENT, PendingReason.REFERENCE))
