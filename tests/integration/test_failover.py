@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from operations.cli import app
 from simulator.config import NO_FAULTS, Config, FaultRates, VenueConfig
 from simulator.simulation import Simulation
 from streaming.process import Process
@@ -26,21 +31,21 @@ from streaming.settings import (
 from streaming.topics import AUDIT_EVENT
 from tests.integration.cuttable import Proxy, proxy
 from tests.integration.database import connected, until
+from tests.integration.test_fix_feed import free_port
 from tests.integration.topics import read_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import asyncpg
 
     from operations.embedded import Endpoints
 
+ROOT = Path(__file__).parents[2]
 PRIMARY, BACKUP = "ALPHA.fix", "ALPHA.backup.ws"
 QUICK = FailoverSettings.model_validate(
     {"silence_seconds": "2", "quiet_seconds": "3", "gap_seconds": "5", "healthy_seconds": "2"}
 )
-KINDS = ("fill", "bust", "correct")
 
 
 class Stage:
@@ -291,6 +296,7 @@ async def test_a_restarted_process_goes_on_with_the_backup(stage: Stage) -> None
         await stage.until_landed(20)
         stage.way.cut()
         await stage.until_switch()
+    await shown_by_the_command(stage)
     before = await stage.landed_by(BACKUP)
     async with stage.running() as process:
         await until(lambda: process.feeding.active == {"ALPHA": BACKUP}, 30)
@@ -301,26 +307,95 @@ async def test_a_restarted_process_goes_on_with_the_backup(stage: Stage) -> None
     assert sorted(await stage.told()) == ["feed_outage", "feed_recovered", "feed_returned", "feed_switched"]
 
 
+async def shown_by_the_command(stage: Stage) -> None:
+    url = stage.settings.postgres_url.get_secret_value()
+    asked = await asyncio.to_thread(CliRunner().invoke, app, ["venues", "--json", "--url", url])
+    (row,) = json.loads(asked.stdout)
+    assert (row["venue"], row["state"], row["active"]) == ("ALPHA", "backup", BACKUP)
+    assert row["outages_today"] >= 1
+    assert [feed["cause"] for feed in row["feeds"] if feed["feed"] == PRIMARY] == ["silence"]
+    table = await asyncio.to_thread(CliRunner().invoke, app, ["venues", "--url", url])
+    head, line = table.stdout.splitlines()
+    assert head.split()[:3] == ["venue", "state", "active"]
+    assert line.split()[:3] == ["ALPHA", "backup", BACKUP]
+
+
+async def test_killed_in_the_middle_of_switches_nothing_is_lost_or_told_twice(stage: Stage) -> None:
+    """SIGKILL at the moment of the switch and of the return, as a watcher of the ledger sees them begin."""
+    settings, venue = stage.settings, stage.settings.venues["ALPHA"].model_dump(mode="json", exclude_none=True)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("EXECUTION_AGENT_")},
+        "EXECUTION_AGENT_POSTGRES_URL": settings.postgres_url.get_secret_value(),
+        "EXECUTION_AGENT_REDIS_URL": settings.redis_url.get_secret_value(),
+        "EXECUTION_AGENT_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "EXECUTION_AGENT_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "EXECUTION_AGENT_HTTP__PORT": str(free_port()),
+        "EXECUTION_AGENT_VENUES": json.dumps({"ALPHA": venue}),
+    }
+    async with stage.running() as process:
+        await stage.settled(process)
+    for is_cut in (True, False):
+        async with streaming(environment) as running:
+            feed = PRIMARY if is_cut else BACKUP
+            await stage.until_landed(await stage.landed_by(feed) + 5, feed)
+            (stage.way.cut if is_cut else stage.way.restore)()
+            await (stage.until_switch() if is_cut else stage.until_return())
+            running.kill()
+            await running.wait()
+    async with streaming(environment):
+        await stage.until_landed(await stage.landed_by(PRIMARY) + 10)
+        await stage.balanced()
+    told = await stage.told()
+    assert told.count("feed_switched") == told.count("feed_returned") >= 1
+    assert told.count("feed_outage") == told.count("feed_recovered") >= 1
+    rows = await stage.ledger.fetch("SELECT event_id FROM execution.audit_events WHERE event_type LIKE 'feed_%'")
+    assert len({row["event_id"] for row in rows}) == len(rows)
+
+
+@asynccontextmanager
+async def streaming(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "operations.cli", "stream"),
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
 async def test_a_primary_that_lives_and_reports_nothing_is_found_out_by_the_backup(
     endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Every fill is withheld from the primary: its heartbeats go on, and only orders say that it should speak."""
-    deaf = rates(withheld=1.0)
+    """Every fill is withheld from the WebSocket: its heartbeats go on, only orders say that it should speak."""
     venues = (
-        VenueConfig("ALPHA", "fix", target_comp_id="AGENT", look_back_port=0),
-        VenueConfig("ALPHA.backup", "websocket", mirror_of="ALPHA"),
+        VenueConfig("ALPHA", "websocket", look_back_port=0),
+        VenueConfig("ALPHA.backup", "fix", mirror_of="ALPHA", sender_comp_id="ALPHA", target_comp_id="AGENT"),
     )
-    async with (
-        staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path, faults=deaf, venues=venues) as stage,
-        stage.running() as process,
-    ):
-        quiet = "SELECT count(*) FROM execution.feed_switches WHERE cause = 'quiet'"
-        async with asyncio.timeout(60):
-            while not await stage.ledger.fetchval(quiet):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        assert process.metrics.feed_states[PRIMARY] == "live"
-        await stage.until_landed(50, BACKUP)
-        await stage.balanced()
+    deaf = rates(withheld=1.0)
+    async with staged(
+        endpoints, ledger_url, redis_url, topic_prefix, tmp_path, faults=deaf, venues=venues
+    ) as stage:
+        known = venue_of(tmp_path, stage.backup_way, stage.way, QUICK)  # the FIX session is the backup here
+        assert known.backup is not None
+        backup = BackupSettings(format="fix44", feed=known.feed)
+        swapped = known.model_copy(update={"format": "canonical", "feed": known.backup.feed, "backup": backup})
+        stage.settings = stage.settings.model_copy(update={"venues": {"ALPHA": swapped}})
+        async with stage.running() as process:
+            quiet = "SELECT count(*) FROM execution.feed_switches WHERE cause = 'quiet'"
+            async with asyncio.timeout(60):
+                while not await stage.ledger.fetchval(quiet):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert process.metrics.feed_states["ALPHA.ws"] == "live"
+            await stage.until_landed(30, "ALPHA.backup.fix")
+            await stage.balanced()
+            assert await stage.landed_by("ALPHA.ws") == 0
 
 
 def rates(**changes: float) -> FaultRates:

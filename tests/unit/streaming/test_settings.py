@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ledger.domain.records import Captured, DeadLetter
+from streaming.arrivals import Arrival, ArrivalKind
+from streaming.decoding import decode_arrival
 from streaming.errors import SettingsError
-from streaming.settings import FixFeedSettings, WebSocketFeedSettings, load_settings
+from streaming.policy import decoders_of
+from streaming.settings import FixFeedSettings, WebSocketFeedSettings, feeds_of, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,3 +129,44 @@ def test_a_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SettingsError, match="venues") as raised:
         load_settings()
     assert "None" not in str(raised.value)
+
+
+# --- a venue's second feed ---------------------------------------------------------------------------------
+
+
+def with_backup(**feed: Any) -> str:
+    socket = {"kind": "websocket", "url": "ws://h", **feed}
+    return json.dumps(
+        {"ALPHA": {"format": "fix44", "feed": FIX, "backup": {"format": "canonical", "feed": socket}}}
+    )
+
+
+def test_a_backup_speaks_its_own_format_and_is_decoded_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{P}VENUES", with_backup())
+    settings = load_settings()
+    assert feeds_of("ALPHA", settings.venues["ALPHA"]) == ("ALPHA.fix", "ALPHA.backup.ws")
+    report = {
+        "type": "fill", "exec_id": "E1", "cl_ord_id": "M1", "account": "ACC", "symbol": "BTCUSDT", "side": "buy",
+        "last_qty": "1", "last_px": "100", "transact_time": "2026-11-23T09:30:00Z",
+    }  # fmt: skip
+    raw = json.dumps({"fills": [report]}).encode()
+    for feed, kind in (("ALPHA.backup.ws", Captured), ("ALPHA.fix", DeadLetter)):
+        arrival = Arrival(feed, "ALPHA", ArrivalKind.REPORT, raw, 1)
+        (fact,) = decode_arrival(arrival, decoders_of(settings)).facts
+        assert type(fact) is kind
+        assert fact.feed == feed
+
+
+def test_an_error_within_a_backup_names_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{P}VENUES", with_backup(url="http://h"))
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value).startswith("setting venues.ALPHA.backup.feed.url:")
+    assert str(raised.value).endswith("VENUES__ALPHA__BACKUP__FEED__URL)")
+
+
+def test_a_venue_by_the_name_of_anothers_feed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = json.loads(with_backup()) | {"ALPHA.backup.ws": {"format": "fix44", "feed": FIX}}
+    monkeypatch.setenv(f"{P}VENUES", json.dumps(named))
+    with pytest.raises(SettingsError, match="a feed of ALPHA has that name"):
+        load_settings()
