@@ -15,7 +15,7 @@ from ledger.domain.records import Position
 from streaming.errors import InboxFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class ArrivalKind(StrEnum):
@@ -103,6 +103,9 @@ class Inbox:
     def is_full(self) -> bool:
         """Whether feeds must hold back."""
         return len(self._arrivals) >= self._max_arrivals or self._bytes >= self._max_bytes
+
+    def __iter__(self) -> Iterator[Arrival]:
+        return iter(self._arrivals)
 
     def oldest_ns(self) -> int | None:
         """When the arrival that has waited longest was received."""

@@ -105,6 +105,11 @@ class VenueFeeds:
                 await asyncio.sleep(_LOOK_SECONDS)
                 await self._look(group)
 
+    @property
+    def beyond(self) -> int:
+        """How many messages the venue says it still has for us: it has the same on both feeds."""
+        return max(line.beyond for line in (self._primary, self._backup) if line is not None)
+
     def status(self) -> dict[str, Any]:
         """Give what /status shows."""
         counted = "backup" if self.pair.on_backup else "primary"

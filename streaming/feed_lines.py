@@ -87,6 +87,11 @@ class Line:
             self.note(LIVE)
 
     @property
+    def beyond(self) -> int:
+        """How many messages the venue says it still has for us, where its protocol tells that."""
+        return int(getattr(self._feed, "beyond", 0))
+
+    @property
     def is_called(self) -> bool:
         """Whether the venue calls us."""
         return isinstance(self.settings, RestFeedSettings)

@@ -118,6 +118,18 @@ class Feeding:
                 if not name.endswith(".rest"):  # they are called, whatever we hold
                     self._metrics.forget_feed(name)
 
+    def beyond(self) -> dict[str, int]:
+        """Count what venues and Kafka's topics have said they still hold for us, by venue and by topic's feed."""
+        held = {name: feeds.beyond for name, feeds in self._venues.items()}
+        if self.kafka is not None:
+            held |= {feed: waiting.count for feed, waiting in self.kafka.waiting.items()}
+        return held
+
+    def written_ns(self) -> dict[str, int]:
+        """When the oldest of what the topics still hold was written, or a little before."""
+        waiting = self.kafka.waiting if self.kafka is not None else {}
+        return {feed: found.since_ns for feed, found in waiting.items() if found.since_ns is not None}
+
     async def positions(self) -> dict[tuple[str, str], Position]:
         """Read every feed's position; a ledger that is away is waited for."""
         return await self._patient(Reader.positions)

@@ -36,7 +36,7 @@ from streaming.errors import StreamingError
 from streaming.outcomes import outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import asyncpg
 
@@ -102,6 +102,8 @@ class Lander:
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
         self._decoded: asyncio.Queue[Batch | Exception] = asyncio.Queue(maxsize=1)
         self._decoding = False
+        self._taken: list[Arrival] = []
+        self._queued: Batch | None = None
         self._stir = asyncio.Event()  # a batch is there, or the session has ended
         self._generation = 0
         self._look_at = 0.0
@@ -109,6 +111,15 @@ class Lander:
         self.on_lost: Callable[[], Awaitable[None]] | None = None
         self.on_session: list[Callable[[], None]] = []
         self.on_landed: list[Callable[[Decision], None]] = []
+
+    def waiting(self) -> Iterator[Arrival]:
+        """Give what was taken from the inbox and has not landed."""
+        queued = self._queued
+        yield from self._taken
+        if queued is not None and all(batch is not queued for batch in self._unlanded):
+            yield from queued.arrivals
+        for batch in self._unlanded:
+            yield from batch.arrivals
 
     @property
     def is_idle(self) -> bool:
@@ -157,6 +168,7 @@ class Lander:
             self._decoding = False
             arrivals = await self._inbox.take(self._batch_limit)
             self._decoding = True
+            self._taken = arrivals
             generation = self._generation
             facts: list[list[Fact]] = []
             for number, arrival in enumerate(arrivals):
@@ -170,7 +182,9 @@ class Lander:
                     self._metrics.count_received(arrival.venue, 1)
                     if decoding.others:
                         self._metrics.count_others(arrival.venue, decoding.others)
-            await self._decoded.put(Batch(arrivals, facts, generation))
+            batch = Batch(arrivals, facts, generation)
+            await self._decoded.put(batch)
+            self._taken, self._queued = [], batch
             self._stir.set()
 
     async def _session(self) -> None:
@@ -227,6 +241,7 @@ class Lander:
             if self._decoded.empty():
                 continue
             decoded = self._decoded.get_nowait()
+            self._queued = None
             if isinstance(decoded, Exception):
                 raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
             if decoded.generation != self._generation:

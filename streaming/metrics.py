@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
 
-from ledger import clocks
 from streaming.delay_metrics import DelayMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from streaming.backlog import Waiting
 
 _LATENCY_BUCKETS = (
     0.001,
@@ -93,6 +94,14 @@ class Metrics:
         self.backlog_age = Gauge(
             "execution_backlog_age_seconds", "Age of the oldest arrival not yet landed.", registry=self.registry
         )
+        self._waiting = self._of_source("execution_waiting", "Arrivals not yet landed.")
+        self._waiting_age = self._of_source(
+            "execution_waiting_age_seconds", "Age of the oldest of all that waits."
+        )
+        self._beyond = self._of_source(
+            "execution_waiting_at_source", "Messages that the source says it still holds."
+        )
+        self.waiting: dict[str, Waiting] = {}
         self.clock_step = Gauge(
             "execution_clock_step_seconds",
             "By how much the system's clock was set since the start: times go on as before.",
@@ -161,6 +170,9 @@ class Metrics:
         self.feed_states: dict[str, str] = {}
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
 
+    def _of_source(self, name: str, help_text: str) -> Gauge:
+        return Gauge(name, help_text, ["source"], registry=self.registry)
+
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
 
@@ -222,10 +234,18 @@ class Metrics:
         if self.feed_states.pop(feed, None) is not None:
             self.feed_up.remove(feed)
 
-    def observe_backlog(self, arrivals: int, oldest_ns: int | None) -> None:
-        """Note how much waits, and for how long the oldest has."""
-        self.backlog.set(arrivals)
-        self.backlog_age.set(0 if oldest_ns is None else (clocks.time_ns() - oldest_ns) / 1e9)
+    def observe_backlog(self, waiting: Mapping[str, Waiting]) -> None:
+        """Note how much waits by source, and for how long the oldest has."""
+        self.backlog.set(sum(found.count for found in waiting.values()))
+        self.backlog_age.set(max((found.arrived_age for found in waiting.values()), default=0.0))
+        for source in self.waiting.keys() - waiting.keys():
+            for gauge in (self._waiting, self._waiting_age, self._beyond):
+                gauge.remove(source)
+        for source, found in waiting.items():
+            self._waiting.labels(source).set(found.count)
+            self._waiting_age.labels(source).set(found.age)
+            self._beyond.labels(source).set(found.at_source)
+        self.waiting = dict(waiting)
 
     def percentiles(self, venue: str) -> dict[str, float]:
         """Give p50, p95 and p99 of the last 5,000 latencies of a venue, in milliseconds."""

@@ -12,14 +12,17 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
 import structlog
 from redis.asyncio import Redis
 
+from ledger import clocks
 from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
+from streaming.backlog import tally
 from streaming.delays import DelayWatch
 from streaming.errors import StreamingError
 from streaming.feeding import Feeding
@@ -155,6 +158,14 @@ class Process:
             "ready": self.lander.ready.is_set(),
             "pid": os.getpid(),
             "backlog": len(self.inbox),
+            "waiting": {
+                source: {
+                    "count": found.count,
+                    "age_seconds": round(found.age, 3),
+                    "at_source": found.at_source,
+                }
+                for source, found in metrics.waiting.items()
+            },
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
             "feeds": dict(metrics.feed_states),
@@ -243,8 +254,9 @@ class Process:
 
     async def _observe(self) -> None:
         while True:
-            oldest = self.inbox.oldest_ns()
-            self.metrics.observe_backlog(len(self.inbox), oldest)
+            arrivals = chain(self.lander.waiting(), self.inbox)
+            held = {**dict.fromkeys(self._settings.venues, 0), **self.feeding.beyond()}
+            self.metrics.observe_backlog(tally(arrivals, held, self.feeding.written_ns(), clocks.time_ns()))
             if self._clock is not None:
                 self._clock.look(self.metrics)
             await asyncio.sleep(_OBSERVE_SECONDS)

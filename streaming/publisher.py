@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import structlog
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
 _PAGE = 1_000
+_SAVE_PAGES = 20  # of a long sweep: what it published is known from there on
 _PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
 _END_SECONDS = 1.0
@@ -135,7 +137,7 @@ class Publisher:
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             faultpoints.at("publisher.tails_read")
             writer.tails.update(cursor.tails)
-            session = _Session(outbox, writer, cursor, found, self._metrics)
+            session = _Session(outbox, writer, cursor, found, self._metrics, self._may_publish)
             self._busy = self._live = True  # from now on what lands is handed over, and waits
             await session.sweep()
             await session.catch_up()
@@ -192,7 +194,9 @@ class _Session:
         cursor: Cursor,
         found: set[tuple[str, str]],
         metrics: Metrics,
+        may_publish: asyncio.Event,
     ) -> None:
+        self._may_publish = may_publish
         self._outbox = outbox
         self._writer = writer
         self._cursor = cursor
@@ -218,6 +222,7 @@ class _Session:
         at = (self._cursor.xid, self._cursor.position)
         _, none_from = await self._outbox.horizon()
         while True:
+            self._check_lease()
             entries = await self._outbox.page(at, none_from, _PAGE)
             fresh = [entry for entry in entries if entry.event_id not in self._published]
             if fresh:
@@ -241,7 +246,12 @@ class _Session:
         if self._found_below is None:
             self._found_below = none_from
         at = (self._cursor.xid, self._cursor.position)
-        while True:
+        for page in count(1):
+            self._check_lease()
+            if page % _SAVE_PAGES == 0 and not self._published and not self._found:
+                # nothing beyond stands below these tails: of a long refill that is cut off, the rest is left
+                tails = dict(self._writer.tails)
+                await self._save(at, tails)
             entries = await self._outbox.page(at, all_before, _PAGE)
             fresh = [entry for entry in entries if entry.event_id not in self._published]
             if fresh:
@@ -261,12 +271,20 @@ class _Session:
             self._found.clear()  # every event that could have been found is behind the cursor now
         # an event published earlier and not swept yet may stand below these tails: keep the older ones
         if not earlier and not self._found and at != (self._cursor.xid, self._cursor.position):
-            self._cursor = Cursor(self._cursor.incarnation, *at, tails)
-            faultpoints.at("cursor.before")
-            await self._outbox.save(self._cursor)
-            faultpoints.at("cursor.after")
+            await self._save(at, tails)
         else:
             self._cursor = Cursor(self._cursor.incarnation, *at, self._cursor.tails)
+
+    async def _save(self, at: tuple[int, int], tails: dict[str, int]) -> None:
+        self._cursor = Cursor(self._cursor.incarnation, *at, tails)
+        faultpoints.at("cursor.before")
+        await self._outbox.save(self._cursor)
+        faultpoints.at("cursor.after")
+
+    def _check_lease(self) -> None:
+        """A refill of a day's events takes minutes: another process must not wait for its end."""
+        if not self._may_publish.is_set():
+            raise PublishError("the lease is gone")
 
 
 async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

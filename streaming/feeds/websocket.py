@@ -90,10 +90,16 @@ class WebSocketFeed:
         self._ask_at: float | None = None
         self._ask_wait = ASK_FIRST_SECONDS
         self._announced: tuple[int, float] | None = None
+        self._said_last = 0
         self._at_last_heartbeat: int | None = None
         self._restarted_at: int | None = None
         self._questions: deque[StatusRequest] = deque(maxlen=QUESTIONS)
         self._asked = asyncio.Event()
+
+    @property
+    def beyond(self) -> int:
+        """How many messages the venue has announced that are not here."""
+        return max(0, max(self._said_last, self._sequences.highest) - self._sequences.contiguous)
 
     def ask_order(self, request: StatusRequest) -> None:
         """Ask the venue for an order's state: now, or when it is connected. It may be lost, or asked twice."""
@@ -234,6 +240,7 @@ class WebSocketFeed:
         return None
 
     def _note_announced(self, last: int) -> None:
+        self._said_last = last
         if last > self._sequences.highest and self._announced is None:
             self._announced = (last, clocks.monotonic() + HEARTBEAT_GRACE_SECONDS)
         if self._at_last_heartbeat is not None and last < self._at_last_heartbeat:
