@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos outages clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ format: setup ## Let ruff mend what it can
 bench: setup ## Landing rate and latency, against yardsticks of the same run
 	@$(BIN)/python -m bench $(ARGS)
 
+bench-day: setup ## A day of a million fills derived again: time and memory, against a yardstick (ARGS="--fills 100000")
+	@$(BIN)/python -m bench.derive $(ARGS)
+
 KILLS ?= 1000
 SEED ?= 1
 chaos: setup ## SIGKILL at every fault point under load, then the books (KILLS=1000 SEED=1)
@@ -51,6 +54,10 @@ chaos: setup ## SIGKILL at every fault point under load, then the books (KILLS=1
 
 outages: setup ## Each server fails in every way under load, the clock and the writer too, then the books (ARGS="--only postgres")
 	@$(BIN)/python -m chaos.outages $(ARGS)
+
+HOURS ?= 10000
+simulate: setup ## The streaming core under a virtual clock, with faults from seeds (HOURS=10000 SEED=1)
+	@$(BIN)/python -m simulation --hours $(HOURS) --seed $(SEED) $(ARGS)
 
 oracle: setup ## Slippage and fees of a million random fills against fractions (ORACLE_FILLS=…)
 	@$(BIN)/python -m bench.oracle
@@ -62,6 +69,9 @@ CONVERGENCE := tests/unit/domain/test_convergence.py tests/unit/domain/test_orde
   tests/integration/test_reading.py tests/integration/test_convergence_day.py
 nightly: setup ## Convergence with 10,000 examples
 	@CONVERGENCE_EXAMPLES=10000 $(BIN)/pytest -q -n 2 --dist worksteal $(CONVERGENCE)
+
+specs: setup ## Write the snapshot of Dagster's definitions again (after a change that is meant)
+	@$(BIN)/python -m tests.unit.specs
 
 lock: $(UV) ## Resolve the dependencies again
 	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-annotate --no-header \

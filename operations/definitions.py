@@ -13,11 +13,10 @@ import dagster as dg
 from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
-from execution_assets.executions import executions
+from execution_assets.derived import DERIVED_ASSETS
 from execution_assets.jobs import derive_day_job
 from execution_assets.resources import POSTGRES_VARIABLE, PRICE_VARIABLE, STALE_VARIABLE, LedgerResource
 from execution_assets.retention import nightly_pruning, prune_event_log
-from execution_assets.slippage import slippage_metrics
 from execution_assets.sources import SOURCES
 from operations.alerts.resource import Alerts
 from sensors.automation import automation
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the code location together; tests pass their own resources."""
     return dg.Definitions(
-        assets=[*SOURCES, *automated([executions, slippage_metrics, data_docs])],
+        assets=[*SOURCES, *automated([*DERIVED_ASSETS, data_docs])],
         asset_checks=CHECKS,
         jobs=[derive_day_job, prune_event_log],
         schedules=[nightly_pruning],

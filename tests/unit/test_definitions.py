@@ -21,29 +21,6 @@ from operations.definitions import build_defs
 ROOT = Path(__file__).parents[2]
 LOAD_SECONDS = 5.0
 
-# By key: group, owners, kinds, whether partitioned, and what it depends on.
-SPECS = {
-    "order_intents": ("topics", ["team:execution"], ["kafka"], False, []),
-    "market_data_snapshots": ("topics", ["team:execution"], ["kafka"], False, []),
-    "execution_events": (
-        "topics", ["team:execution"], ["kafka"], False, ["benchmark_snapshots", "fills", "orders"],
-    ),
-    "audit_events_topic": ("topics", ["team:execution"], ["kafka"], False, ["fills", "orders"]),
-    "dead_letters": ("topics", ["team:execution"], ["kafka"], False, []),
-    "fills": ("landed", ["team:execution"], ["postgres"], True, []),
-    "orders": ("landed", ["team:execution"], ["postgres"], True, ["order_intents"]),
-    "benchmark_snapshots": ("landed", ["team:execution"], ["postgres"], True, ["market_data_snapshots"]),
-    "executions": (
-        "derived", ["team:execution"], ["postgres", "python"], True, ["benchmark_snapshots", "fills", "orders"],
-    ),
-    "slippage_metrics": (
-        "derived", ["team:execution"], ["postgres", "python"], True, ["benchmark_snapshots", "executions"],
-    ),
-    "data_docs": (
-        "derived", ["team:execution"], ["greatexpectations", "html"], True, ["executions", "slippage_metrics"],
-    ),
-}  # fmt: skip
-
 # (asset, check): whether it blocks what is downstream
 CHECKS = {
     ("executions", "executions_are_sound"): True,
@@ -66,22 +43,6 @@ CHECKS = {
 def repository() -> dg.RepositoryDefinition:
     ledger = LedgerResource(url="postgresql://nobody@nowhere/nothing")
     return build_defs(resource_overrides={"ledger": ledger}).get_repository_def()
-
-
-def test_the_assets_are_these(repository: dg.RepositoryDefinition) -> None:
-    graph = repository.asset_graph
-    found = {
-        key.to_user_string(): (
-            node.group_name,
-            list(node.owners),
-            sorted(node.kinds),
-            node.is_partitioned,
-            sorted(parent.to_user_string() for parent in node.parent_keys),
-        )
-        for key in graph.get_all_asset_keys()
-        for node in [graph.get(key)]
-    }
-    assert found == SPECS
 
 
 def test_the_checks_are_these(repository: dg.RepositoryDefinition) -> None:
