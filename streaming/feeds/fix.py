@@ -14,7 +14,7 @@ from ledger.domain.records import Position, Side
 from ledger.domain.times import format_utc
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
-from streaming.feeds.fix_frames import Frame, unpack
+from streaming.feeds.fix_frames import REFUSED, Frame, unpack
 from streaming.feeds.fix_process import EngineProcess
 from streaming.feeds.names import primary_feed
 
@@ -52,8 +52,8 @@ class FixFeed:
         feed: str | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions, and
-        gaps_filled, which counts the numbers that the venue has passed over."""
+        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions, refused
+        (by the venue) and gaps_filled, which counts the numbers that the venue has passed over."""
         self.engine_pid: int | None = None
         self._venue = venue
         self._feed = feed or primary_feed(venue, "fix")
@@ -62,6 +62,8 @@ class FixFeed:
         self._on_state = on_state
         self.on_gap: Callable[[int, int, int], None] | None = None
         """Hears of numbers that the venue passed over: the first, the last, when that came (ns)."""
+        self._missing_ns: int | None = None
+        self._taken_ns = 0
         self._state = ""
         self._engine: EngineProcess | None = None
         self._questions: deque[StatusRequest] = deque(maxlen=_QUESTIONS)
@@ -88,6 +90,11 @@ class FixFeed:
             )
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF)
+
+    @property
+    def gap_since_ns(self) -> int | None:
+        """Since when messages are missing and none has come; None while nothing is missing."""
+        return None if self._missing_ns is None else max(self._missing_ns, self._taken_ns)
 
     def ask_order(self, request: StatusRequest) -> None:
         """Ask the venue for an order's state (OrderStatusRequest, 35=H): now, or when it is logged on.
@@ -118,7 +125,7 @@ class FixFeed:
                     buffer += content
                     await self._take(unpack(buffer))
             finally:
-                self._engine = None
+                self._engine = self._missing_ns = None
             return await engine.wait()
 
     async def _take(self, frames: list[tuple[Frame, int, int, bytes]]) -> None:
@@ -127,7 +134,7 @@ class FixFeed:
         for kind, sequence, received_ns, content in frames:
             if kind is Frame.MESSAGE or kind is Frame.REJECT:
                 arrivals.append(self._arrival(kind, sequence, received_ns, content, last))
-                last = max(last, sequence)
+                last, self._taken_ns = max(last, sequence), received_ns
                 continue
             # what came before it has the old numbers: it goes first
             await self._put(arrivals, last)
@@ -155,6 +162,8 @@ class FixFeed:
             self.counters["logons"] += 1
             self._say("live")
             self._ask()
+        elif kind is Frame.MISSING or kind is Frame.WHOLE:
+            self._missing_ns = received_ns if kind is Frame.MISSING else None
         elif kind is Frame.GAP_FILL:
             self._passed_over(sequence - int(content) + 1, sequence, received_ns)
         elif kind is Frame.LOGOUT:
@@ -189,6 +198,10 @@ class FixFeed:
             # up all behind it until the venue fills the gap: nothing is lost, nothing goes on
             self.counters["garbled"] += 1
             log.warning("FIX engine", venue=self._venue, event_text=text, expected_sequence_after=self._last)
+        elif text.startswith(REFUSED):
+            # of a ResendRequest: more than the venue gives at once. It is asked again, and refuses again
+            self.counters["refused"] += 1
+            log.error("FIX engine", venue=self._venue, event_text=text, to_do="is resend_limit the venue's?")
         else:
             log.info("FIX engine", venue=self._venue, event_text=text)
 

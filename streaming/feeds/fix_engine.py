@@ -28,7 +28,7 @@ import quickfix as fix
 from ledger import clocks
 from ledger.faultpoints import at, is_armed
 from streaming.feeds.fix_dictionary import write_relaxed
-from streaming.feeds.fix_frames import Frame, pack
+from streaming.feeds.fix_frames import REFUSED, Frame, pack
 from streaming.feeds.fix_resends import Resends
 from streaming.feeds.fix_schedule import Schedule
 
@@ -102,7 +102,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         self._resets = 0
         self._is_blocked = False
         self.heard_at = time.monotonic()  # a sign of life of the parent
-        self.resends = Resends(resend_limit, self._ask_again)
+        self.resends = Resends(resend_limit, self._ask_again, self._tell_missing)
         self.was_reset = False
         """The store's creation time is of now: the schedule has to be postponed again."""
 
@@ -152,6 +152,8 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
             text = message.toString()
             if _SEQUENCE_RESET in text:
                 self._passed_over(text, received_ns)
+            elif _REJECT in text:
+                print(f"{REFUSED} {text.replace(chr(1), '|')}", flush=True)  # noqa: T201  an event like the engine's
             elif any(kind in text for kind in _IN_TURN):
                 self.resends.ended()
             elif _LOGON in text and "\x01141=Y\x01" in text:
@@ -213,6 +215,9 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         # the answer's number is beyond what is missing, and this time the engine asks though it has asked before
         self._session.setSendRedundantResendRequests(True)
         self._say([(35, "1"), (112, "gap")])
+
+    def _tell_missing(self, is_missing: bool) -> None:
+        self._pipe.send(Frame.MISSING if is_missing else Frame.WHOLE, 0, time.time_ns(), b"")
 
     def _passed_over(self, text: str, received_ns: int) -> None:
         # verified, so a gap fill stands where it is expected. What it passes over does not come any more

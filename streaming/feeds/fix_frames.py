@@ -7,6 +7,7 @@ from enum import IntEnum
 
 HEADER = struct.Struct("<BQQI")  # kind, MsgSeqNum (0 where none), received at (ns), length of the bytes
 PIPE_BYTES = 256 * 1024  # what the engine may be ahead by; more only delays the back-pressure
+REFUSED = "Rejected by the venue:"  # begins an event
 F_SETPIPE_SZ = 1031  # fcntl.h; Python 3.11 has it as fcntl.F_SETPIPE_SZ on Linux only
 
 
@@ -26,6 +27,10 @@ class Frame(IntEnum):
     """A callback failed: a text for people."""
     GAP_FILL = 7
     """A SequenceReset(4) up to this number: the content says how many numbers the venue does not send again."""
+    MISSING = 8
+    """The venue was asked to send messages again."""
+    WHOLE = 9
+    """Nothing is missing any more."""
 
 
 def pack(kind: Frame, sequence: int, received_ns: int, content: bytes) -> bytes:

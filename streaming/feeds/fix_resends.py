@@ -21,11 +21,15 @@ STALLED_SECONDS = 5.0  # nothing of what was asked for has come for so long: ask
 
 
 class Resends:
-    """One session's open request. ``again`` makes the engine ask anew for what is missing; ``limit`` 0 is none."""
+    """One session's open request. ``again`` makes the engine ask anew for what is missing; ``limit`` 0 is none.
 
-    def __init__(self, limit: int, again: Callable[[], None]) -> None:
+    ``on_change`` hears whether messages are missing, when that changes.
+    """
+
+    def __init__(self, limit: int, again: Callable[[], None], on_change: Callable[[bool], None]) -> None:
         self._limit = limit
         self._again = again
+        self._on_change = on_change
         self._end = 0  # the last number of the piece that was asked for; 0: to the end
         self._moved_at = 0.0
         self.is_open = False
@@ -33,7 +37,8 @@ class Resends:
     def asked(self, begin: int, now: float) -> int:
         """Note a ResendRequest on its way out; give the EndSeqNo that it is to have, 0 is to the end."""
         self._end = begin + self._limit - 1 if self._limit else 0
-        self._moved_at, self.is_open = now, True
+        self._moved_at = now
+        self._set(is_open=True)
         return self._end
 
     def took(self, last: int, now: float, *, is_again: bool) -> None:
@@ -49,7 +54,7 @@ class Resends:
             self._end = 0
             self._again()
         elif not is_again and last > self._end:
-            self.is_open = False
+            self._set(is_open=False)
 
     def tick(self, now: float) -> None:
         """Ask again where what was asked for does not come."""
@@ -62,4 +67,10 @@ class Resends:
 
         Or the connection is gone, and the next Logon shows what is missing.
         """
-        self._end, self.is_open = 0, False
+        self._end = 0
+        self._set(is_open=False)
+
+    def _set(self, *, is_open: bool) -> None:
+        if is_open is not self.is_open:
+            self.is_open = is_open
+            self._on_change(is_open)

@@ -8,6 +8,14 @@ import signal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
+
+from simulator.config import VenueConfig
+from simulator.fix_acceptor import FixVenue
+from simulator.journal import Journal
+from simulator.records import ReportRow
+from simulator.venue import Delivery
+from tests.integration.fix_acceptor import fill
 from tests.integration.test_fix_feed import acceptor, feed, numbers, sequences
 
 if TYPE_CHECKING:
@@ -73,8 +81,40 @@ async def test_a_venue_that_gives_less_than_was_asked_for_is_asked_again(tmp_pat
         await venue.say("burst 1 30")
         await venue.say("gives 20")
         async with feed(tmp_path / "store", venue.port) as running:
-            assert numbers(await running.take(30)) == list(range(1, 31))
+            taken = await running.take(20)
+            assert running.feed.gap_since_ns is not None
+            assert running.feed.gap_since_ns >= taken[-1].received_ns
+            taken += await running.take(10)
+            assert numbers(taken) == list(range(1, 31))
+            await venue.say("burst 31 1")
+            await running.take(1)
+            await running.until(lambda: running.feed.gap_since_ns is None)
         assert [last for _, last in await asked(venue)] == [0, 0]
+
+
+@pytest.mark.parametrize("limit", [100, 0])
+async def test_a_venue_that_refuses_too_large_a_request(tmp_path: Path, limit: int) -> None:
+    """The practice venue has 350 reports and gives 100 at once; a session that asks for all is told why not."""
+    journal = Journal(tmp_path / "venue", "T")
+    config = VenueConfig("VENUE", "fix", target_comp_id="AGENT", resend_limit=100)
+    venue = FixVenue(config, journal)
+    for number in range(350):
+        names = (f"E{number}", "C1", "M1", "buy", "ACME", "1", "100", "", "")
+        row = ReportRow(0, "VENUE", 1, "fill", *names, "", fill(number).removeprefix("35=8\x01").encode())
+        venue.take([Delivery(journal.add_report(row))])
+    journal.commit()
+    await venue.start()
+    port = int(venue.address.rpartition(":")[2])
+    async with feed(tmp_path / "store", port, resend_limit=limit) as running:
+        if limit:
+            taken = await running.take(350)
+            assert sequences(taken) == list(range(1, 351))
+            assert running.feed.counters["refused"] == 0
+        else:
+            await running.until(lambda: running.feed.counters["refused"] > 0)
+            assert len(running.inbox) == 0
+    await venue.stop()
+    journal.close()
 
 
 async def test_what_the_venue_passes_over_is_said_and_counted(tmp_path: Path) -> None:
