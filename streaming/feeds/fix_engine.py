@@ -217,7 +217,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         self._say([(35, "1"), (112, "gap")])
 
     def _tell_missing(self, is_missing: bool) -> None:
-        self._pipe.send(Frame.MISSING if is_missing else Frame.WHOLE, 0, time.time_ns(), b"")
+        self._pipe.send(Frame.MISSING if is_missing else Frame.WHOLE, 0, clocks.time_ns(), b"")
 
     def _passed_over(self, text: str, received_ns: int) -> None:
         # verified, so a gap fill stands where it is expected. What it passes over does not come any more
