@@ -52,8 +52,8 @@ class FixFeed:
         feed: str | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions, refused
-        (by the venue) and gaps_filled, which counts the numbers that the venue has passed over."""
+        """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions,
+        refused (by the venue) and gaps_filled, which counts the numbers that the venue has passed over."""
         self.engine_pid: int | None = None
         self._venue = venue
         self._feed = feed or primary_feed(venue, "fix")
