@@ -101,18 +101,26 @@ class Comparison:
 
     async def _take(self, page: Sequence[Found], *, dry: bool) -> None:
         absent = await self._look_back.absent(self._judged(page), self._holdings.known)
-        if absent and not dry:
+        if not absent:
+            return
+        if dry:
+            self._count(absent)
+            return
+        async with self._look_back.turn:  # another comparison may be about to hand in the same
             await self._teller.tell(self._missing_of(()))  # what had come when the list was made has landed now
             absent = await self._look_back.absent(absent, self._holdings.known)
+            fills = self._count(absent)
+            if fills:
+                self._metrics.completeness_missing.labels(self._look_back.venue).inc(len(fills))
+                await self._teller.tell(self._missing_of(fills))
+            outcome = await self._look_back.hand_in(absent)
+        self._handed_in += outcome.landed + outcome.duplicates  # a duplicate: the feed was quicker after all
+
+    def _count(self, absent: Sequence[Found]) -> list[Listed]:
         fills = [fill for found in absent for fill in found.fills]
         self._missing += len(fills)
         self.absent += fills[: MAX_UNLISTED - len(self.absent)]
-        if dry or not absent:
-            return
-        if fills:
-            self._metrics.completeness_missing.labels(self._look_back.venue).inc(len(fills))
-            await self._teller.tell(self._missing_of(fills))
-        self._handed_in += (await self._look_back.hand_in(absent)).landed
+        return fills
 
     def _judged(self, page: Sequence[Found]) -> list[Found]:
         """Leave out what is newer than the window: it may be on its way."""

@@ -76,6 +76,8 @@ class LookBack:
         self._inbox = inbox
         self._decoder = decoder
         self._known = known
+        self.turn = asyncio.Lock()
+        """Held by whoever finds out what is missing and hands it in."""
         self._caller = Caller(venue, settings, metrics)
         self._access = Access(
             settings.key.get_secret_value(),
@@ -93,8 +95,8 @@ class LookBack:
         landed = listed = 0
         async for page in self.pages(since_ns, until_ns):
             listed += len(page)
-            absent = await self.absent(page)
-            landed += (await self.hand_in(absent)).landed
+            async with self.turn:
+                landed += (await self.hand_in(await self.absent(page))).landed
         log.info("looked back", venue=self.venue, reason=reason, listed=listed, landed=landed)
         return landed
 
