@@ -1,0 +1,102 @@
+"""When derived assets are asked for by themselves, on a real Dagster instance without any ledger."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from execution_assets.automation import AFTER_CHECKS, LOOKBACK, automated
+
+DAYS = dg.DailyPartitionsDefinition("2026-01-01", timezone="UTC", end_offset=1)
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@dg.asset(partitions_def=DAYS, group_name="derived")
+def executions() -> None: ...
+
+
+@dg.asset_check(asset=executions, blocking=True)
+def sound() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@dg.asset(partitions_def=DAYS, deps=[executions, "fills"], group_name="derived")
+def downstream() -> None: ...
+
+
+FILLS = dg.AssetSpec("fills", partitions_def=DAYS, group_name="landed")
+DEFS = dg.Definitions(assets=[FILLS, *automated([executions, downstream])], asset_checks=[sound])
+
+
+class World:
+    """An instance, and the automation sensor's ticks over it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self._cursor = None
+        self._now = NOW
+
+    def derived(self, day: str, *, passed: bool | None = True) -> None:
+        self.instance.report_runless_asset_event(dg.AssetMaterialization("executions", partition=day))
+        if passed is not None:
+            self.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=executions.key, check_name="sound", passed=passed, metadata={}, blocking=True
+                )
+            )
+
+    def tick(self) -> set[str]:
+        self._now += timedelta(seconds=30)
+        result = dg.evaluate_automation_conditions(
+            DEFS, self.instance, dg.AssetSelection.groups("derived"), self._now, cursor=self._cursor
+        )
+        self._cursor = result.cursor
+        return set(result.get_requested_partitions(downstream.key))
+
+
+@pytest.fixture
+def world():  # type: ignore[no-untyped-def]  # noqa: ANN201
+    with dg.DagsterInstance.ephemeral() as instance:
+        world = World(instance)
+        assert world.tick() == set()
+        yield world
+
+
+def test_a_day_that_is_derived_and_checked_is_followed_once(world: World) -> None:
+    world.derived("2026-11-22")
+    assert world.tick() == {"2026-11-22"}
+    assert world.tick() == set()
+
+
+def test_an_old_day_that_is_derived_again_is_followed_too(world: World) -> None:
+    """The usual condition looks at the latest partition alone."""
+    world.derived((NOW - LOOKBACK + timedelta(days=2)).date().isoformat())
+    assert world.tick() == {(NOW - LOOKBACK + timedelta(days=2)).date().isoformat()}
+
+
+def test_a_blocking_check_that_failed_holds_a_day_back_until_it_passes(world: World) -> None:
+    world.derived("2026-11-22", passed=False)
+    assert world.tick() == set()
+    assert world.tick() == set()
+    world.derived("2026-11-22")
+    assert world.tick() == {"2026-11-22"}
+
+
+def test_fills_that_keep_landing_ask_for_nothing(world: World) -> None:
+    world.instance.report_runless_asset_event(dg.AssetMaterialization("fills", partition="2026-11-23"))
+    assert world.tick() == set()
+
+
+def test_what_an_asset_says_itself_stays_and_the_others_get_condition_and_freshness() -> None:
+    own = dg.AutomationCondition.on_missing()
+
+    @dg.asset(partitions_def=DAYS, automation_condition=own)
+    def decided() -> None: ...
+
+    [one, two] = automated([decided, downstream])
+    [first], [second] = one.specs, two.specs
+    assert first.automation_condition == own
+    assert second.automation_condition == AFTER_CHECKS
+    assert second.freshness_policy is not None
+    [sensors_own] = automated([executions])[0].specs
+    assert sensors_own.automation_condition is None
