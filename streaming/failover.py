@@ -24,7 +24,7 @@ from streaming.errors import StreamingError
 from streaming.feeds.desk import CONTROLS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
 
     from ledger.domain.failover import FailoverPolicy
     from ledger.domain.records import Position
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 class VenueFeeds:
     """One venue's feeds.
 
-    ``make`` makes a feed that goes on from a position, ``carry`` runs it; ``last``: when a venue was last heard.
+    ``make`` makes a feed that goes on from a position, ``last`` says when a venue was last heard.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class VenueFeeds:
         *,
         is_hot: bool,
         make: Callable[[Line, Position | None], Runs],
-        carry: Callable[[str, Runs], Coroutine[Any, Any, None]],
         positions: Callable[[], Awaitable[dict[str, Position]]],
         last: Callable[[str], Awaitable[int | None]],
         look_back: LookBack | None,
@@ -70,7 +69,7 @@ class VenueFeeds:
         self.pair = FeedPair(venue, policy)
         self._primary, self._backup = primary, backup
         self._is_hot = is_hot
-        self._make, self._carry, self._positions, self._last = make, carry, positions, last
+        self._make, self._positions, self._last = make, positions, last
         self._look_back = look_back
         self._inbox = inbox
         self._orders = orders
@@ -126,8 +125,7 @@ class VenueFeeds:
         position = line.tap.position
         if position is None:
             position = (await self._positions()).get(line.name)
-        feed = self._make(line, position)
-        line.start(feed, self._carry(self.venue, feed), group)
+        line.start(self._make(line, position), group)
 
     async def _start_backup(self, group: asyncio.TaskGroup) -> None:
         if self._backup is not None and not self._backup.is_running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ledger import clocks
 from ledger.domain.failover import LIVE, OFF, RECOVERING, FeedSeen
@@ -12,7 +12,7 @@ from streaming.arrivals import ArrivalKind
 from streaming.settings import RestFeedSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from ledger.domain.records import Position
     from streaming.arrivals import Arrival, Inbox
@@ -116,11 +116,11 @@ class Line:
         self._state = state
         self._on_state(state)
 
-    def start(self, feed: Runs, running: Coroutine[Any, Any, None], group: asyncio.TaskGroup) -> None:
+    def start(self, feed: Runs, group: asyncio.TaskGroup) -> None:
         """Run a feed in a task of the group: what it cannot mend ends the group."""
         self._feed = feed
         self.note("connecting")
-        self._task = group.create_task(running, name=f"feed {self.name}")
+        self._task = group.create_task(feed.run(), name=f"feed {self.name}")
 
     async def stop(self) -> None:
         """Disconnect. What was handed over lands all the same; a later start goes on from there."""

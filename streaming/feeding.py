@@ -24,7 +24,7 @@ from streaming.policy import failover_policies_of
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings, feeds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import asyncpg
 
@@ -65,8 +65,6 @@ class Feeding:
         self._metrics = metrics
         self._look_backs = look_backs
         self._questions = questions
-        self.carry: Callable[[str, Runs], Coroutine[Any, Any, None]] = lambda _, feed: feed.run()
-        """Runs a venue's feed: somebody may want to know of it while it runs."""
         self.kafka: KafkaFeed | None = None
         self._orders = OpenOrders()
         self._venues: dict[str, VenueFeeds] = {}
@@ -143,7 +141,6 @@ class Feeding:
             self._line(rest[0], venue.backup.feed) if venue.backup is not None else None,
             is_hot=venue.failover.mode == "hot",
             make=lambda line, position: self._feed(name, line, position),
-            carry=self.carry,
             positions=self._by_feed,
             last=lambda of: self._patient(lambda reader: reader.last_received(of)),
             look_back=self._look_backs.get(name),

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -400,3 +401,31 @@ async def test_a_primary_that_lives_and_reports_nothing_is_found_out_by_the_back
 
 def rates(**changes: float) -> FaultRates:
     return FaultRates(**{name: getattr(NO_FAULTS, name) for name in FaultRates.__struct_fields__} | changes)
+
+
+async def test_without_snapshots_slippage_is_best_effort_and_that_is_told(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """One of each symbol comes at the start, and then no more."""
+    async with staged(
+        endpoints, ledger_url, redis_url, topic_prefix, tmp_path, snapshots_per_second=0.0001, fill_gap_seconds=1.0
+    ) as stage:
+        limits = {"snapshot_out_seconds": Decimal(2), "stale_snapshot_seconds": Decimal(1)}
+        stage.settings = stage.settings.model_copy(update=limits)
+        query = "SELECT max(told_ns) FROM execution.feed_outages WHERE venue = 'market-data'"
+        async with stage.running() as process:
+            async with asyncio.timeout(60):
+                while (told_ns := await stage.ledger.fetchval(query)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            out = process.status()["failover"]["snapshots_out"]
+            assert out
+            assert all(feed.startswith("market-data.") for feed in out)
+            await stage.until_landed(await stage.landed_by(PRIMARY) + 10)
+        found = await stage.ledger.fetch(
+            "SELECT DISTINCT quality, quality_reason FROM execution.slippage_metrics "
+            "JOIN execution.executions USING (execution_id) WHERE kind = 'fill_mid' AND transact_ns > $1",
+            told_ns,
+        )
+        assert [tuple(row) for row in found] == [("best_effort", "stale_snapshot")]
+        events = "SELECT event_type FROM execution.audit_events WHERE key = 'market-data'"
+        assert {row["event_type"] for row in await stage.ledger.fetch(events)} == {"snapshot_feed_out"}
