@@ -20,6 +20,7 @@ from rich.table import Table
 
 from bench.backlog import land_backlog, plain_copy, single_commits
 from bench.latency import Stream, orders_for
+from bench.outage import Outage
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, Endpoints, ServerName
 
@@ -29,7 +30,11 @@ _TARGETS = {
     "p50_ms_at_2000": ("<=", 5),
     "p99_ms_at_2000": ("<=", 25),
     "memory_mb": ("<=", 300),
+    "outage_seconds_for_a_million": ("<=", 90),
+    "outage_memory_mb": ("<=", 400),
 }
+_YARDSTICK_ROWS = 200_000
+_OUTAGE_SHARE = 0.35  # of plain COPY: 11,111 a second where COPY alone does 32,000, as here on a quiet machine
 
 
 def _arguments() -> argparse.Namespace:
@@ -38,6 +43,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rates", type=int, nargs="*", default=[500, 2_000, 5_000], help="fills a second")
     parser.add_argument("--seconds", type=int, default=15, help="for each rate")
     parser.add_argument("--memory", type=int, default=1_000_000, help="fills before memory is read; 0 = skip")
+    parser.add_argument(
+        "--reports", type=int, default=1_000_000, help="that wait while Postgres is away; 0 = no outage"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON only")
     return parser.parse_args()
 
@@ -99,6 +107,31 @@ async def _land(arguments: argparse.Namespace, endpoints: Endpoints) -> dict[str
     }
 
 
+async def _outage(arguments: argparse.Namespace, stack: EmbeddedStack, folder: Path) -> dict[str, float]:
+    url, copy = _database(stack.endpoints, "bench_outage"), _database(stack.endpoints, "bench_outage_copy")
+    figures = await Outage(stack, stack.endpoints, url, folder).run(arguments.reports)
+    rows = min(arguments.reports, _YARDSTICK_ROWS)
+    plain = rows / await plain_copy(url, copy, rows)
+    figures["outage_plain_copy_fills_per_second"] = round(plain)
+    figures["outage_share_of_plain_copy"] = round(figures["outage_fills_per_second"] / plain, 3)
+    figures["outage_seconds_for_a_million"] = round(1_000_000 / figures["outage_fills_per_second"], 1)
+    return figures
+
+
+def _missed(figures: dict[str, float]) -> list[str]:
+    """List the targets that were not reached.
+
+    A million in 90 s is for a machine that has its processors to itself. A busy one is told by the yardstick of
+    the same run: where COPY alone is as much slower, the time counts by its share.
+    """
+    missed = [
+        n for n, (sign, target) in _TARGETS.items() if n in figures and not _reached(figures[n], sign, target)
+    ]
+    if "outage_seconds_for_a_million" in missed and figures["outage_share_of_plain_copy"] >= _OUTAGE_SHARE:
+        missed.remove("outage_seconds_for_a_million")
+    return missed
+
+
 def _print(figures: dict[str, float], console: Console) -> None:
     table = Table(title="bench", title_justify="left")
     for name in ("figure", "measured", "to reach", ""):
@@ -131,11 +164,12 @@ def main() -> int:
             if arguments.backlog:
                 console.print(f"a backlog of {arguments.backlog:,} reports …")
                 figures |= uvloop.run(_land(arguments, endpoints))
+            if arguments.reports:
+                console.print(f"an outage of Postgres with {arguments.reports:,} reports waiting …")
+                figures |= uvloop.run(_outage(arguments, stack, Path(folder)))
         finally:
             stack.stop()
-    missed = [
-        n for n, (sign, target) in _TARGETS.items() if n in figures and not _reached(figures[n], sign, target)
-    ]
+    missed = _missed(figures)
     if arguments.json:
         sys.stdout.write(json.dumps({"figures": figures, "missed": missed}) + "\n")
     _print(figures, console)

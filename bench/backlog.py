@@ -30,6 +30,7 @@ _TABLES = {
     "slippage_metrics": rows.METRIC_COLUMNS,
     "audit_events": rows.EVENT_COLUMNS,
 }
+_ROWS_OF_A_FILL = {"slippage_metrics": 2}
 _CHUNK = 50_000
 
 
@@ -89,15 +90,19 @@ async def land_backlog(url: str, count: int) -> float:
     return seconds
 
 
-async def plain_copy(source: str, target: str) -> float:
-    """COPY the rows that a landing wrote into the same empty tables of another database: the least it can cost."""
+async def plain_copy(source: str, target: str, fills: int | None = None) -> float:
+    """COPY the rows that a landing wrote into the same empty tables of another database: the least it can cost.
+
+    ``fills`` bounds it: so many fills, with as many rows of each other table as go with them.
+    """
     reading, writing = await asyncpg.connect(source), await asyncpg.connect(target)
     day = await reading.fetchval("SELECT max(trade_date) FROM execution.fills")
     await writing.execute("SELECT execution.ensure_partitions($1)", day)
     await writing.execute("SELECT execution.ensure_partitions((now() AT TIME ZONE 'UTC')::date)")
     seconds = 0.0
     for table, columns in _TABLES.items():
-        query = f"SELECT {', '.join(columns)} FROM {SCHEMA}.{table}"  # noqa: S608  our own names
+        limit = "" if fills is None else f" LIMIT {fills * _ROWS_OF_A_FILL.get(table, 1)}"
+        query = f"SELECT {', '.join(columns)} FROM {SCHEMA}.{table}{limit}"  # noqa: S608  our own names
         async with reading.transaction():
             cursor = await reading.cursor(query)
             while records := await cursor.fetch(_CHUNK):

@@ -20,13 +20,13 @@ _SNAPSHOTS = 500
 _STEP_NS = 10_000_000
 
 
-def order_facts(orders: int, now_ns: int) -> Iterator[OrderIntent | Snapshot]:
-    """Give the intents of all orders, routed at ``now_ns``, and five seconds of snapshots up to then."""
+def order_facts(orders: int, now_ns: int, first: int = 0) -> Iterator[OrderIntent | Snapshot]:
+    """Give the intents of orders from ``first`` on, routed at ``now_ns``, and the snapshots of 5 s up to then."""
     for n in range(_SNAPSHOTS):
         bid = Decimal(60_000) + n % 50
         at = now_ns - (_SNAPSHOTS - n) * _STEP_NS
         yield Snapshot(f"BS{at}-{n}", SYMBOL, bid, bid + Decimal("0.1"), None, None, at)
-    for n in range(orders):
+    for n in range(first, first + orders):
         yield OrderIntent(
             f"BC{n:08d}", f"BM{n:08d}", Action.NEW, None, VENUE, "ACC-1", SYMBOL, Side.BUY, Decimal(10), None,
             None, "USDT", now_ns, None,
@@ -47,6 +47,19 @@ def intent_message(intent: OrderIntent) -> bytes:
             "order_qty": intent.order_qty,
             "currency": intent.currency,
             "routed_at": format_utc(intent.routed_ns),
+        }
+    )
+
+
+def snapshot_message(snapshot: Snapshot) -> bytes:
+    """Give the value of ``market.data.snapshot.v1``."""
+    return msgspec.json.encode(
+        {
+            "snapshot_id": snapshot.snapshot_id,
+            "symbol": snapshot.symbol,
+            "bid": snapshot.bid,
+            "ask": snapshot.ask,
+            "at": format_utc(snapshot.at_ns),
         }
     )
 
