@@ -313,3 +313,36 @@ async def test_what_is_on_its_way_to_the_broker_is_not_idle(world: World) -> Non
         await world.land(*orders(1), *(report(f"E{n}", cl_ord_id="M0") for n in range(500)))
         await until(lambda: publisher.is_idle)
     assert len(await world.read(FILL_EVENT)) == 500
+
+
+async def test_a_refill_ends_with_the_lease_and_goes_on_from_where_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_PAGE", 4)
+    monkeypatch.setattr(publishing, "_SAVE_PAGES", 2)
+    genuine, written = publishing.TopicWriter.write, 0
+
+    def write(writer: publishing.TopicWriter, *of: Any) -> list[str]:
+        nonlocal written
+        written += 1
+        if written == 6:
+            loop.call_soon_threadsafe(world.may_publish.clear)
+        return genuine(writer, *of)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(publishing.TopicWriter, "write", write)
+    await world.land(intent())
+    for n in range(60):
+        await world.land(report(f"E{n}"), offered=False)
+    async with world.publishing() as publisher:
+        await until(lambda: publisher.state == "down")
+        assert written < 12, "it did not go on to its end"
+        row = await world.connection.fetchrow("SELECT position FROM execution.publish_cursors")
+        assert row is not None
+        assert row["position"] > 0, "how far it got is known"
+        world.may_publish.set()
+        await world.live(publisher)
+    wanted = {event_id for event_id, _, _ in await world.outbox()}
+    found = [message.event_id for message in await world.read(AUDIT_EVENT)]
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
