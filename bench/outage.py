@@ -165,7 +165,7 @@ class Outage:
     async def _counted(self) -> tuple[int, int, int]:
         connection = await asyncpg.connect(self._url)
         try:
-            row = await connection.fetchrow(
+            (row,) = await connection.fetch(
                 "SELECT (SELECT count(*) FROM execution.fills), (SELECT count(*) FROM execution.executions), "
                 "(SELECT count(*) FROM execution.fills_pending)"
             )

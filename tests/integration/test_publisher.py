@@ -19,6 +19,7 @@ from ledger.domain.identity import dead_letter_id
 from ledger.domain.records import DeadLetter, ReportKind
 from streaming import publisher as publishing
 from streaming.metrics import Metrics
+from streaming.producing import TopicWriter
 from streaming.publisher import Publisher
 from streaming.topics import AUDIT_EVENT, DEAD_LETTERS, FILL_EVENT
 from tests.integration.database import connected, terminate_sessions, until
@@ -320,9 +321,9 @@ async def test_a_refill_ends_with_the_lease_and_goes_on_from_where_it_was(
 ) -> None:
     monkeypatch.setattr(publishing, "_PAGE", 4)
     monkeypatch.setattr(publishing, "_SAVE_PAGES", 2)
-    genuine, written = publishing.TopicWriter.write, 0
+    genuine, written = TopicWriter.write, 0
 
-    def write(writer: publishing.TopicWriter, *of: Any) -> list[str]:
+    def write(writer: TopicWriter, *of: Any) -> list[str]:
         nonlocal written
         written += 1
         if written == 6:
@@ -330,7 +331,7 @@ async def test_a_refill_ends_with_the_lease_and_goes_on_from_where_it_was(
         return genuine(writer, *of)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(publishing.TopicWriter, "write", write)
+    monkeypatch.setattr(TopicWriter, "write", write)
     await world.land(intent())
     for n in range(60):
         await world.land(report(f"E{n}"), offered=False)
