@@ -21,14 +21,13 @@ from rich.table import Table
 
 from simulation.planted import PLANTED
 from simulation.process import Parts
-from simulation.world import Outcome, Scale, simulate
+from simulation.world import SCALES, Outcome, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
 _SHARE = 8  # seeds that a process runs before it reports
-_LONG = Scale(bursts=4, orders=6, seconds=8.0, hours=30.0)
 _AHEAD = 3  # shares that wait for each process
 
 
@@ -61,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, help="simulated hours in all; runs go on from --seed until then")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; with --trace of the one run")
     parser.add_argument("--trace", action="store_true", help="run --seed alone and print its steps")
+    parser.add_argument("--scale", choices=sorted(SCALES), default="long", help="how much a run holds")
     parser.add_argument("--plant", choices=sorted(PLANTED), help="put a known bug in: it must be found")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes")
     parser.add_argument("--json", action="store_true", help="print the totals as JSON")
@@ -78,18 +78,18 @@ def _parts(plant: str | None) -> Parts:
     return PLANTED[plant]() if plant is not None else Parts()
 
 
-def _run_share(seeds: range, plant: str | None) -> list[Outcome]:
-    return [simulate(seed, _LONG, _parts(plant)) for seed in seeds]
+def _run_share(seeds: range, scale: str, plant: str | None) -> list[Outcome]:
+    return [simulate(seed, SCALES[scale], _parts(plant)) for seed in seeds]
 
 
 def campaign(
-    hours: float, seed: int, jobs: int, plant: str | None, console: Console
+    hours: float, seed: int, jobs: int, scale: str, plant: str | None, console: Console
 ) -> tuple[Totals, Outcome | None]:
     """Run seeds until so many hours are simulated; stop at the first violation, of the lowest seed at hand."""
     totals, began, told = Totals(), time.monotonic(), 0.0
     shares = (range(first, first + _SHARE) for first in count(seed, _SHARE))
     with ProcessPoolExecutor(jobs) as pool:
-        for outcomes in _as_they_end(pool, shares, jobs, plant):
+        for outcomes in _as_they_end(pool, shares, jobs, scale, plant):
             for outcome in outcomes:
                 totals.add(outcome)
                 if outcome.violation is not None:
@@ -109,12 +109,12 @@ def campaign(
 
 
 def _as_they_end(
-    pool: ProcessPoolExecutor, shares: Iterator[range], jobs: int, plant: str | None
+    pool: ProcessPoolExecutor, shares: Iterator[range], jobs: int, scale: str, plant: str | None
 ) -> Iterator[list[Outcome]]:
     running: set[Future[list[Outcome]]] = set()
     while True:
         while len(running) < jobs * _AHEAD:
-            running.add(pool.submit(_run_share, next(shares), plant))
+            running.add(pool.submit(_run_share, next(shares), scale, plant))
         ended = next(as_completed(running))
         running.discard(ended)
         yield ended.result()
@@ -136,8 +136,8 @@ def _print(totals: Totals, seconds: float, console: Console) -> None:
     console.print(struck)
 
 
-def _replay(seed: int, plant: str | None, console: Console) -> int:
-    outcome = simulate(seed, _LONG, _parts(plant), keep_trace=True)
+def _replay(seed: int, scale: str, plant: str | None, console: Console) -> int:
+    outcome = simulate(seed, SCALES[scale], _parts(plant), keep_trace=True)
     for line in outcome.trace:
         sys.stdout.write(line + "\n")
     console.print(
@@ -151,9 +151,11 @@ def main() -> int:
     arguments = _arguments()
     console = Console(stderr=arguments.json or arguments.trace, width=None if sys.stdout.isatty() else 140)
     if arguments.trace:
-        return _replay(arguments.seed, arguments.plant, console)
+        return _replay(arguments.seed, arguments.scale, arguments.plant, console)
     began = time.monotonic()
-    totals, found = campaign(arguments.hours, arguments.seed, arguments.jobs, arguments.plant, console)
+    totals, found = campaign(
+        arguments.hours, arguments.seed, arguments.jobs, arguments.scale, arguments.plant, console
+    )
     if arguments.json:
         sys.stdout.write(msgspec.json.encode(totals).decode() + "\n")
     _print(totals, time.monotonic() - began, console)
@@ -162,7 +164,8 @@ def main() -> int:
         return 0
     plant = f" --plant {arguments.plant}" if arguments.plant else ""
     console.print(f"[bold red]seed {found.seed}: {found.violation}[/]", highlight=False)
-    console.print(f"replay it: python -m simulation --seed {found.seed} --trace{plant}", highlight=False)
+    replay = f"python -m simulation --seed {found.seed} --scale {arguments.scale} --trace{plant}"
+    console.print(f"replay it: {replay}", highlight=False)
     return 1
 
 

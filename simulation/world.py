@@ -48,6 +48,13 @@ class Scale(msgspec.Struct, frozen=True):
     hours: float = 30.0
 
 
+SCALES = {
+    "small": Scale(bursts=2, orders=3, seconds=3.0),  # the tests' thousand
+    "middle": Scale(),
+    "long": Scale(bursts=4),  # of ``make simulate``
+}
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What a run came to; ``violation`` is None where every invariant held."""
 

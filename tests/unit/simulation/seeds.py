@@ -1,4 +1,4 @@
-"""Seeds that found something, each with what it was: they are run again for ever.
+"""Seeds of the scale ``middle`` that found something, each with what it was: they are run again for ever.
 
 A seed draws the same run only as long as nothing changes in what it draws; what it found has a planted twin in
 ``simulation.planted`` where it was a bug of the program, so that the find itself cannot get lost.

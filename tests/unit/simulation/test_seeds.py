@@ -11,17 +11,17 @@ import pytest
 
 from simulation.planted import PLANTED
 from simulation.process import Parts
-from simulation.world import Scale, simulate
+from simulation.world import SCALES, simulate
 from tests.unit.simulation.seeds import FOUND
 
-SMALL = Scale(bursts=2, orders=3, seconds=3.0)
+SMALL = SCALES["small"]
 SEEDS, SHARES = 1_000, 20
 PLANTED_SEEDS = 24
 TRUSTING_SEEDS = (38, 88, 268, *range(300))  # the first that finds it ends the search
 ROOT = Path(__file__).parents[3]
 _DIGESTS = """
-from simulation.world import Scale, simulate
-print([simulate(seed, Scale(bursts=2, orders=3, seconds=3.0)).trace_digest for seed in range(5, 9)])
+from simulation.world import SCALES, simulate
+print([simulate(seed, SCALES["small"]).trace_digest for seed in range(5, 9)])
 """
 
 
@@ -30,7 +30,9 @@ def test_every_invariant_holds_after_every_step(share: int) -> None:
     size = SEEDS // SHARES
     for seed in range(share * size, (share + 1) * size):
         outcome = simulate(seed, SMALL)
-        assert outcome.violation is None, f"python -m simulation --seed {seed}: {outcome.violation}"
+        assert outcome.violation is None, (
+            f"python -m simulation --seed {seed} --scale small --trace: {outcome.violation}"
+        )
 
 
 @pytest.mark.parametrize("seed", FOUND)
