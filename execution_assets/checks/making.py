@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from execution_assets.checks.keeping import Judge, keep
 from execution_assets.days import TRADING_DAYS
 from execution_assets.expectations import Outcome, evaluate
 from execution_assets.resources import LedgerResource
@@ -55,6 +56,7 @@ def expectations_check(
 
     ``skip`` gives a reason for which there is nothing to check; ``details`` what the result shows besides.
     """
+    judge = Judge(asset.key.to_user_string(), name, severity.value, blocking, description, remedy)
 
     @dg.asset_check(asset=asset, name=name, description=description, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, ledger: LedgerResource) -> dg.AssetCheckResult:
@@ -65,12 +67,15 @@ def expectations_check(
     def _of_day(ledger: LedgerResource, day: date) -> dg.AssetCheckResult:
         started = time.monotonic()
         with ledger.reading() as connection:
+            digest = ask(connection, "derived_digest", day=day)["digest"]
             why = skip(connection, day) if skip is not None else None
             if why is not None:
+                keep(ledger.engine(), judge, day, None, skipped=why, digest=digest)
                 return dg.AssetCheckResult(passed=True, metadata={"day": day.isoformat(), "skipped": why})
             rows = frame(connection, day)
             more = details(connection, day) if details is not None else {}
         outcome = evaluate(rows, suite, identity, name=name, folder=docs_of(day))
+        keep(ledger.engine(), judge, day, outcome, skipped=None, digest=digest)
         return outcome_result(outcome, day, remedy, severity, {**more, "seconds": time.monotonic() - started})
 
     return check

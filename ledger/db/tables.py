@@ -931,3 +931,24 @@ derivations = Table(
     PrimaryKeyConstraint("asset", "trade_date"),
     comment="The last derivation of each derived table and day: equal digests are equal rows.",
 )
+
+check_outcomes = Table(
+    "check_outcomes",
+    metadata,
+    Column("trade_date", Date, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("check_name", Text, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("severity", Text, nullable=False, comment="of a failure: ERROR, WARN"),
+    Column("blocking", Boolean, nullable=False, comment="nothing downstream is made while it fails"),
+    Column("row_count", BigInteger, nullable=False, comment="rows that were looked at"),
+    Column("failing", BigInteger, nullable=False),
+    Column("findings", JSONB, nullable=False, comment="at most twenty [row, what is wrong with it]"),
+    Column("skipped", Text, comment="why there was nothing to judge"),
+    Column("description", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("of_digest", Text, comment="derived_digest of the executions that were judged"),
+    Column("checked_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("trade_date", "asset", "check_name"),
+    comment="What each check of a day found when it last looked.",
+)

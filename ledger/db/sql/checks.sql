@@ -257,3 +257,19 @@ SELECT replace(report_id::text, '-', ''), venue, NULL,
             || venue || ' does not list it' END
 FROM execution.completeness_findings
 WHERE ended_ns IS NULL AND transact_ns >= %(start_ns)s::bigint AND transact_ns < %(end_ns)s::bigint
+
+-- name: derived_digest
+-- What is judged: a later derivation of other rows makes an outcome one of the past.
+SELECT max(derived_digest) AS digest FROM execution.executions_derived WHERE trade_date = %(day)s
+
+-- name: keep_outcome
+INSERT INTO execution.check_outcomes
+    (trade_date, asset, check_name, passed, severity, blocking, row_count, failing, findings, skipped, description,
+     remedy, of_digest)
+VALUES (%(trade_date)s, %(asset)s, %(check_name)s, %(passed)s, %(severity)s, %(blocking)s, %(row_count)s,
+        %(failing)s, %(findings)s::jsonb, %(skipped)s, %(description)s, %(remedy)s, %(of_digest)s)
+ON CONFLICT (trade_date, asset, check_name) DO UPDATE SET
+    passed = excluded.passed, severity = excluded.severity, blocking = excluded.blocking,
+    row_count = excluded.row_count, failing = excluded.failing, findings = excluded.findings,
+    skipped = excluded.skipped, description = excluded.description, remedy = excluded.remedy,
+    of_digest = excluded.of_digest, checked_at = clock_timestamp()
