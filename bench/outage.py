@@ -110,9 +110,7 @@ class Outage:
         found = await self._counted()
         on_topic = await asyncio.to_thread(_events, self._kafka)
         if found != (total, total, 0) or on_topic != (total, total):
-            raise OutageError(
-                f"of {total} Postgres has (fills, executions, waiting) {found}, Kafka {on_topic}"
-            )
+            raise OutageError(f"of {total} Postgres has (fills, executions, waiting) {found}, Kafka {on_topic}")
         return {
             "outage_seconds_to_landed": round(landed, 1),
             "outage_seconds_to_published": round(published, 1),

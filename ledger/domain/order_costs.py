@@ -88,7 +88,8 @@ def order_cost(order: Worked, instruments: Instruments, stale_after_ns: int) -> 
     filled = _sum(e.last_qty for e in order.executions)
     qty = order.order_qty
     if filled > qty:
-        qty, _ = filled, reasons.add("overfill")
+        qty = filled
+        reasons.add("overfill")
     left = EXACT.subtract(qty, filled)
     state = OrderState.OPEN if left and not order.is_closed else OrderState.CLOSED if left else OrderState.FILLED
     if state is OrderState.OPEN:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Storage(msgspec.Struct, frozen=True):
-    """Where the broker keeps its topics: Tansu's storage engine (``s3://BUCKET/``), and what it reads to get there."""
+    """Where the broker keeps its topics: Tansu's storage engine (``s3://BUCKET/``), and what that reads."""
 
     url: str
     environment: dict[str, str]
