@@ -21,7 +21,7 @@ setup: $(VENV)/.installed ## Everything that is needed, into .venv
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.13' $(VENV)
-	@echo "installing the packages of requirements.lock (about 1.3 GB on disk; half a minute with a warm cache)"
+	@echo "installing the packages of requirements.lock (about 1.8 GB on disk; half a minute with a warm cache)"
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
