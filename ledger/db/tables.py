@@ -229,6 +229,8 @@ benchmark_snapshots = Table(
     Column("bid_size", Numeric),
     Column("ask_size", Numeric),
     *_ns("at_ns"),
+    Column("traded_qty", Numeric),
+    Column("traded_notional", Numeric),
     PrimaryKeyConstraint("snapshot_id", "taken_on"),
     Index("benchmark_snapshots_at", "symbol", "at_ns", "snapshot_id"),
     postgresql_partition_by="RANGE (taken_on)",
@@ -319,8 +321,18 @@ audit_events = Table(
     Column("event_type", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column(
+        "recorded_by",
+        Text,
+        nullable=False,
+        server_default=text(
+            "SESSION_USER::text || coalesce(' ' || nullif(current_setting('execution.process', true), ''), '')"
+        ),
+        comment="the login that wrote it, set by the database, and the SPIFFE id of its process, as that says",
+    ),
     PrimaryKeyConstraint("position", "recorded_on"),
     Index("audit_events_outbox", "xid", "position"),
+    Index("audit_events_event", "event_id"),
     postgresql_partition_by="RANGE (recorded_on)",
     comment="Every decision, as the bytes that are published: the outbox and the audit trail.",
 )
@@ -333,6 +345,50 @@ audit_checkpoints = Table(
     Column("note", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     comment="Signed tree heads over the audit events.",
+)
+
+audit_tree = Table(
+    "audit_tree",
+    metadata,
+    Column("log", Text, primary_key=True),
+    Column("origin", Text, nullable=False, comment="the log's name, first line of its checkpoints"),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("xid", Xid8, nullable=False, comment="of the last leaf: leaves are in the order of (xid, position)"),
+    Column("position", BigInteger, nullable=False),
+    Column(
+        "stored_size",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="of the last checkpoint in the locked bucket",
+    ),
+    Column(
+        "tiled_size",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="leaves whose full tiles are in the locked bucket",
+    ),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="How far the audit events are in the Merkle tree: one row.",
+)
+
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, nullable=False, comment="tiles of level n hold the nodes of height 8 n"),
+    Column("number", BigInteger, nullable=False),
+    Column(
+        "hashes",
+        LargeBinary,
+        nullable=False,
+        comment="SHA-256, 32 bytes each, from the left; fewer than 256 where the tree ends",
+    ),
+    Column("first_xid", Xid8, comment="of its first leaf, level 0 only"),
+    Column("first_position", BigInteger, comment="of its first leaf, level 0 only"),
+    PrimaryKeyConstraint("level", "number"),
+    Index("audit_tiles_first", "first_xid", "first_position", postgresql_where=text("level = 0")),
+    comment="The Merkle tree over the audit events in tiles of 256 hashes, laid out as c2sp.org/tlog-tiles says.",
 )
 
 publish_cursors = Table(
@@ -473,15 +529,38 @@ archives = Table(
     Column("record_class", Text, nullable=False),
     Column("trade_date", Date, nullable=False),
     Column("venue", Text, nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the rows: equal digests are equal rows"),
     Column("row_count", BigInteger, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("retain_until", DateTime(timezone=True), nullable=False),
     Column("schema_version", Integer, nullable=False),
-    Column("verified_at", DateTime(timezone=True)),
+    Column("verified_at", DateTime(timezone=True), comment="when it was last read back, decrypted and compared"),
     Column("legal_hold", Boolean, nullable=False, server_default=text("false")),
+    Column("table_name", Text, nullable=False),
+    Column("revision", Integer, nullable=False, comment="from 1; late facts of a day make another"),
+    Column("sha256", Text, nullable=False, comment="of the object's bytes"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("manifest_key", Text, nullable=False),
+    Column("archived_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column(
+        "dropped_at",
+        DateTime(timezone=True),
+        comment="when the day's partitions were dropped from this database",
+    ),
     PrimaryKeyConstraint("object_key", "object_version"),
+    Index("archives_day", "record_class", "trade_date", "venue"),
     comment="Manifest of the encrypted retention archives.",
+)
+
+archive_accesses = Table(
+    "archive_accesses",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("event_type", Text, nullable=False),
+    Column("person", Text, nullable=False, comment="the login that recorded it"),
+    Column("detail", JSONB, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="Who opened, held or rotated archives, and why. Append-only.",
 )
 
 executions_derived = Table(

@@ -36,6 +36,13 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection.terminate()
 
 
+async def emptied(connection: asyncpg.Connection[Any]) -> None:
+    """Empty the ledger; only the superuser of a test can, past what keeps the audit trail append-only."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(f"TRUNCATE {', '.join(f'execution.{name}' for name in TABLES)}")
+
+
 async def row_counts(connection: asyncpg.Connection[Any]) -> dict[str, int]:
     query = " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM execution.{name}" for name in TABLES)  # noqa: S608
     return {row["name"]: row["count"] for row in await connection.fetch(query)}

@@ -16,7 +16,7 @@ from ledger.domain.decide import Fact, Policy
 from ledger.domain.digest import digest_of
 from ledger.domain.records import Snapshot, Verdict
 from ledger.domain.times import utc_date
-from tests.integration.database import TABLES, connected
+from tests.integration.database import connected, emptied
 from tests.integration.test_reading import Live, forgetful
 from tests.unit.domain.facts import SECOND, T0, bust, intent, report, resolution, snapshot
 from tests.unit.domain.worlds import DAY, Ledger, split, worlds
@@ -35,7 +35,7 @@ async def land(url: str, facts: Sequence[Fact], rng: random.Random) -> Ledger:
     rng.shuffle(rest)
     ledger = Ledger()
     async with connected(url) as connection:
-        await connection.execute(f"TRUNCATE {', '.join(f'execution.{name}' for name in TABLES)}")
+        await emptied(connection)
         live = Live(connection, forgetful)
         for batch in [prices, *split(rest, rng)]:
             await live.land(batch)

@@ -19,7 +19,7 @@ from ledger.domain.digest import digest_of
 from ledger.domain.records import Action, Captured, CapturedOrder, ExecType, ReportKind, Side, Snapshot
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.standing import closing
-from tests.integration.database import TABLES, connected, stored_executions, stored_metrics
+from tests.integration.database import connected, emptied, stored_executions, stored_metrics
 from tests.unit.domain.facts import SECOND, T0, bust, intent, order_report, report, snapshot
 from tests.unit.domain.worlds import Ledger, split, worlds
 
@@ -158,7 +158,7 @@ async def check_world(
     rng.shuffle(rest)
     keeps_book = rng.random() < 0.5
     async with connected(url) as connection:
-        await connection.execute(f"TRUNCATE {', '.join(f'execution.{name}' for name in TABLES)}")
+        await emptied(connection)
         live = Live(connection, forget)
         await live.land(first)
         for number, batch in enumerate([*split(rest, rng), first]):
