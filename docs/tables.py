@@ -37,7 +37,8 @@ Generated from `ledger/db/tables.py` by `docs/tables.py`. The schema is `executi
   both kept and are a break.
 - `audit_events` and `audit_checkpoints` refuse UPDATE, DELETE and TRUNCATE, also from the service's own login
   ([audit](audit.md)).
-- `archives` is there, and nothing writes to it yet.
+- `archives` says where the archived rows of a day are ([archives.md](archives.md)); the signed manifests in the
+  object store say it, too, and are what counts.
 
 ## order_states (view)
 CumQty, LeavesQty and AvgPx of every order, as of now: `correlation_id`, `venue`, `account`, `symbol`, `side`,
@@ -87,8 +88,7 @@ NOTES = {
     "fills_pending.reason": "`awaiting_intent`, `awaiting_reference`, `awaiting_gap`",
     "fills_pending.reference_kind": "`c` (ClOrdID), `v` (the venue's order id)",
     "fills_pending.since_ns": "when the report was received",
-    "benchmark_snapshots.traded_qty": "what the market traded since the symbol's snapshot before; "
-    "null: not known",
+    "benchmark_snapshots.traded_qty": "what the market traded since the symbol's snapshot before; null: not known",
     "benchmark_snapshots.traded_notional": "the same in quote currency",
     "breaks.break_id": "made of order, kind and report: one disagreement is one row",
     "breaks.kind": "see `BreakKind` in `ledger/domain/records.py`",
