@@ -41,6 +41,7 @@ _TEXT_LIMIT = 256
 _EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01, as for the venues' times
 _LATEST_NS = 9_214_646_400 * NANOS  # 2262-01-01: nanoseconds in 64 bits end that April
 _Number = Decimal | None
+_SNAPSHOT_NUMBERS = ("bid", "ask", "bid_size", "ask_size", "traded_qty", "traded_notional")
 
 
 class _IntentMessage(msgspec.Struct):
@@ -68,6 +69,8 @@ class _SnapshotMessage(msgspec.Struct):
     at: str
     bid_size: _Number = None
     ask_size: _Number = None
+    traded_qty: _Number = None
+    traded_notional: _Number = None
 
 
 _intents = msgspec.json.Decoder(_IntentMessage)
@@ -198,7 +201,7 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     try:
         m = _snapshots.decode(raw)
         if may_be_odd(raw):
-            check_spelling(raw, ("bid", "ask", "bid_size", "ask_size"))
+            check_spelling(raw, _SNAPSHOT_NUMBERS)
     except UNREADABLE as error:
         raise _malformed(error, raw) from None
     _check_text("snapshot_id", m.snapshot_id)
@@ -206,6 +209,7 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     bid, ask = parse_positive("bid", m.bid), parse_positive("ask", m.ask)
     if bid > ask:
         raise defect_error("crossed", "bid", str(bid), f"bid must not exceed ask ({ask})", "Send it again.")
+    traded_qty, traded_notional = _traded(m.traded_qty, m.traded_notional)
     return Snapshot(
         m.snapshot_id,
         m.symbol,
@@ -214,7 +218,24 @@ def decode_snapshot(raw: bytes) -> Snapshot:
         _size("bid_size", m.bid_size),
         _size("ask_size", m.ask_size),
         _time("at", m.at),
+        traded_qty,
+        traded_notional,
     )
+
+
+def _traded(qty: _Number, notional: _Number) -> tuple[_Number, _Number]:
+    """Read what the market traded: a quantity without its notional has no price, and the other way round."""
+    if qty is None and notional is None:
+        return None, None
+    if qty is None or notional is None:
+        missing, other = ("traded_qty", "traded_notional") if qty is None else ("traded_notional", "traded_qty")
+        rule = f"traded_qty and traded_notional come together, and {other} is there"
+        raise defect_error("missing_field", missing, "", rule, "Send both, or neither.")
+    quantity, value = _size("traded_qty", qty), _size("traded_notional", notional)
+    if (not quantity and value) or (quantity and not value):
+        rule = f"is zero exactly where traded_qty is ({quantity})"
+        raise defect_error("no_price", "traded_notional", str(value), rule, "Send what was traded, both.")
+    return quantity, value
 
 
 def _size(field: str, value: _Number) -> Decimal | None:

@@ -125,7 +125,18 @@ METRIC_COLUMNS = [
     "quality",
     "quality_reason",
 ]
-SNAPSHOT_COLUMNS = ["snapshot_id", "taken_on", "symbol", "bid", "ask", "bid_size", "ask_size", "at_ns"]
+SNAPSHOT_COLUMNS = [
+    "snapshot_id",
+    "taken_on",
+    "symbol",
+    "bid",
+    "ask",
+    "bid_size",
+    "ask_size",
+    "at_ns",
+    "traded_qty",
+    "traded_notional",
+]
 PENDING_COLUMNS = [
     "report_id",
     "content",
@@ -197,7 +208,10 @@ def metric_row(m: SlippageMetric) -> Row:
 
 def snapshot_row(s: Snapshot) -> Row:
     """Give the row of ``benchmark_snapshots``."""
-    return (s.snapshot_id, utc_date(s.at_ns), s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns)
+    return (
+        s.snapshot_id, utc_date(s.at_ns), s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns, s.traded_qty,
+        s.traded_notional,
+    )  # fmt: skip
 
 
 def order_report_row(captured: CapturedOrder) -> Row:
@@ -284,7 +298,7 @@ def read_metric(row: Mapping[str, Any]) -> SlippageMetric:
 
 
 def read_snapshot(row: Mapping[str, Any]) -> Snapshot:
-    """Read a row of ``benchmark_snapshots``."""
+    """Read a row of ``benchmark_snapshots`` as a benchmark: what the market traded stays in the table."""
     return Snapshot(
         row["snapshot_id"],
         row["symbol"],

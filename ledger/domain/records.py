@@ -185,7 +185,11 @@ Report = FillReport | OrderReport
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """MarketDataAgent's best bid and ask at a time (``market.data.snapshot.v1``)."""
+    """MarketDataAgent's best bid and ask at a time (``market.data.snapshot.v1``).
+
+    ``traded_qty`` and ``traded_notional`` (in quote currency) are what the market traded in the symbol since its
+    snapshot before: both or neither, zero where nothing traded, None where the sender does not know.
+    """
 
     snapshot_id: str
     symbol: str
@@ -194,6 +198,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     bid_size: Decimal | None
     ask_size: Decimal | None
     at_ns: int
+    traded_qty: Decimal | None = None
+    traded_notional: Decimal | None = None
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -264,6 +264,23 @@ async def test_a_value_that_postgres_cannot_store_is_refused_as_such(ledger: Led
     await ledger.land(intent(), report("E1"), positions=(POSITION,))  # the session goes on
 
 
+@pytest.mark.parametrize("others", [0, 200], ids=["one statement", "COPY"])
+async def test_what_the_market_traded_lands_to_its_last_digit(ledger: Ledger, others: int) -> None:
+    traded = {"S1": (FINEST, FINEST), "S2": (Decimal(0), Decimal(0)), "S3": (None, None)}
+    await ledger.land(
+        *(
+            msgspec.structs.replace(snapshot(name, "1", "2"), traded_qty=qty, traded_notional=notional)
+            for name, (qty, notional) in traded.items()
+        ),
+        *(snapshot(f"other-{n}", "1", "2") for n in range(others)),
+    )
+    found = await ledger.watching.fetch(
+        "SELECT snapshot_id, traded_qty, traded_notional FROM execution.benchmark_snapshots "
+        "WHERE snapshot_id LIKE 'S_'"
+    )
+    assert {name: (qty, notional) for name, qty, notional in found} == traded
+
+
 async def test_facts_of_old_days_share_the_default_partition(ledger: Ledger) -> None:
     old = T0 - 400 * 86_400 * SECOND
     decision = await ledger.land(intent(at=old), report("E1", at=old), snapshot("S1", "1", "2", at=old))

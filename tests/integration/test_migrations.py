@@ -146,6 +146,32 @@ def test_a_day_that_began_in_the_default_partition_goes_on_there(ledger_url: str
     }
 
 
+def test_volumes_are_of_every_partition_those_from_before_too(ledger_url: str) -> None:
+    with psycopg.connect(ledger_url) as connection:
+        # as the ledger was before 0015, with a day in a partition of its own and one in the default
+        connection.execute(
+            "ALTER TABLE execution.benchmark_snapshots DROP COLUMN traded_qty, DROP COLUMN traded_notional"
+        )
+        connection.execute("SELECT execution.ensure_partitions(%s)", [DAY])
+        for name, day in (("S1", DAY), ("S2", date(2025, 1, 1))):
+            connection.execute(
+                "INSERT INTO execution.benchmark_snapshots (snapshot_id, taken_on, symbol, bid, ask, at_ns) "
+                "VALUES (%s, %s, 'X', 1, 2, 3)",
+                [name, day],
+            )
+        connection.execute("UPDATE execution.alembic_version SET version_num = '0014'")
+    migrate(ledger_url)
+    with psycopg.connect(ledger_url) as connection:
+        found = connection.execute(
+            "SELECT tableoid::regclass::text, traded_qty, traded_notional FROM execution.benchmark_snapshots "
+            "ORDER BY snapshot_id"
+        ).fetchall()
+    assert found == [
+        ("execution.benchmark_snapshots_20261123", None, None),
+        ("execution.benchmark_snapshots_default", None, None),
+    ]
+
+
 def test_every_instant_of_a_day_belongs_to_its_partition(ledger_url: str) -> None:
     with psycopg.connect(ledger_url) as connection:
         connection.execute("SELECT execution.ensure_partitions(%s)", [DAY])

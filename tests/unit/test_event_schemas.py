@@ -357,7 +357,7 @@ VALUES: list[Any] = [DROP, None, True, [], {}, 0, -1, 1.5, 10**18, "", "x", "X" 
 VALUES += ["0", "0.0", "-1", "1e3", "1e-3", "12.50", "NaN", "Infinity", "buy", "BUY", "new", "replace"]
 VALUES += ["cancel", "2026-11-23", "2026-11-23T09:30:00Z", "2026-11-23T09:30:00", "2026-11-23 09:30:00+01:00"]
 VALUES += ["2026-11-23T09:30:00.1234567890Z", "2026-11-23T09:30:00.123456789z"]
-CANNOT_BE_SAID = {"crossed", "out_of_range"}  # by a schema
+CANNOT_BE_SAID = {"crossed", "no_price", "out_of_range"}  # by a schema
 
 
 @pytest.mark.parametrize("topic", INBOUND)

@@ -44,12 +44,12 @@ BEGIN
     END IF;
     IF doc ? 'benchmark_snapshots' THEN
         INSERT INTO execution.benchmark_snapshots (
-            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns)
+            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns, traded_qty, traded_notional)
         SELECT
-            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns
+            snapshot_id, taken_on, symbol, bid, ask, bid_size, ask_size, at_ns, traded_qty, traded_notional
         FROM jsonb_to_recordset(doc->'benchmark_snapshots') AS r(
             snapshot_id text, taken_on date, symbol text, bid numeric, ask numeric, bid_size numeric, ask_size
-            numeric, at_ns bigint);
+            numeric, at_ns bigint, traded_qty numeric, traded_notional numeric);
     END IF;
     IF doc ? 'fills' THEN
         INSERT INTO execution.fills (

@@ -103,6 +103,49 @@ def test_a_poisonous_number_is_a_dead_letter(value: str) -> None:
     assert isinstance(letter, DeadLetter)
 
 
+@pytest.mark.parametrize(
+    ("traded", "read"),
+    [
+        ({}, (None, None)),
+        ({"traded_qty": None, "traded_notional": None}, (None, None)),
+        ({"traded_qty": "0", "traded_notional": 0.0}, (Decimal(0), Decimal(0))),
+        (
+            {"traded_qty": "2.500000000000000001", "traded_notional": "152500.25"},
+            (Decimal("2.500000000000000001"), Decimal("152500.25")),
+        ),
+    ],
+)
+def test_what_the_market_traded_is_read_exactly(traded: dict[str, Any], read: tuple[Decimal, Decimal]) -> None:
+    snapshot = decode(ArrivalKind.SNAPSHOT, json.dumps({**SNAPSHOT, **traded}).encode())
+    assert isinstance(snapshot, Snapshot)
+    assert (snapshot.traded_qty, snapshot.traded_notional) == read
+
+
+@pytest.mark.parametrize(
+    ("qty", "notional", "reason", "field"),
+    [
+        ("1", None, "missing_field", "traded_notional"),
+        (None, "61000", "missing_field", "traded_qty"),
+        ("0", None, "missing_field", "traded_notional"),
+        ("-1", "-61000", "negative", "traded_qty"),
+        ("1", "-61000", "negative", "traded_notional"),
+        ("1", "0", "no_price", "traded_notional"),
+        ("0", "61000", "no_price", "traded_notional"),
+        ("NaN", "61000", "not_a_number", "traded_qty"),
+        ("1_0", "610000", "not_a_number", "traded_qty"),
+        ("1", "0." + "1" * 19, "out_of_range", "traded_notional"),
+    ],
+)
+def test_half_of_what_was_traded_is_a_dead_letter(
+    qty: str | None, notional: str | None, reason: str, field: str
+) -> None:
+    raw = json.dumps({**SNAPSHOT, "traded_qty": qty, "traded_notional": notional}).encode()
+    letter = decode(ArrivalKind.SNAPSHOT, raw)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.defect.reason, letter.defect.field) == (reason, field)
+    assert letter.raw == raw
+
+
 def test_a_crossed_snapshot_is_a_dead_letter() -> None:
     letter = decode(ArrivalKind.SNAPSHOT, json.dumps({**SNAPSHOT, "bid": "61000.3"}).encode())
     assert isinstance(letter, DeadLetter)
