@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import random
 from contextlib import ExitStack, contextmanager
@@ -430,7 +431,19 @@ def simulate(
     seed: int, scale: Scale | None = None, parts: Parts | None = None, *, keep_trace: bool = False
 ) -> Outcome:
     """Run one seed."""
-    return World(seed, scale or Scale(), parts or Parts(), keep_trace=keep_trace).run()
+    with _collected_rarely():
+        return World(seed, scale or Scale(), parts or Parts(), keep_trace=keep_trace).run()
+
+
+@contextmanager
+def _collected_rarely() -> Iterator[None]:
+    """Look for cycles of dead objects seldom: a run makes few, and looking took an eighth of it."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager
