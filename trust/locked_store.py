@@ -7,9 +7,10 @@ put over another's key later does not matter.
 from __future__ import annotations
 
 import base64
+import io
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,12 +19,15 @@ from trust.errors import AlreadyStoredError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
 _MODE: Final = "COMPLIANCE"
+LARGEST_BYTES = 5 * 10**9  # of one PutObject; S3's own limit
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
+_STREAMED_BYTES = 1 << 20
 _NO_LOCK = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
 
 
@@ -82,6 +86,69 @@ class LockedStore:
             return held
         return Stored(key, answer["VersionId"], digest.hexdigest(), len(content))
 
+    def put_file(self, key: str, path: Path, retain_until: datetime) -> Stored:
+        """Write a new object from a file, which is read in pieces; the key must be new.
+
+        Raises ``AlreadyStoredError`` where it is not, and ``StoreError`` for more than the 5 GB of one request.
+        """
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256")
+            size = file.tell()
+            if size > LARGEST_BYTES:
+                raise StoreError(f"{key}: {size} bytes are more than one object can be written with")
+            file.seek(0)
+            with self._explained(key):
+                answer = self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=file,
+                    IfNoneMatch="*",
+                    ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                    ObjectLockMode=_MODE,
+                    ObjectLockRetainUntilDate=_whole_seconds(retain_until),
+                )
+        return Stored(key, answer["VersionId"], digest.hexdigest(), size)
+
+    def put_unlocked(self, key: str, content: bytes) -> str:
+        """Write an object that may be replaced: a new version of its key; give that version."""
+        with self._explained(key):
+            answer = self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=content,
+                ChecksumSHA256=base64.b64encode(sha256(content).digest()).decode(),
+            )
+        return answer["VersionId"]
+
+    def delete_unlocked(self, key: str, version: str) -> None:
+        """Delete one version of an object for good; raises ``StoreError`` where a lock protects it."""
+        with self._explained(key):
+            self._client.delete_object(Bucket=self.bucket, Key=key, VersionId=version)
+
+    def digest(self, key: str, version: str) -> tuple[str, int]:
+        """Read a version in pieces; give its SHA-256 and how many bytes it has."""
+        with self._explained(key):
+            body = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version)["Body"]
+            hasher, size = sha256(), 0
+            for piece in body.iter_chunks(_STREAMED_BYTES):
+                hasher.update(piece)
+                size += len(piece)
+        return hasher.hexdigest(), size
+
+    def open(self, stored: Stored) -> StoredFile:
+        """Give a version as a file; only what is asked for is fetched, and nothing is written to disk."""
+        return StoredFile(self, stored)
+
+    def read_range(self, stored: Stored, start: int, stop: int) -> bytes:
+        """Read the bytes [start, stop) of a version."""
+        if start >= stop:
+            return b""
+        with self._explained(stored.key):
+            answer = self._client.get_object(
+                Bucket=self.bucket, Key=stored.key, VersionId=stored.version, Range=f"bytes={start}-{stop - 1}"
+            )
+            return answer["Body"].read()
+
     def get(self, key: str, version: str | None = None) -> bytes:
         """Read an object, or one version of it; raises ``StoreError`` where there is none."""
         with self._explained(key):
@@ -104,6 +171,22 @@ class LockedStore:
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 for found in page.get("Versions", ()):
                     yield found["Key"], found["VersionId"], found["Size"]
+
+    def keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
+        """Give the keys that begin with ``prefix`` and come behind ``after``, in order, at most ``limit``."""
+        found = 0
+        with self._explained(prefix):
+            while limit is None or found < limit:
+                wanted = min(1000, limit - found) if limit is not None else 1000
+                page = self._client.list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=wanted
+                ).get("Contents", [])
+                for entry in page:
+                    after = entry["Key"]
+                    yield after
+                found += len(page)
+                if len(page) < wanted:
+                    return
 
     def lock(self, key: str, version: str) -> Lock:
         """Say what protects a version."""
@@ -139,6 +222,39 @@ class LockedStore:
             raise StoreError(f"{place}: {error}") from error
         except BotoCoreError as error:
             raise StoreError(f"s3://{self.bucket}: the object store cannot be reached: {error}") from error
+
+
+class StoredFile(io.RawIOBase):
+    """One version of an object, read by ranges."""
+
+    def __init__(self, store: LockedStore, stored: Stored) -> None:
+        super().__init__()
+        self._store, self._stored, self._place = store, stored, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, and give the new place."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._stored.size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Fetch so many bytes, or the rest."""
+        wanted = self._stored.size if size is None or size < 0 else self._place + size
+        found = self._store.read_range(self._stored, self._place, min(wanted, self._stored.size))
+        self._place += len(found)
+        return found
 
 
 def _whole_seconds(moment: datetime) -> datetime:

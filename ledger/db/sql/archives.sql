@@ -1,6 +1,7 @@
 -- What an archive keeps of a trading date and a venue, a query a table: its columns are the file's, its order is that
 -- of the rows in the file. `tied_to` is the order that a report was tied to. Columns that change later without a new
--- fact (replays of dead letters) are left out, computed ones (*_at) too.
+-- fact (replays of dead letters) are left out, computed ones (*_at) too. Audit events are in the order of the log's
+-- leaves: that in which the outbox gives them out.
 
 -- name: venues
 SELECT venue FROM execution.fills WHERE trade_date = %(day)s
@@ -63,7 +64,6 @@ FROM execution.dead_letters
 WHERE source = %(venue)s AND received_ns >= %(start_ns)s AND received_ns < %(end_ns)s
 ORDER BY received_ns, dead_letter_id
 
--- the leaves' order: that in which the outbox gives them out
 -- name: audit_events
 SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, body, recorded_by
 FROM execution.audit_events

@@ -1,0 +1,124 @@
+"""Drops a day's partitions from Postgres, and only what the archive has given back equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from execution_assets.archives.access import DROPPED, keep, receipt_of, tell
+from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.library import newest
+from execution_assets.archives.records import AUDIT, FILLS, SQL, parts_of, prepare, read_rows
+from execution_assets.archives.verifying import verify_object
+from execution_assets.archives.writing import digest_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from execution_assets.archives.library import Library
+
+_CONNECT_SECONDS = 10
+# what goes; orders and dead letters have no partitions, and later days refer to them
+_PARTITIONED = {FILLS: ("fills", "order_reports", "executions", "slippage_metrics"), AUDIT: ("audit_events",)}
+
+
+class DroppedDay(msgspec.Struct, frozen=True):
+    """The partitions that went, and the rows that the archive gave back."""
+
+    tables: tuple[str, ...]
+    rows: int
+
+
+def drop_day(
+    url: str,
+    library: Library,
+    record_class: str,
+    day: date,
+    reason: str,
+    *,
+    person: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> DroppedDay:
+    """Drop a day's partitions once each row is read back from the locked store, decrypted and found equal.
+
+    The partitions are locked against writing meanwhile, so nothing can land that is not archived. Raises
+    ``ArchiveError`` saying what is missing; then nothing was dropped.
+    """
+    if day >= datetime.now(UTC).date():
+        raise ArchiveError(f"{record_class} of {day}: the day is not over")
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection, connection.transaction():
+        prepare(connection)
+        children = _children(connection, record_class, day)
+        for child in children:
+            connection.execute(sql.SQL("LOCK TABLE execution.{} IN EXCLUSIVE MODE").format(sql.Identifier(child)))
+        _finished(connection, record_class, day)
+        archived = {o.manifest.venue: o for o in newest(library.listed(record_class, day, day))}
+        rows: Counter[str] = Counter()
+        objects = []
+        for part in parts_of(connection, record_class, day):
+            if part.venue not in archived:
+                raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
+            manifest = archived[part.venue].manifest
+            for held in manifest.objects:
+                wrong = verify_object(library, manifest, held).wrong
+                if wrong:
+                    raise ArchiveError(f"{manifest.name}, {held.table}: {'; '.join(wrong)}")
+                if held.digest != digest_rows(read_rows(connection, held.table, part)):
+                    raise ArchiveError(
+                        f"{manifest.name}, {held.table}: Postgres has other rows since it was archived: archive "
+                        "the day again"
+                    )
+                rows[held.table] += held.rows
+                objects.append(held)
+                log(f"{manifest.name}, {held.table}: read back, decrypted, equal")
+        for child in children:
+            table = child.rpartition("_")[0]
+            _covered(connection, child, table, rows[table])
+        asked = {"record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children)}
+        receipt = receipt_of(DROPPED, reason, asked, objects, person)
+        tell(connection, receipt)
+        for child in children:
+            connection.execute(sql.SQL("DROP TABLE execution.{}").format(sql.Identifier(child)))
+        connection.execute(SQL["dropped"].encode(), {"record_class": record_class, "day": day})
+        keep(library, receipt)
+    return DroppedDay(tuple(children), rows.total())
+
+
+def _children(connection: psycopg.Connection[Any], record_class: str, day: date) -> list[str]:
+    named = [f"{table}_{day:%Y%m%d}" for table in _PARTITIONED[record_class]]
+    there = [
+        name
+        for name in named
+        if (row := connection.execute("SELECT to_regclass(%s)", [f"execution.{name}"]).fetchone()) and row[0]
+    ]
+    if not there:
+        raise ArchiveError(f"{record_class} of {day}: it has no partitions of its own ({', '.join(named)})")
+    return there
+
+
+def _finished(connection: psycopg.Connection[Any], record_class: str, day: date) -> None:
+    """Refuse a day on which something still waits."""
+    query = "unfinished" if record_class == FILLS else "unpublished"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(SQL[query].encode(), {"day": day}).fetchone() or {}
+    waiting = [f"{count} {name}" for name, count in found.items() if count]
+    if waiting:
+        raise ArchiveError(f"{record_class} of {day}: still open: {', '.join(waiting)}")
+
+
+def _covered(connection: psycopg.Connection[Any], child: str, table: str, counted: int) -> None:
+    """Refuse where a partition holds rows that no part of the archive has."""
+    statement = sql.SQL("SELECT count(*) FROM execution.{}").format(sql.Identifier(child))
+    row = connection.execute(statement).fetchone()
+    there = row[0] if row is not None else 0
+    if there != counted:
+        raise ArchiveError(
+            f"{table}: its partition {child} has {there} rows, the archive {counted}: archive it again"
+        )

@@ -1,0 +1,178 @@
+"""The object store, the key service and the signer together: list archives, open their files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.manifest import (
+    MANIFESTS,
+    ArchivedObject,
+    Listed,
+    digest_of_note,
+    manifest_prefix,
+    read_manifest,
+)
+from execution_assets.archives.records import TABLES
+from execution_assets.archives.settings import TRANSIT
+from trust.envelope import read_material, unseal
+from trust.errors import WrongKeyError
+from trust.keys import FileKeys, TransitKeys
+from trust.locked_store import LockedStore, Stored
+from trust.notes import parse_key
+from trust.signing import FileSigner, TransitSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
+
+    import hvac
+    import pyarrow as pa
+    import pyarrow.dataset as pad
+    from mypy_boto3_s3 import S3Client
+
+    from execution_assets.archives.settings import ArchiveSettings
+    from trust.envelope import KeyMaterial
+    from trust.keys import KeyService
+    from trust.notes import NoteKey, Signer
+
+
+class Library:
+    """All archives of one bucket."""
+
+    def __init__(
+        self, store: LockedStore, keys: KeyService, signer: Signer, verifiers: Sequence[NoteKey] = ()
+    ) -> None:
+        self.store, self.keys, self.signer = store, keys, signer
+        self.verifiers = [signer.key, *verifiers]
+
+    def listed(self, record_class: str, first: date, last: date, venues: Sequence[str] = ()) -> list[Listed]:
+        """Give all revisions of the days [first, last], by day, venue and revision.
+
+        Raises ``TrustError`` and ``ArchiveError`` where one cannot be trusted.
+        """
+        found = []
+        for stored in self.manifests_stored(record_class, first, last):
+            listed = self.opened(stored)
+            if not venues or listed.manifest.venue in venues:
+                found.append(listed)
+        return found
+
+    def manifests_stored(self, record_class: str, first: date, last: date) -> list[Stored]:
+        """Give where the manifests of the days [first, last] are; not read yet, their SHA-256 is left empty.
+
+        Of an object that somebody put another version over, the first counts.
+        """
+        common = os.path.commonprefix([f"{first}/", f"{last}/"])  # noqa: RUF071  a key is text, no path
+        oldest: dict[str, Stored] = {}
+        for key, version, size in self.store.versions(f"{MANIFESTS}/{record_class}/{common}"):
+            day = key.split("/")[2]
+            if str(first) <= day <= str(last):
+                oldest[key] = Stored(key, version, "", size)  # they come newest first
+        return [oldest[key] for key in sorted(oldest)]
+
+    def opened(self, stored: Stored) -> Listed:
+        """Read a manifest. Raises ``TrustError`` and ``ArchiveError``."""
+        note = self.store.get(stored.key, stored.version)
+        manifest = read_manifest(note, stored.key, self.verifiers)
+        return Listed(manifest, stored._replace(sha256=digest_of_note(note)))
+
+    def revisions(self, record_class: str, day: date, venue: str) -> list[Listed]:
+        """Give the revisions of one day at one venue."""
+        prefix = manifest_prefix(record_class, day, venue)
+        return [self.opened(s) for s in self.manifests_stored(record_class, day, day) if s.key.startswith(prefix)]
+
+    def material(self, held: ArchivedObject) -> KeyMaterial:
+        """Read a file's key material as it is now."""
+        return read_material(self.store.get(held.material_key))
+
+    def dataset(self, held: ArchivedObject) -> pad.Dataset:
+        """Give a file as a dataset that is decrypted as it is read, by ranges, into memory alone."""
+        import pyarrow as pa  # noqa: PLC0415  0.3 s that loading the definitions must not cost
+        import pyarrow.dataset as pad  # noqa: PLC0415
+
+        properties = unseal(self.keys, self.material(held), held.key)
+        options = pad.ParquetFragmentScanOptions(decryption_properties=properties)
+        layout = pad.ParquetFileFormat(default_fragment_scan_options=options)
+        fragment = layout.make_fragment(pa.PythonFile(self.store.open(held.stored), "r"))
+        return pad.FileSystemDataset([fragment], fragment.physical_schema, layout)
+
+    def tables(self, held: ArchivedObject) -> Iterator[pa.Table]:
+        """Give a file's rows, a row group at a time.
+
+        Raises ``WrongKeyError`` where it was altered, or is not the object that its name says.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        properties = unseal(self.keys, self.material(held), held.key)
+        try:
+            with pq.ParquetFile(self.store.open(held.stored), decryption_properties=properties) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise WrongKeyError(f"{held.key}: it does not open as this object: {error}") from error
+
+
+def newest(listed: Sequence[Listed]) -> list[Listed]:
+    """Give the last revision of each class, day and venue."""
+    last = {(o.manifest.record_class, o.manifest.trade_date, o.manifest.venue): o for o in listed}
+    return list(last.values())
+
+
+def objects_of(listed: Sequence[Listed], table: str) -> list[ArchivedObject]:
+    """Give the files of one table."""
+    if not any(table in tables for tables in TABLES.values()):
+        raise ArchiveError(f"table {table!r}: there are {', '.join(t for ts in TABLES.values() for t in ts)}")
+    return [held for found in listed for held in found.manifest.objects if held.table == table]
+
+
+def open_library(settings: ArchiveSettings, environment: Mapping[str, str] = os.environ) -> Library:
+    """Connect to what the settings name, with the addresses and credentials of ``environment``.
+
+    What the environment does not say is the AWS SDK's and Vault's own default. Raises ``TrustError``.
+    """
+    vault: list[hvac.Client] = []
+
+    def logged_in() -> hvac.Client:
+        import hvac  # noqa: PLC0415
+
+        if not vault:
+            vault.append(hvac.Client(url=environment.get("VAULT_ADDR"), token=environment.get("VAULT_TOKEN")))
+        return vault[0]
+
+    signer: Signer
+    keys: KeyService
+    if settings.keys.startswith(TRANSIT):
+        mount, _, key = settings.keys.removeprefix(TRANSIT).rpartition("/")
+        keys = TransitKeys(logged_in, key, mount)
+    else:
+        keys = FileKeys(Path(settings.keys))
+    if settings.signer.startswith(TRANSIT):
+        mount, _, key = settings.signer.removeprefix(TRANSIT).rpartition("/")
+        signer = TransitSigner(settings.name, logged_in, key, mount)
+    else:
+        signer = FileSigner(settings.name, Path(settings.signer))
+    store = LockedStore(s3_client(environment), settings.bucket)
+    return Library(store, keys, signer, [parse_key(text) for text in settings.verifiers])
+
+
+def s3_client(environment: Mapping[str, str]) -> S3Client:
+    """Make a client of the object store."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    own = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    # an address of one's own is mostly one without a name for every bucket
+    s3 = {"addressing_style": "path"} if own else {}
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=own,
+        aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+        region_name=environment.get("AWS_DEFAULT_REGION"),
+        config=Config(s3=s3, retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=5),
+    )
+    return client

@@ -1,0 +1,173 @@
+"""Reads archives back and says what is not as their manifests have it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+
+from execution_assets.archives.digest import RowsDigest
+from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.manifest import OBJECTS, Manifest
+from execution_assets.archives.records import SQL
+from trust.errors import StoreError, TrustError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from execution_assets.archives.library import Library
+    from execution_assets.archives.manifest import ArchivedObject, Listed
+
+_CONNECT_SECONDS = 10
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """One file or manifest, what was looked at, and what was wrong; nothing is ``()``."""
+
+    what: str
+    table: str
+    rows: int
+    retain_until: datetime | None
+    legal_hold: bool
+    wrong: tuple[str, ...]
+
+
+class Verification(msgspec.Struct):
+    """A range: its lines, notes that are no fault, and whether Postgres was compared."""
+
+    lines: list[Verified]
+    notes: list[str]
+    manifests: list[Manifest]
+
+    @property
+    def wrong(self) -> int:
+        """How many lines have something wrong."""
+        return sum(bool(line.wrong) for line in self.lines)
+
+
+def verify(
+    library: Library,
+    record_class: str,
+    first: date,
+    last: date,
+    *,
+    url: str | None = None,
+    deep: bool = True,
+    log: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Check every revision of a range: signatures, chain, bytes, keys, rows, locks; with ``url`` Postgres, too.
+
+    ``deep=False`` leaves out reading the files. Raises ``StoreError`` where the store is away.
+    """
+    library.store.check()
+    found = Verification([], [], [])
+    listed: list[Listed] = []
+    for stored in library.manifests_stored(record_class, first, last):
+        try:
+            listed.append(library.opened(stored))
+        except (ArchiveError, TrustError) as error:
+            found.lines.append(Verified(stored.key, "manifest", 0, None, legal_hold=False, wrong=(str(error),)))
+    known = {o.manifest.key: o for o in listed}
+    found.manifests = [o.manifest for o in listed]
+    for opened in listed:
+        manifest = opened.manifest
+        wrong = [*_chain(opened, known), *_lock(library, opened.stored.key, opened.stored.version, manifest)]
+        held = library.store.lock(opened.stored.key, opened.stored.version)
+        found.lines.append(
+            Verified(manifest.name, "manifest", manifest.rows, held.retain_until, held.legal_hold, tuple(wrong))
+        )
+        found.lines += [verify_object(library, manifest, archived, deep=deep) for archived in manifest.objects]
+        log(f"{manifest.name} looked at")
+    found.notes += _strays(library, record_class, first, last, listed)
+    if url is not None:
+        found.lines += _compare_ledger(url, record_class, first, last, listed)
+    return found
+
+
+def verify_object(library: Library, manifest: Manifest, held: ArchivedObject, *, deep: bool = True) -> Verified:
+    """Check one file: its bytes, its lock, that its key opens it, and that its rows have the digest."""
+    wrong = _lock(library, held.key, held.version, manifest)
+    try:
+        lock = library.store.lock(held.key, held.version)
+        until, hold = lock.retain_until, lock.legal_hold
+    except StoreError:
+        until, hold = None, False
+    if deep and not wrong:
+        try:
+            wrong += _content(library, held)
+        except (ArchiveError, TrustError) as error:
+            wrong.append(str(error))
+    return Verified(manifest.name, held.table, held.rows, until, hold, tuple(wrong))
+
+
+def _content(library: Library, held: ArchivedObject) -> list[str]:
+    sha256, size = library.store.digest(held.key, held.version)
+    if (sha256, size) != (held.sha256, held.size):
+        return [f"SHA-256 {held.sha256} of {held.size} bytes is required, was {sha256} of {size}"]
+    rows = RowsDigest()
+    for table in library.tables(held):
+        rows.update(table)
+    if (rows.hexdigest(), rows.rows) != (held.digest, held.rows) and (rows.rows or held.rows):
+        return [f"{held.rows} rows of digest {held.digest} are required, was {rows.rows} of {rows.hexdigest()}"]
+    return []
+
+
+def _lock(library: Library, key: str, version: str, manifest: Manifest) -> list[str]:
+    try:
+        lock = library.store.lock(key, version)
+    except StoreError as error:
+        return [str(error)]
+    if lock.retain_until is None:
+        return ["it has no COMPLIANCE lock"]
+    if lock.retain_until < manifest.retain_until.astimezone(UTC).replace(microsecond=0):
+        return [f"locked until {manifest.retain_until:%Y-%m-%d} is required, was {lock.retain_until:%Y-%m-%d}"]
+    return []
+
+
+def _chain(opened: Listed, known: dict[str, Listed]) -> list[str]:
+    manifest = opened.manifest
+    if manifest.revision == 1:
+        return [] if manifest.previous is None else ["a first revision follows none"]
+    earlier = msgspec.structs.replace(manifest, revision=manifest.revision - 1).key
+    if earlier not in known:
+        return [f"revision {manifest.revision - 1} is not there ({earlier})"]
+    if known[earlier].stored.sha256 != manifest.previous:
+        return [f"revision {manifest.revision - 1} is not the one that this follows"]
+    return []
+
+
+def _strays(library: Library, record_class: str, first: date, last: date, listed: list[Listed]) -> list[str]:
+    """Name what no manifest knows: a writer that was killed leaves its files, and begins anew."""
+    known = {(held.key, held.version) for o in listed for held in o.manifest.objects}
+    notes = []
+    for day in sorted({str(o.manifest.trade_date) for o in listed} | {str(first), str(last)}):
+        for key, version, size in library.store.versions(f"{OBJECTS}/{record_class}/{day}/"):
+            if (key, version) not in known:
+                notes.append(f"{key} version {version} ({size} bytes) is in no manifest")
+    return notes
+
+
+def _compare_ledger(url: str, record_class: str, first: date, last: date, listed: list[Listed]) -> list[Verified]:
+    """Say what Postgres has otherwise than the store, and what is in one of them alone."""
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+        asked = {"first": first, "last": last, "record_class": record_class}
+        rows: dict[Any, Any] = {
+            (key, version): tuple(values)
+            for key, version, *values in connection.execute(SQL["recorded"].encode(), asked)
+        }
+    wrong = []
+    for o in listed:
+        for held in o.manifest.objects:
+            row = rows.pop((held.key, held.version), None)
+            if row != (held.sha256, held.digest, held.rows):
+                said = "no row of it" if row is None else "SHA-256 {}, digest {}, {} rows".format(*row)
+                wrong.append(_differs(o.manifest.name, held.table, f"execution.archives has {said}"))
+    wrong += [_differs(key, "-", "execution.archives has it, no manifest does") for key, _ in rows]
+    return wrong
+
+
+def _differs(what: str, table: str, said: str) -> Verified:
+    return Verified(what, table, 0, None, legal_hold=False, wrong=(said,))

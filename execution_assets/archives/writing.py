@@ -1,0 +1,171 @@
+"""Writes what is to be kept of a day: read in one moment, encrypted row group by row group, locked, listed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+
+from execution_assets.archives.digest import RowsDigest
+from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.manifest import ArchivedObject, Listed, Manifest, object_key, write_manifest
+from execution_assets.archives.records import SCHEMA_VERSION, SQL, TABLES, Part, parts_of, prepare, read_rows
+from trust.envelope import seal
+from trust.errors import AlreadyStoredError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import date
+
+    import pyarrow as pa
+
+    from execution_assets.archives.library import Library
+    from execution_assets.archives.settings import ArchiveSettings
+
+_CONNECT_SECONDS = 10
+# texts that repeat; a dictionary of the others would be their whole column again
+_REPEATED = {
+    "venue", "account", "symbol", "side", "kind", "currency", "fee_currency", "liquidity", "feed", "status",
+    "quality", "quality_reason", "match_rule", "action", "exec_type", "ord_status", "event_type",
+    "recorded_by", "reason",
+}  # fmt: skip
+
+
+class Archived(msgspec.Struct, frozen=True):
+    """What became of a part: its newest manifest, and whether it was written now."""
+
+    listed: Listed
+    is_new: bool
+    seconds: float
+
+
+def archive_day(
+    url: str,
+    library: Library,
+    settings: ArchiveSettings,
+    record_class: str,
+    day: date,
+    log: Callable[[str], None] = lambda _: None,
+) -> list[Archived]:
+    """Archive all that Postgres has of a day. What did not change since the last revision is left alone.
+
+    Raises ``ArchiveError``, ``TrustError``, ``psycopg.Error``; what is done before it stays done.
+    """
+    library.store.check()
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+        with connection.transaction():
+            prepare(connection)
+            asked = {"record_class": record_class, "day": day}
+            dropped = connection.execute(SQL["was_dropped"].encode(), asked).fetchone()
+            if dropped is not None and dropped[0]:
+                raise ArchiveError(
+                    f"{record_class} of {day}: its partitions were dropped after it was archived; what is left in "
+                    "Postgres is not that day"
+                )
+            parts = parts_of(connection, record_class, day)
+            done = []
+            for part in parts:
+                done.append(_archive(connection, library, settings, part))
+                log(shown(done[-1]))
+        with connection.transaction():
+            for archived in done:
+                record(connection, archived.listed)
+    return done
+
+
+def shown(archived: Archived) -> str:
+    """Say in a line what became of a part."""
+    manifest = archived.listed.manifest
+    verb = "archived" if archived.is_new else "is as archived:"
+    return f"{manifest.name} {verb} {manifest.rows:,} rows, {manifest.size:,} bytes, {archived.seconds:.1f} s"
+
+
+def _archive(
+    connection: psycopg.Connection[Any], library: Library, settings: ArchiveSettings, part: Part
+) -> Archived:
+    began = time.monotonic()
+    known = library.revisions(part.record_class, part.day, part.venue)
+    if known:
+        now = {table: digest_rows(read_rows(connection, table, part)) for table in TABLES[part.record_class]}
+        if now == known[-1].manifest.digests:
+            return Archived(known[-1], is_new=False, seconds=time.monotonic() - began)
+    revision = known[-1].manifest.revision + 1 if known else 1
+    moment = datetime.now(UTC)
+    until = settings.retain_until(part.record_class, part.day, moment)
+    attempt = secrets.token_hex(4)
+    objects = tuple(
+        _write(
+            library, read_rows(connection, table, part), table, object_key(part, revision, attempt, table), until
+        )
+        for table in TABLES[part.record_class]
+    )
+    manifest = Manifest(
+        part.record_class, part.day, part.venue, revision, moment, until,
+        known[-1].stored.sha256 if known else None, objects,
+    )  # fmt: skip
+    try:
+        stored = library.store.put(manifest.key, write_manifest(manifest, library.signer), until)
+    except AlreadyStoredError as error:
+        raise ArchiveError(
+            f"{manifest.name}: another process has archived it meanwhile; run it again to compare"
+        ) from error
+    return Archived(Listed(manifest, stored), is_new=True, seconds=time.monotonic() - began)
+
+
+def _write(library: Library, rows: Iterable[pa.Table], table: str, key: str, until: datetime) -> ArchivedObject:
+    """Write one file: encrypted on this machine, its key material first, so that no file is without it."""
+    import pyarrow.parquet as pq  # noqa: PLC0415  0.3 s that loading the definitions must not cost
+
+    material, properties = seal(library.keys, key)
+    digest = RowsDigest()
+    with TemporaryDirectory(prefix="execution-agent-") as folder:
+        path = Path(folder) / "encrypted.parquet"
+        writer: Any = None
+        for block in rows:
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    path,
+                    block.schema,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=[name for name in block.column_names if name in _REPEATED],
+                    encryption_properties=properties,
+                )
+            writer.write_table(block, row_group_size=block.num_rows or None)
+            digest.update(block)
+        assert writer is not None, "a table without rows has a header"
+        writer.close()
+        held = ArchivedObject(
+            table, key, "", "", 0, digest.rows, digest.hexdigest(), library.keys.key_id, SCHEMA_VERSION
+        )
+        library.store.put_unlocked(held.material_key, material.json())
+        stored = library.store.put_file(key, path, until)
+    return msgspec.structs.replace(held, version=stored.version, sha256=stored.sha256, size=stored.size)
+
+
+def digest_rows(rows: Iterable[pa.Table]) -> str:
+    """Give the digest of rows without keeping them."""
+    digest = RowsDigest()
+    for block in rows:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def record(connection: psycopg.Connection[Any], listed: Listed) -> None:
+    """Write the manifest's rows; those that are there stay."""
+    manifest = listed.manifest
+    for held in manifest.objects:
+        row = {
+            "object_key": held.key, "object_version": held.version, "record_class": manifest.record_class,
+            "table_name": held.table, "trade_date": manifest.trade_date, "venue": manifest.venue,
+            "revision": manifest.revision, "digest": held.digest, "sha256": held.sha256, "size_bytes": held.size,
+            "row_count": held.rows, "key_id": held.key_id, "retain_until": manifest.retain_until,
+            "schema_version": held.schema_version, "manifest_key": manifest.key,
+        }  # fmt: skip
+        connection.execute(SQL["record"].encode(), row)

@@ -1,0 +1,190 @@
+"""A day's archive on real servers: encrypted, locked, idempotent, and equal when it is read back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import psycopg
+import pyarrow as pa
+import pytest
+from botocore.exceptions import ClientError
+
+from execution_assets.archives.keeping import hold, rotate
+from execution_assets.archives.library import Library
+from execution_assets.archives.records import AUDIT, FILLS
+from execution_assets.archives.settings import ArchiveSettings
+from execution_assets.archives.verifying import verify
+from execution_assets.archives.writing import archive_day
+from ledger.domain.records import ReportKind, Side
+from ledger.domain.times import utc_date
+from tests.integration.test_dagster_day import Streaming
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+from trust import keys, signing
+from trust.errors import NoteError, WrongKeyError
+from trust.keys import FileKeys
+from trust.locked_store import LockedStore
+from trust.signing import FileSigner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+DAY = utc_date(T0)
+SETTINGS = ArchiveSettings("bucket", "/keys", "/signer", {FILLS: 7, AUDIT: 7})
+
+
+@pytest.fixture
+def library(tmp_path: Path, s3: S3Client, worm_bucket: str) -> Library:
+    keys.make_key_file(tmp_path / "keys.json")
+    signing.make_key_file(tmp_path / "signer.pem")
+    return Library(
+        LockedStore(s3, worm_bucket),
+        FileKeys(tmp_path / "keys.json"),
+        FileSigner("test/archive", tmp_path / "signer.pem"),
+    )
+
+
+@pytest.fixture
+def url(ledger_url: str) -> str:
+    Streaming(ledger_url).land([
+        snapshot("S1", "99.5", "100.5", T0),
+        intent("C1", "M1", qty="10"),
+        intent("C2", "M2", qty="20", side=Side.SELL),
+        msgspec.structs.replace(report("E1", qty="1", px="100.250"), raw=b'8=FIX.4.4\x0117=E1\x01\x00\xff,"\n'),
+        msgspec.structs.replace(report("E2", qty="2", px="100.75", at=T0 + 3 * SECOND), raw=b""),
+        report("E3", cl_ord_id="M2", side=Side.SELL, qty="5", px="99"),
+        report("E4", kind=ReportKind.CORRECT, ref="E2", qty="2", px="100.7", at=T0 + 4 * SECOND),
+        report("E5", cl_ord_id="nobody", qty="1", px="100"),
+    ])  # fmt: skip
+    return ledger_url
+
+
+def rows(library: Library, table: str, record_class: str = FILLS) -> list[dict[str, object]]:
+    [listed] = library.listed(record_class, DAY, DAY)[-1:]
+    [held] = [o for o in listed.manifest.objects if o.table == table]
+    return pa.concat_tables(library.tables(held)).to_pylist()
+
+
+def test_a_day_is_given_back_as_it_was(url: str, library: Library) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert done.is_new
+    with psycopg.connect(url) as connection:
+        stored = connection.execute(
+            "SELECT exec_id, raw, last_px::text FROM execution.fills ORDER BY received_ns, report_id, content"
+        ).fetchall()
+    fills = rows(library, "fills")
+    assert [(row["exec_id"], row["raw"], row["last_px"]) for row in fills] == stored
+    assert {row["exec_id"]: row["tied_to"] for row in fills} == {
+        "E1": "C1", "E2": "C1", "E3": "C2", "E4": "C1", "E5": None,
+    }  # fmt: skip
+    assert {row["execution_id"] for row in rows(library, "executions")} <= {row["report_id"] for row in fills}
+    assert {row["msg_id"] for row in rows(library, "orders")} == {"M1", "M2"}
+    assert rows(library, "slippage_metrics")
+
+
+def test_the_same_day_again_changes_nothing_and_a_late_fill_makes_a_revision(url: str, library: Library) -> None:
+    [first] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    [again] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (again.is_new, again.listed) == (False, first.listed)
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    [late] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (late.is_new, late.listed.manifest.revision) == (True, 2)
+    assert library.listed(FILLS, DAY, DAY) == [first.listed, late.listed]
+    assert late.listed.manifest.previous == first.listed.stored.sha256
+    found = verify(library, FILLS, DAY, DAY, url=url)
+    assert (found.wrong, found.notes, len(found.manifests)) == (0, [], 2)
+
+
+def test_what_is_archived_is_locked_for_the_years(url: str, library: Library, s3: S3Client) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    manifest = done.listed.manifest
+    assert manifest.retain_until == datetime(DAY.year + 7, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=1)
+    for place in (done.listed.stored, *(o.stored for o in manifest.objects)):
+        assert library.store.lock(place.key, place.version).retain_until == manifest.retain_until
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket=library.store.bucket, Key=place.key, VersionId=place.version)
+
+
+def test_audit_events_are_archived_in_their_order(url: str, library: Library) -> None:
+    with psycopg.connect(url) as connection:
+        day = connection.execute("SELECT recorded_on FROM execution.audit_events LIMIT 1").fetchone()
+        assert day is not None
+        stored = connection.execute(
+            "SELECT position, body FROM execution.audit_events ORDER BY audit_events.xid, position"
+        ).fetchall()
+    [done] = archive_day(url, library, SETTINGS, AUDIT, day[0])
+    [held] = done.listed.manifest.objects
+    table = pa.concat_tables(library.tables(held))
+    assert list(zip(table["position"].to_pylist(), table["body"].to_pylist(), strict=True)) == stored
+
+
+def test_a_rotation_leaves_bytes_and_versions_alone(url: str, library: Library, tmp_path: Path) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    before = rows(library, "fills")
+    assert keys.rotate_key_file(tmp_path / "keys.json") == 2
+    rotated = Library(library.store, FileKeys(tmp_path / "keys.json"), library.signer)
+    assert rotate(rotated, [done.listed], forget=True) == len(done.listed.manifest.objects)
+    for held in done.listed.manifest.objects:
+        assert [(v, s) for _, v, s in library.store.versions(held.key)] == [(held.version, held.size)]
+        assert library.store.digest(held.key, held.version) == (held.sha256, held.size)
+        assert rotated.material(held).wrapped_key.startswith("file:v2:")
+        assert len(list(library.store.versions(held.material_key))) == 1
+    assert rows(rotated, "fills") == before
+    assert verify(rotated, FILLS, DAY, DAY, url=url).wrong == 0
+
+
+def test_a_legal_hold_is_on_every_object(url: str, library: Library) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert hold(library, [done.listed], on=True) == 7
+    assert all(line.legal_hold for line in verify(library, FILLS, DAY, DAY).lines)
+    hold(library, [done.listed], on=False)
+    assert not any(line.legal_hold for line in verify(library, FILLS, DAY, DAY).lines)
+
+
+def test_a_file_under_another_name_is_refused(url: str, library: Library, s3: S3Client) -> None:
+    """Its bytes and its key material are copied to another path, whole: the path is part of what is encrypted."""
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    [held] = [o for o in done.listed.manifest.objects if o.table == "fills"]
+    elsewhere = msgspec.structs.replace(held, key=held.key.replace("ALPHA", "BRAVO"))
+    answer = s3.put_object(
+        Bucket=library.store.bucket, Key=elsewhere.key, Body=library.store.get(held.key, held.version)
+    )
+    elsewhere = msgspec.structs.replace(elsewhere, version=answer["VersionId"])
+    claimed = msgspec.structs.replace(library.material(held), object=elsewhere.key)
+    library.store.put_unlocked(elsewhere.material_key, library.material(held).json())
+    with pytest.raises(WrongKeyError, match="the key material is that of"):
+        list(library.tables(elsewhere))
+    library.store.put_unlocked(elsewhere.material_key, claimed.json())
+    with pytest.raises(WrongKeyError, match="does not open as this object"):
+        list(library.tables(elsewhere))
+
+
+def test_verify_finds_every_planted_fault(url: str, library: Library, s3: S3Client, tmp_path: Path) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert verify(library, FILLS, DAY, DAY, url=url).wrong == 0
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE execution.archives SET digest = 'x' WHERE table_name = 'orders'")
+    assert verify(library, FILLS, DAY, DAY).wrong == 0  # the store alone is as it was
+    assert [line.table for line in verify(library, FILLS, DAY, DAY, url=url).lines if line.wrong] == ["orders"]
+    # key material of another file
+    by_table = {o.table: o for o in done.listed.manifest.objects}
+    library.store.put_unlocked(by_table["fills"].material_key, library.material(by_table["orders"]).json())
+    [wrong] = [line for line in verify(library, FILLS, DAY, DAY).lines if line.wrong]
+    assert (wrong.table, "the key material is that of" in wrong.wrong[0]) == ("fills", True)
+    # a manifest that another key signed
+    signing.make_key_file(tmp_path / "other.pem")
+    forger = Library(library.store, library.keys, FileSigner("test/archive", tmp_path / "other.pem"))
+    with pytest.raises(NoteError):
+        forger.listed(FILLS, DAY, DAY)
+    # an object put over a file: the version counts, so nothing changes; what no manifest knows is noted
+    s3.put_object(Bucket=library.store.bucket, Key=by_table["orders"].key, Body=b"other")
+    found = verify(library, FILLS, DAY, DAY)
+    assert (sum(line.table == "orders" for line in found.lines if line.wrong), len(found.notes)) == (0, 1)
+
+
+def test_days_and_venues_without_records_have_no_archive(url: str, library: Library) -> None:
+    assert archive_day(url, library, SETTINGS, FILLS, date(2026, 1, 1)) == []
+    assert library.listed(FILLS, date(2026, 1, 1), DAY) == []
