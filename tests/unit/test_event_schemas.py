@@ -53,6 +53,7 @@ from ledger.domain.records import (
 )
 from streaming.decoding import decode_intent, decode_snapshot
 from streaming.producing import TopicWriter
+from streaming.settings import KafkaSettings
 from streaming.topics import (
     AUDIT_EVENT,
     COMPLIANCE_FLAGS,
@@ -408,20 +409,26 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
-    def produce(self, topic: str, **message: Any) -> None:
-        self.sent.append({"topic": topic, **message})
+    def produce(self, topic: str, value: bytes, key: str, **message: Any) -> None:
+        self.sent.append({"topic": topic, "value": value, "key": key, **message})
 
-    def poll(self, _: float) -> None:
-        pass
+    def poll(self, _: float) -> None: ...
+
+    def begin_transaction(self) -> None: ...
+
+    def commit_transaction(self, _: float) -> None: ...
 
 
 def test_messages_carry_the_headers_of_the_document() -> None:
     headers = yaml.safe_load((EVENTS / "asyncapi.yaml").read_text())["components"]["schemas"]["cloudEventHeaders"]
-    writer, recorder = TopicWriter.__new__(TopicWriter), Recorder()
-    writer._prefix, writer._source, writer._producer = "t.", b"spiffe://x", recorder
+    writer, recorder = (
+        TopicWriter(KafkaSettings(bootstrap="127.0.0.1:1", topic_prefix="t."), "spiffe://x"),
+        Recorder(),
+    )
+    writer._producer = recorder  # type: ignore[assignment]
     (event,) = events_of([LETTER])
-    for topic in (AUDIT_EVENT, DEAD_LETTERS):
-        writer._produce(topic, OutboxEvent(event.event_id, event.event_type, event.key, event.body, LETTER.raw))
+    written = OutboxEvent(event.event_id, event.event_type, event.key, event.body, LETTER.raw)
+    assert writer.write([written], set()) == [AUDIT_EVENT, DEAD_LETTERS]
     for sent, topic in zip(recorder.sent, (AUDIT_EVENT, DEAD_LETTERS), strict=True):
         carried = {name: value.decode() for name, value in sent["headers"]}
         jsonschema.validate(carried, headers)

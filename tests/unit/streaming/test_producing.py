@@ -22,7 +22,7 @@ class Recorder:
 
     def commit_transaction(self, _: float) -> None: ...
 
-    def produce(self, topic: str, *, value: bytes, headers: list[tuple[str, Any]], **_: object) -> None:
+    def produce(self, topic: str, value: bytes, _key: str, *, headers: list[tuple[str, Any]], **_: object) -> None:
         self.sent.append((topic, value, dict(headers)))
 
 
