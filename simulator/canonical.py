@@ -145,6 +145,8 @@ def snapshot_value(snapshot: Snapshot, clock: Clock) -> bytes:
             "ask": plain(snapshot.ask),
             "bid_size": plain(snapshot.bid_size),
             "ask_size": plain(snapshot.ask_size),
+            "traded_qty": None if snapshot.traded_qty is None else plain(snapshot.traded_qty),
+            "traded_notional": None if snapshot.traded_notional is None else plain(snapshot.traded_notional),
             "at": rfc3339(clock.wall(snapshot.at)),
         }
     )

@@ -12,6 +12,7 @@ import heapq
 import itertools
 import random
 import zlib
+from collections import defaultdict
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.market import SECOND, Restatements
-from simulator.orders import Event, Identifiers, Intent, Order, Side, Snapshot, Trade
+from simulator.orders import Event, Identifiers, Intent, Order, Side, Snapshot, Tape, Trade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,14 +139,16 @@ class Replay:
     def _file(self, path: Path, offset: int) -> Iterator[Event]:
         gathering: dict[tuple[str, Side], _Gathering] = {}
         mids: dict[str, Decimal] = {}
+        tapes: defaultdict[str, Tape] = defaultdict(Tape)  # of this file: between two nobody listened
         now = offset
         for captured in read(path):
             if not self._orders_open:
                 break
             now, data = offset + captured.at, captured.data
             if captured.stream == "bookTicker":
-                self._quote(now, data, mids)
+                self._quote(now, data, mids, tapes[data.s])
             elif captured.stream == "trade" and data.X == "MARKET" and data.p and data.q:
+                tapes[data.s].count(data.q, data.q * data.p)
                 self._trade(data, _Fill(captured.at, data.p, data.q), gathering, mids)
             for key, gathered in list(gathering.items()):
                 if captured.at - gathered.trades[0].at >= ORDER_SPANS or len(gathered.trades) == gathered.size:
@@ -162,12 +165,13 @@ class Replay:
     def _say(self, at: int, event: Event) -> None:
         self._later(at, lambda _: iter((event,)))
 
-    def _quote(self, now: int, data: _Data, mids: dict[str, Decimal]) -> None:
+    def _quote(self, now: int, data: _Data, mids: dict[str, Decimal], tape: Tape) -> None:
         assert data.b is not None
         assert data.a is not None
         assert data.B is not None
         assert data.A is not None
         mids[data.s] = (data.b + data.a) / 2
+        traded_qty, traded_notional = tape.take()
         snapshot = Snapshot(
             at=now,
             snapshot_id=self._ids.next("S"),
@@ -176,6 +180,8 @@ class Replay:
             ask=data.a,
             bid_size=data.B,
             ask_size=data.A,
+            traded_qty=traded_qty,
+            traded_notional=traded_notional,
         )
         self._say(now, snapshot)
 

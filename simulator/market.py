@@ -14,7 +14,7 @@ from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from simulator.orders import Event, Identifiers, Intent, Liquidity, Order, Side, Snapshot, Trade
+from simulator.orders import Event, Identifiers, Intent, Liquidity, Order, Side, Snapshot, Tape, Trade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,8 @@ MAKER_SHARE = 0.4
 QUANTITY_SHARE = 0.5  # of corrects; the others change the price
 CANCEL_SHARE = 0.05
 REPLACE_SHARE = 0.05
+TRADES_OF_OTHERS = 30.0  # a second and symbol: Binance's spot BTCUSDT, captured 2024-08-09, has 33
+SIZE_OF_OTHERS = 0.1  # of the typical order
 
 
 class Book:
@@ -43,6 +45,7 @@ class Book:
         self.mid = float(Decimal(config.price) / self.tick)
         self.spread = config.spread_ticks
         self.bid = self.ask = 0
+        self.tape = Tape()
         self._touch()
 
     def step(self, rng: random.Random, seconds: float) -> None:
@@ -56,6 +59,17 @@ class Book:
     def _touch(self) -> None:
         self.bid = max(1, math.floor(self.mid - self.spread / 2))
         self.ask = max(self.bid + 1, math.ceil(self.mid + self.spread / 2))
+
+    def trade(self, rng: random.Random, seconds: float) -> None:
+        """Let the others trade at the touch for a time."""
+        lots = at_touch = 0
+        gone = rng.expovariate(TRADES_OF_OTHERS)
+        while gone < seconds:
+            size = self.lots(rng, SIZE_OF_OTHERS)
+            lots += size
+            at_touch += size * (self.ask if rng.random() < 0.5 else self.bid)  # noqa: PLR2004  either side
+            gone += rng.expovariate(TRADES_OF_OTHERS)
+        self.tape.count(lots * self.lot, at_touch * self.tick * self.lot)
 
     def mid_price(self) -> Decimal:
         """The mid, exact (it may lie between two ticks)."""
@@ -115,6 +129,7 @@ class Market:
         self._ids = identifiers
         self._rng = random.Random(f"{config.seed}/market")
         self._restate = Restatements(config.faults, random.Random(f"{config.seed}/restatements"))
+        self._others = random.Random(f"{config.seed}/others")
         self._books = [Book(symbol) for symbol in config.symbols]
         self._venues = itertools.cycle(config.trading)
         self._agenda: list[tuple[int, int, Callable[[int], Iterator[Event]]]] = []
@@ -153,7 +168,9 @@ class Market:
         if not self._orders_open and not self._open_business:
             return
         if since:
+            book.trade(self._others, (at - since) / SECOND)
             book.step(self._rng, (at - since) / SECOND)
+        traded_qty, traded_notional = book.tape.take()
         yield Snapshot(
             at=at,
             snapshot_id=self._ids.next("S"),
@@ -162,6 +179,8 @@ class Market:
             ask=book.ask * book.tick,
             bid_size=book.lots(self._rng, 4.0) * book.lot,
             ask_size=book.lots(self._rng, 4.0) * book.lot,
+            traded_qty=traded_qty,
+            traded_notional=traded_notional,
         )
         again = at + self._wait(self._config.snapshots_per_second)
         self._later(again, lambda now: self._quote(now, book, at))
@@ -244,6 +263,7 @@ class Market:
         report, trade = order.fill(at, lots * lot, price, liquidity, more=more)
         plan.fills += 1
         plan.filled_lots += lots
+        plan.book.tape.count(trade.qty, trade.qty * trade.px)
         if plan.parts:
             gap = self._wait(1 / self._config.fill_gap_seconds)
             self._schedule(at + gap, lambda now: self._fill(now, plan, venue))

@@ -16,7 +16,7 @@ MAKER_FEE = Decimal("-0.00005")  # a rebate: the consumer has to keep the sign
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Best bid and ask at a time."""
+    """Best bid and ask at a time, and what was traded since the symbol's one before (None: of the first)."""
 
     at: int
     snapshot_id: str
@@ -25,6 +25,28 @@ class Snapshot(msgspec.Struct, frozen=True):
     ask: Decimal
     bid_size: Decimal
     ask_size: Decimal
+    traded_qty: Decimal | None
+    traded_notional: Decimal | None
+
+
+class Tape:
+    """What a market traded in one symbol since its last snapshot. Before the first snapshot nobody counted."""
+
+    def __init__(self) -> None:
+        self._qty = self._notional = Decimal(0)
+        self._counts = False
+
+    def count(self, qty: Decimal, notional: Decimal) -> None:
+        """Count trades."""
+        self._qty += qty
+        self._notional += notional
+
+    def take(self) -> tuple[Decimal, Decimal] | tuple[None, None]:
+        """Give quantity and notional for the snapshot that is made now, and begin anew."""
+        traded = (self._qty, self._notional) if self._counts else (None, None)
+        self._qty = self._notional = Decimal(0)
+        self._counts = True
+        return traded
 
 
 class Intent(msgspec.Struct, frozen=True):

@@ -77,6 +77,52 @@ def test_prices_and_quantities_lie_on_the_grid() -> None:
             assert event.last_qty > 0
 
 
+def volumes(events: Iterable[Event]) -> dict[str, list[Snapshot]]:
+    found: dict[str, list[Snapshot]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, Snapshot):
+            found[event.symbol].append(event)
+    return found
+
+
+def test_a_market_trades_between_its_snapshots_at_its_prices_and_on_its_grid() -> None:
+    grids = {one.symbol: (Decimal(one.tick), Decimal(one.lot)) for one in config().symbols}
+    quiet = 0
+    for symbol, snapshots in volumes(day(seconds=120)).items():
+        tick, lot = grids[symbol]
+        assert (snapshots[0].traded_qty, snapshots[0].traded_notional) == (None, None)
+        low, high = min(s.bid for s in snapshots), max(s.ask for s in snapshots)
+        total = value = Decimal(0)
+        for one in snapshots[1:]:
+            assert one.traded_qty is not None
+            assert one.traded_notional is not None
+            assert one.traded_qty % lot == one.traded_notional % (lot * tick) == 0
+            assert bool(one.traded_qty) is bool(one.traded_notional)
+            quiet += not one.traded_qty
+            total += one.traded_qty
+            value += one.traded_notional
+        assert low * Decimal("0.999") < value / total < high * Decimal("1.001")
+    assert quiet
+
+
+def test_our_fills_are_part_of_what_the_market_traded() -> None:
+    """Between two snapshots: no less than ours in quantity and in notional; a seed has hundreds of such spans."""
+    own: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    spans = 0
+    for event in day(seconds=120):
+        if isinstance(event, Report) and event.kind == "fill":
+            own[event.intent.symbol][0] += event.last_qty
+            own[event.intent.symbol][1] += event.last_qty * event.last_px
+        elif isinstance(event, Snapshot) and event.symbol in own:
+            qty, notional = own.pop(event.symbol)
+            assert event.traded_qty is not None
+            assert event.traded_notional is not None
+            assert event.traded_qty >= qty
+            assert event.traded_notional >= notional
+            spans += 1
+    assert spans > 500
+
+
 def test_no_order_overfills_or_passes_its_limit_whatever_arrives_first() -> None:
     filled: dict[str, Decimal] = defaultdict(Decimal)
     ordered: dict[str, list[Intent]] = defaultdict(list)
@@ -153,10 +199,15 @@ def test_without_faults_everything_goes_out_once_and_at_its_time() -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("name", "quotes", "trades"),
-    [("binance_spot_btcusdt_20240809", 45_134, 10_147), ("binance_usdm_btcusdt_20240808", 66_089, 21_313)],
+    ("name", "quotes", "trades", "volume", "value"),
+    [
+        ("binance_spot_btcusdt_20240809", 45_134, 10_147, Decimal("225.87701"), Decimal("13922525.291819")),
+        ("binance_usdm_btcusdt_20240808", 66_089, 21_313, Decimal("2429.366"), Decimal("149845680.8898")),
+    ],
 )
-def test_a_captured_day_keeps_every_quote_and_every_trade(name: str, quotes: int, trades: int) -> None:
+def test_a_captured_day_keeps_every_quote_and_every_trade(
+    name: str, quotes: int, trades: int, volume: Decimal, value: Decimal
+) -> None:
     path = SHARED / f"{name}.jsonl.gz"
     if not path.exists():
         pytest.skip("no ../shared here")
@@ -165,6 +216,10 @@ def test_a_captured_day_keeps_every_quote_and_every_trade(name: str, quotes: int
     assert sum(isinstance(event, Snapshot) for event in events) == quotes
     assert len(fills) == trades
     assert [event.at for event in events] == sorted(event.at for event in events)
+    traded = [(e.traded_qty, e.traded_notional) for e in events if isinstance(e, Snapshot)]
+    assert traded[0] == (None, None)
+    assert sum((qty or Decimal(0) for qty, _ in traded), Decimal(0)) == volume
+    assert sum((notional or Decimal(0) for _, notional in traded), Decimal(0)) == value
     filled: dict[str, Decimal] = defaultdict(Decimal)
     for fill in fills:
         filled[fill.intent.msg_id] += fill.last_qty
