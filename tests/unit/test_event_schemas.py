@@ -428,12 +428,12 @@ def test_messages_carry_the_headers_of_the_document() -> None:
     writer._producer = recorder  # type: ignore[assignment]
     (event,) = events_of([LETTER])
     written = OutboxEvent(event.event_id, event.event_type, event.key, event.body, LETTER.raw)
-    assert writer.write([written], set()) == [AUDIT_EVENT, DEAD_LETTERS]
-    for sent, topic in zip(recorder.sent, (AUDIT_EVENT, DEAD_LETTERS), strict=True):
+    assert writer.write([written], set()) == [DEAD_LETTERS, AUDIT_EVENT]
+    for sent, topic in zip(recorder.sent, (DEAD_LETTERS, AUDIT_EVENT), strict=True):
         carried = {name: value.decode() for name, value in sent["headers"]}
         jsonschema.validate(carried, headers)
         assert set(carried) == {*headers["required"], *(["ce_reason"] if topic == DEAD_LETTERS else [])}
         assert (sent["topic"], carried["ce_type"]) == (f"t.{topic}", topic)
         assert (sent["key"], carried["ce_id"]) == (event.key, event.event_id)
-    assert recorder.sent[1]["value"] == LETTER.raw
-    validator(DEAD_LETTERS).validate(json.loads(dict(recorder.sent[1]["headers"])["ce_reason"]))
+    assert recorder.sent[0]["value"] == LETTER.raw
+    validator(DEAD_LETTERS).validate(json.loads(dict(recorder.sent[0]["headers"])["ce_reason"]))
