@@ -430,7 +430,7 @@ def test_messages_carry_the_headers_of_the_document() -> None:
     written = OutboxEvent(event.event_id, event.event_type, event.key, event.body, LETTER.raw)
     assert writer.write([written], set()) == [DEAD_LETTERS, AUDIT_EVENT]
     for sent, topic in zip(recorder.sent, (DEAD_LETTERS, AUDIT_EVENT), strict=True):
-        carried = {name: value.decode() for name, value in sent["headers"]}
+        carried = {name: value if isinstance(value, str) else value.decode() for name, value in sent["headers"]}
         jsonschema.validate(carried, headers)
         assert set(carried) == {*headers["required"], *(["ce_reason"] if topic == DEAD_LETTERS else [])}
         assert (sent["topic"], carried["ce_type"]) == (f"t.{topic}", topic)
