@@ -39,6 +39,12 @@ AFTER_CHECKS = (When.in_latest_time_window(LOOKBACK) & _UPDATED & _CHECKED & _QU
     "derived and checked"
 )
 
+# A page that says what the checks found waits until all of them have looked, whatever they found
+_JUDGED = When.all_deps_match(When.all_checks_match(When.check_passed() | When.check_failed())).with_label(
+    "all checks of what it is made from have looked"
+)
+AFTER_ALL_CHECKS = (AFTER_CHECKS & _JUDGED).with_label("derived, checked and every check has looked")
+
 # No gate: the pages are wanted most where a check has failed. Not with every run: building them takes 15 s of CPU.
 WITH_OR_WITHOUT_CHECKS = (
     When.in_latest_time_window(LOOKBACK)
@@ -49,6 +55,7 @@ WITH_OR_WITHOUT_CHECKS = (
 
 _CONDITIONS: dict[str, dg.AutomationCondition[dg.AssetKey] | None] = {
     "executions": None,  # the sensor's
+    "execution_report": AFTER_ALL_CHECKS,
     "data_docs": WITH_OR_WITHOUT_CHECKS,
 }
 

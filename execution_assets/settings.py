@@ -15,6 +15,8 @@ BACKLOG_VARIABLE = "EXECUTION_AGENT_BACKLOG_SECONDS"
 DATA_DOCS_VARIABLE = "EXECUTION_AGENT_DATA_DOCS"
 PARQUET_VARIABLE = "EXECUTION_AGENT_PARQUET"
 METRICS_VARIABLE = "EXECUTION_AGENT_METRICS_URL"
+REPORTS_VARIABLE = "EXECUTION_AGENT_REPORTS"
+REPORTS_URL_VARIABLE = "EXECUTION_AGENT_REPORTS_URL"
 RETENTION_VARIABLE = "EXECUTION_AGENT_EVENT_LOG_DAYS"
 
 _DEFAULTS = {SLO_VARIABLE: "150", BAND_VARIABLE: "500", BACKLOG_VARIABLE: "120", RETENTION_VARIABLE: "90"}
@@ -55,7 +57,21 @@ def metrics_url() -> str | None:
 
 def parquet_folder() -> Path:
     """Where the analysts' files are kept: as set, else in DAGSTER_HOME. Raises ``ValueError`` without either."""
-    folder, home = os.environ.get(PARQUET_VARIABLE), os.environ.get("DAGSTER_HOME")
+    return _folder(PARQUET_VARIABLE, "parquet", "the analysts' Parquet files")
+
+
+def reports_folder() -> Path:
+    """Where the days' pages are kept: as set, else in DAGSTER_HOME. Raises ``ValueError`` without either."""
+    return _folder(REPORTS_VARIABLE, "reports", "the days' reports")
+
+
+def reports_url() -> str | None:
+    """Where a proxy serves the folder of the days' pages; None: there is none, the file's path is all."""
+    return (os.environ.get(REPORTS_URL_VARIABLE) or "").rstrip("/") or None
+
+
+def _folder(variable: str, name: str, what: str) -> Path:
+    folder, home = os.environ.get(variable), os.environ.get("DAGSTER_HOME")
     if not folder and not home:
-        raise ValueError(f"{PARQUET_VARIABLE} is not set: name the folder of the analysts' Parquet files")
-    return Path(folder) if folder else Path(str(home)) / "parquet"
+        raise ValueError(f"{variable} is not set: name the folder of {what}")
+    return Path(folder) if folder else Path(str(home)) / name

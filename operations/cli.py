@@ -22,6 +22,7 @@ from operations.halts import commands as halts
 from operations.letters import commands as letters
 from operations.look_back import commands as look_back
 from operations.options import FAILED, INTERRUPTED, STATE, USAGE, StateOption, fail
+from operations.report import commands as reporting
 from operations.venues import commands as venues
 from streaming.errors import SettingsError, StreamingError
 
@@ -42,6 +43,7 @@ venues.register(app)
 look_back.register(app)
 letters.register(app)
 backfilling.register(app)
+reporting.register(app)
 
 
 @app.command(epilog="Example: `execution-agent run --for 60s --seed 7 --json`")

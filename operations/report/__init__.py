@@ -1,0 +1,1 @@
+"""``execution-agent report``: the page of a day without Dagster."""
