@@ -1,6 +1,7 @@
 """A venue's own list of fills over REST (docs/look-back.md): everything that traded, on its stream or not.
 
-``GET /v1/fills?from=&to=&limit=[&cursor=][&cl_ord_id=…][&venue_order_id=…]``; a bearer key or a signature is asked
+``GET /v1/fills?from=&to=&limit=[&cursor=][&cl_ord_id=…][&venue_order_id=…]``, and one order's state by
+``GET /v1/order?cl_ord_id=&request_id=``; a bearer key or a signature is asked
 for where the configuration has one, and more requests within a second than ``look_back_per_second`` get 429.
 """
 
@@ -12,6 +13,7 @@ import binascii
 import hmac
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
     from simulator.config import VenueConfig
     from simulator.journal import Journal
 
-PATH = "/v1/fills"
+PATH, ORDER_PATH = "/v1/fills", "/v1/order"
 AT_MOST = 1_000
 HEAD_WITHIN = 10.0
 CLOCKS_MAY_DIFFER = 300
 LIMITED_OVER = 1.0
 
 Answer = tuple[str, dict[str, str], bytes]
+# venue, ClOrdID, the request's id: the order's state as a canonical report; None: there is no such order
+OrderDesk = Callable[[str, str, str], bytes | None]
 
 
 class FillList:
@@ -39,7 +43,12 @@ class FillList:
         self._journal = journal
         self._lately: deque[float] = deque()
         self._server: asyncio.Server | None = None
+        self._state_of: OrderDesk = lambda _venue, _cl_ord_id, _request_id: None
         self.port = 0
+
+    def answer_status(self, ask: OrderDesk) -> None:
+        """Answer who asks for an order with what ``ask`` gives."""
+        self._state_of = ask
 
     async def start(self) -> None:
         """Listen."""
@@ -79,11 +88,18 @@ class FillList:
             return _problem(
                 "429 Too Many Requests", "slow down", {"Retry-After": str(self._config.look_back_retry)}
             )
-        if method != "GET" or urlsplit(target).path != PATH:
-            return _problem("404 Not Found", f"GET {PATH}?from=&to=&limit=&cursor=")
+        path = urlsplit(target).path
+        if method != "GET" or path not in (PATH, ORDER_PATH):
+            return _problem("404 Not Found", f"GET {PATH}?from=&to=&limit=&cursor= or {ORDER_PATH}?cl_ord_id=")
         if not self._knows(method, target, headers):
             return _problem("401 Unauthorized", "the key or the signature is wrong")
-        return self._page(parse_qs(urlsplit(target).query))
+        asked = parse_qs(urlsplit(target).query)
+        return self._page(asked) if path == PATH else self._order(asked)
+
+    def _order(self, asked: dict[str, list[str]]) -> Answer:
+        self._count("orders")
+        names = [asked.get(name, [""])[0] for name in ("cl_ord_id", "request_id")]
+        return "200 OK", {}, b'{"order":%s}' % (self._state_of(self._config.name, *names) or b"null")
 
     def _count(self, what: str) -> None:
         self._journal.counts[f"look_back_{what}/{self._config.name}"] += 1

@@ -74,6 +74,8 @@ class Simulation:
         self._states = OrderStates()
         for venue in self.venues:
             venue.answer_status(self._answer_status)
+        for fills in self.lists.values():
+            fills.answer_status(self._state_of)
 
     def stop_orders(self) -> None:
         """No new orders; what is open plays out."""
@@ -184,6 +186,11 @@ class Simulation:
         self.journal.commit()  # before it is on a wire
         self._by_name[name].release()
         return True
+
+    def _state_of(self, name: str, cl_ord_id: str, request_id: str) -> bytes | None:
+        """Give an order's state to who asks over REST; it is put out nowhere else."""
+        report = self._states.answer(name, cl_ord_id, self._clock.now(), self._ids.next(name), request_id)
+        return None if report is None else canonical.websocket_report(report, self._clock)
 
     def _made(self, event: Event) -> None:
         # journaled when made, not when sent: a report that is held back survives a killed simulator

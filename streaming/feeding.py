@@ -19,6 +19,7 @@ from streaming.feeds.desk import DeskFeed
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.kafka import KafkaFeed
 from streaming.feeds.websocket import WebSocketFeed
+from streaming.look_back.order_asking import OrderAsker
 from streaming.open_orders import OpenOrders
 from streaming.policy import failover_policies_of
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings, feeds_of
@@ -108,6 +109,11 @@ class Feeding:
                 group.create_task(desk.run(), name="feed desk")
                 if not await self.kafka.caught_up(_KAFKA_FIRST_SECONDS):
                     log.warning("venues are read before all intents and snapshots that waited: fills are restated")
+                for name, look_back in self._look_backs.items():
+                    if look_back.states_orders:
+                        asker = OrderAsker(look_back)
+                        self._questions.join(name, look_back.feed, asker)
+                        group.create_task(asker.run(), name=f"questions to {name}")
                 for feeds in self._venues.values():
                     group.create_task(feeds.run(), name=f"feeds of {feeds.venue}")
         finally:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlencode
 
 import msgspec
 
 from ledger.domain.records import ReportKind
 from streaming.errors import StreamingError
+
+if TYPE_CHECKING:
+    from ledger.domain.delay_events import StatusRequest
 
 TRADES = frozenset({ReportKind.FILL})
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -59,12 +62,13 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """An HTTP request: ``target`` is path and query."""
+    """An HTTP request: ``target`` is path and query; answers of a status of ``reads`` are read."""
 
     method: str
     target: str
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
+    reads: tuple[int, ...] = (200,)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -97,6 +101,20 @@ class Lister(Protocol):
 
     def page(self, raw: bytes, ask: Ask, access: Access) -> Page:
         """Take an answer apart. Raises ``LookBackError``, ``BusyError`` where it asks for patience."""
+
+
+@runtime_checkable
+class StatesOrders(Protocol):
+    """An API that can be asked for one order. Pure, too."""
+
+    def ask_state(self, order: StatusRequest, access: Access, now_ns: int) -> Call | None:
+        """Build the signed request; None where it needs a name that the order has not got."""
+
+    def state(self, raw: bytes, order: StatusRequest) -> bytes | None:
+        """Give the order's state as the venue's decoder reads it; None: there is no such order.
+
+        Raises ``LookBackError``, ``BusyError``.
+        """
 
 
 def query(**parameters: Any) -> str:

@@ -1,5 +1,7 @@
 """Binance: ``GET /api/v3/myTrades`` (spot) and ``GET /fapi/v1/userTrades`` (USD-M), signed with HMAC-SHA256.
 
+One order is asked for by ``GET /api/v3/order`` and ``GET /fapi/v1/order``.
+
 Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api (request security, myTrades),
 https://developers.binance.com/docs/derivatives/usds-margined-futures/trade/rest-api/Account-Trade-List.
 
@@ -10,6 +12,7 @@ Traps:
   page is by time, the next ones by ``fromId`` alone, which ends by the time of what comes.
 - ``endTime`` is included, and milliseconds.
 - A window of time gives its oldest trades first, up to ``limit``.
+- An order that is not there is code -2013 with status 400.
 - 429 and 418 (banned) say ``Retry-After``; to go on asking lengthens the ban.
 """
 
@@ -37,9 +40,11 @@ from streaming.look_back.asking import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ledger.domain.delay_events import StatusRequest
+
 _MILLISECOND = 1_000_000
 _RECEIVE_WINDOW_MS = 5000
-_TOO_MANY = -1003
+_TOO_MANY, _NO_SUCH_ORDER = -1003, -2013
 
 
 class _Trade(msgspec.Struct):
@@ -65,8 +70,9 @@ class BinanceList:
     needs_pairs = False
     names_account = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, order_path: str) -> None:
         self._path = path
+        self._order_path = order_path
 
     def of_order(self, order: AskedOrder) -> Sequence[AskedOrder]:
         """It takes one of the venue's ids at a time."""
@@ -90,8 +96,7 @@ class BinanceList:
             recvWindow=_RECEIVE_WINDOW_MS,
             timestamp=now_ns // _MILLISECOND,
         )
-        signed = f"{asked}&signature={signature(access.secret, asked)}"
-        return Call("GET", f"{self._path}?{signed}", {"X-MBX-APIKEY": access.key})
+        return _signed(self._path, asked, access)
 
     def page(self, raw: bytes, ask: Ask, access: Access) -> Page:
         """Take a page apart; what lies beyond the window is left out, and ends the list."""
@@ -107,6 +112,34 @@ class BinanceList:
         ]
         is_over = len(views) < access.page_size or (ask.order is None and trades[-1].time >= end)
         return Page(inside, None if is_over else str(trades[-1].id + 1))
+
+    def ask_state(self, order: StatusRequest, access: Access, now_ns: int) -> Call:
+        """Ask for one order: by the venue's id where it is known, which finds a replaced one, too."""
+        by_id = order.venue_order_id is not None
+        asked = query(
+            symbol=order.symbol,
+            orderId=order.venue_order_id,
+            origClientOrderId=None if by_id else order.cl_ord_id,
+            recvWindow=_RECEIVE_WINDOW_MS,
+            timestamp=now_ns // _MILLISECOND,
+        )
+        return msgspec.structs.replace(_signed(self._order_path, asked, access), reads=(200, 400))
+
+    def state(self, raw: bytes, order: StatusRequest) -> bytes | None:
+        """The answer is the order itself."""
+        del order
+        try:
+            refusal = _refusals.decode(raw)
+        except UNREADABLE:
+            return raw
+        if refusal.code == _NO_SUCH_ORDER:
+            return None
+        raise _refused(raw)
+
+
+def _signed(path: str, asked: str, access: Access) -> Call:
+    signed = f"{asked}&signature={signature(access.secret, asked)}"
+    return Call("GET", f"{path}?{signed}", {"X-MBX-APIKEY": access.key})
 
 
 def signature(secret: str, payload: str) -> str:

@@ -28,7 +28,6 @@ BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
 LONGEST_HOLD_SECONDS = 300.0  # a ban may last for days: the next audit asks again
 _BUSY = frozenset({418, 429})
 _AWAY = 500
-_OK = 200
 _SHOWN = 200
 
 log = structlog.get_logger()
@@ -98,7 +97,7 @@ class Caller:
             raise BusyError(f"status {status}", _retry_after(answer.headers.get("retry-after")))
         if status >= _AWAY:
             raise _AwayError(f"status {status}")
-        if status != _OK:
+        if status not in call.reads:
             shown = body[:_SHOWN].decode("utf-8", "replace")
             raise LookBackError(
                 f"{self._settings.url} answers {status} {shown!r}: check look_back.url, look_back.key and "

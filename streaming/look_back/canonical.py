@@ -2,6 +2,7 @@
 
 ``GET /v1/fills?from=TIME&to=TIME&limit=N[&cursor=C][&cl_ord_id=…][&venue_order_id=…]`` answers
 ``{"fills": [report, …], "next": "C" | null}``, oldest first; reports are those of docs/formats.md.
+``GET /v1/order?cl_ord_id=…[&venue_order_id=…]&request_id=…`` answers ``{"order": report | null}``.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import msgspec
 
 from ledger.domain.records import ReportKind
 from ledger.domain.times import NANOS, format_utc
-from streaming.look_back.asking import UNREADABLE, Access, Ask, Call, Page, unreadable
+from streaming.look_back.asking import UNREADABLE, Access, Ask, Call, Page, query, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ledger.domain.delay_events import StatusRequest
     from streaming.look_back.asking import AskedOrder
 
-PATH = "/v1/fills"
+PATH, ORDER_PATH = "/v1/fills", "/v1/order"
 
 
 class _Answer(msgspec.Struct):
@@ -30,7 +32,12 @@ class _Answer(msgspec.Struct):
     next: str | None = None
 
 
+class _State(msgspec.Struct):
+    order: msgspec.Raw
+
+
 _answers = msgspec.json.Decoder(_Answer)
+_states = msgspec.json.Decoder(_State)
 
 
 class CanonicalList:
@@ -62,16 +69,7 @@ class CanonicalList:
             asked += [("venue_order_id", name) for name in ask.order.venue_order_ids]
         if ask.cursor is not None:
             asked.append(("cursor", ask.cursor))
-        target = f"{PATH}?{urlencode(asked)}"
-        if not access.secret:
-            return Call("GET", target, {"authorization": f"Bearer {access.key}"} if access.key else {})
-        timestamp = str(now_ns // NANOS)
-        headers = {
-            "look-back-key": access.key,
-            "look-back-timestamp": timestamp,
-            "look-back-signature": signature(access.secret, timestamp, "GET", target),
-        }
-        return Call("GET", target, headers)
+        return _signed(f"{PATH}?{urlencode(asked)}", access, now_ns)
 
     def page(self, raw: bytes, ask: Ask, access: Access) -> Page:
         """Take a page apart."""
@@ -81,6 +79,32 @@ class CanonicalList:
         except UNREADABLE:
             raise unreadable(raw, 'a list {"fills": […], "next": …} as docs/look-back.md says') from None
         return Page([bytes(item) for item in answer.fills], answer.next)
+
+    def ask_state(self, order: StatusRequest, access: Access, now_ns: int) -> Call:
+        """Ask for one order, by all its names."""
+        names = query(cl_ord_id=order.cl_ord_id, venue_order_id=order.venue_order_id, request_id=order.request_id)
+        return _signed(f"{ORDER_PATH}?{names}", access, now_ns)
+
+    def state(self, raw: bytes, order: StatusRequest) -> bytes | None:
+        """Take the report out; null is no such order."""
+        del order
+        try:
+            found = bytes(_states.decode(raw).order)
+        except UNREADABLE:
+            raise unreadable(raw, 'an order {"order": …} as docs/look-back.md says') from None
+        return None if found == b"null" else found
+
+
+def _signed(target: str, access: Access, now_ns: int) -> Call:
+    if not access.secret:
+        return Call("GET", target, {"authorization": f"Bearer {access.key}"} if access.key else {})
+    timestamp = str(now_ns // NANOS)
+    headers = {
+        "look-back-key": access.key,
+        "look-back-timestamp": timestamp,
+        "look-back-signature": signature(access.secret, timestamp, "GET", target),
+    }
+    return Call("GET", target, headers)
 
 
 def signature(secret: str, timestamp: str, method: str, target: str) -> str:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 LISTS: Mapping[str, Lister] = {
     "canonical": CanonicalList(),
-    "binance": BinanceList("/api/v3/myTrades"),
-    "binance_spot": BinanceList("/api/v3/myTrades"),
-    "binance_usdm": BinanceList("/fapi/v1/userTrades"),
+    "binance": BinanceList("/api/v3/myTrades", "/api/v3/order"),
+    "binance_spot": BinanceList("/api/v3/myTrades", "/api/v3/order"),
+    "binance_usdm": BinanceList("/fapi/v1/userTrades", "/fapi/v1/order"),
     "kraken": KrakenList(),
     "deribit": DeribitList(),
 }

@@ -1,7 +1,9 @@
 """Kraken spot: ``POST /0/private/TradesHistory``, signed with API-Sign.
 
 Sources: https://docs.kraken.com/api/docs/guides/spot-rest-auth,
-https://docs.kraken.com/api-reference/account-data/get-trades-history.
+https://docs.kraken.com/api-reference/account-data/get-trades-history, …/query-orders-info.
+
+One order is asked for by ``POST /0/private/QueryOrders``.
 
 Traps:
 
@@ -42,10 +44,12 @@ from streaming.look_back.asking import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ledger.domain.delay_events import StatusRequest
     from streaming.look_back.asking import AskedOrder
 
-PATH = "/0/private/TradesHistory"
+PATH, ORDER_PATH = "/0/private/TradesHistory", "/0/private/QueryOrders"
 PAGE_SIZE = 50
+_UNKNOWN_ORDER = "Unknown order"  # EOrder:Unknown order
 
 
 class _Result(msgspec.Struct):
@@ -68,7 +72,20 @@ class _Item(msgspec.Struct):
     trade: msgspec.Raw
 
 
+class _Orders(msgspec.Struct):
+    error: list[str] = msgspec.field(default_factory=list)
+    result: dict[str, msgspec.Raw] | None = None
+
+
+class _Queried(msgspec.Struct):
+    order_id: str
+    symbol: str
+    cl_ord_id: str
+    queried: msgspec.Raw
+
+
 _answers = msgspec.json.Decoder(_Answer)
+_orders = msgspec.json.Decoder(_Orders)
 _trades = msgspec.json.Decoder(_Trade)
 _encode = msgspec.json.encode
 
@@ -101,12 +118,7 @@ class KrakenList:
             ofs=ask.cursor or "0",
             consolidate_taker="false",
         )
-        headers = {
-            "API-Key": access.key,
-            "API-Sign": signature(access.secret, PATH, nonce, body),
-            "content-type": "application/x-www-form-urlencoded",
-        }
-        return Call("POST", PATH, headers, body.encode())
+        return _signed(PATH, nonce, body, access)
 
     def page(self, raw: bytes, ask: Ask, access: Access) -> Page:
         """Take a page apart: each trade with its id and the stream's name of its pair."""
@@ -125,6 +137,37 @@ class KrakenList:
         ]
         more = str(int(ask.cursor or "0") + len(found)) if len(found) >= PAGE_SIZE else None
         return Page(items, more)
+
+    def ask_state(self, order: StatusRequest, access: Access, now_ns: int) -> Call | None:
+        """Ask for one order: by the venue's id alone."""
+        if order.venue_order_id is None:
+            return None
+        nonce = str(now_ns)
+        return _signed(ORDER_PATH, nonce, query(nonce=nonce, txid=order.venue_order_id), access)
+
+    def state(self, raw: bytes, order: StatusRequest) -> bytes | None:
+        """Take the order out, with its names: the answer has its id as a key, and another name of its pair."""
+        try:
+            answer = _orders.decode(raw)
+        except UNREADABLE:
+            raise unreadable(raw, "an answer of QueryOrders") from None
+        if any(_UNKNOWN_ORDER in said for said in answer.error):
+            return None
+        if answer.error:
+            raise _refused("; ".join(answer.error))
+        found = (answer.result or {}).get(order.venue_order_id or "")
+        if found is None:
+            return None
+        return _encode(_Queried(order.venue_order_id or "", order.symbol, order.cl_ord_id, found))
+
+
+def _signed(path: str, nonce: str, body: str, access: Access) -> Call:
+    headers = {
+        "API-Key": access.key,
+        "API-Sign": signature(access.secret, path, nonce, body),
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    return Call("POST", path, headers, body.encode())
 
 
 def signature(secret: str, path: str, nonce: str, body: str) -> str:

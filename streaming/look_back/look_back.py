@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import structlog
@@ -19,15 +19,16 @@ from ledger.domain.records import FillReport
 from ledger.domain.times import NANOS
 from streaming.arrivals import Arrival, ArrivalKind, Outcome
 from streaming.feeds.names import look_back_feed
-from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError
+from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError, StatesOrders
 from streaming.look_back.calling import Caller
 from streaming.look_back.formats import LISTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 
+    from ledger.domain.delay_events import StatusRequest
     from streaming.arrivals import Inbox
-    from streaming.look_back.asking import Lister, Page
+    from streaming.look_back.asking import Call, Lister, Page
     from streaming.metrics import Metrics
     from streaming.settings import LookBackSettings
     from streaming.venues.decoded import Decoder
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _NOTHING = Outcome(0, 0, 0, ())
 _PATIENCE = 5  # answers to one request that ask for it
 _PATIENCE_SECONDS = 15.0  # where the venue does not say for how long
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -145,6 +148,28 @@ class LookBack:
             tuple(letter for o in outcomes for letter in o.dead_letters),
         )
 
+    @property
+    def states_orders(self) -> bool:
+        """Whether the venue can be asked for one order."""
+        return isinstance(self.lister, StatesOrders)
+
+    async def state_of(self, order: StatusRequest) -> Found | None:
+        """Ask for an order's state; None where the venue does not know it, or cannot be asked by what we know.
+
+        Raises ``LookBackError``.
+        """
+        lister, access = self.lister, self._access
+        if not isinstance(lister, StatesOrders) or lister.ask_state(order, access, 0) is None:
+            return None
+
+        def build(now_ns: int) -> Call:
+            call = lister.ask_state(order, access, now_ns)
+            assert call is not None, "its names are the same"
+            return call
+
+        found = await self._patiently(build, lambda raw: lister.state(raw, order))
+        return None if found is None else Found(found, (), ())
+
     def covers(self, symbol: str) -> bool:
         """Whether the list is asked about a symbol of the stream at all."""
         return self.lister.covers(symbol, self._settings.symbols)
@@ -163,11 +188,17 @@ class LookBack:
                 yield Ask(begin_ns, min(begin_ns + span_ns, until_ns), symbol)
 
     async def _page(self, ask: Ask) -> Page:
-        """Ask until there is a page: an answer may hold the wish for patience with status 200."""
+        return await self._patiently(
+            lambda now_ns: self.lister.call(ask, self._access, now_ns),
+            lambda raw: self.lister.page(raw, ask, self._access),
+        )
+
+    async def _patiently(self, build: Callable[[int], Call], read: Callable[[bytes], T]) -> T:
+        """Ask until there is an answer: one may hold the wish for patience with status 200."""
         for _ in range(_PATIENCE):
-            raw = await self._caller.ask(lambda now_ns: self.lister.call(ask, self._access, now_ns))
+            raw = await self._caller.ask(build)
             try:
-                return self.lister.page(raw, ask, self._access)
+                return read(raw)
             except BusyError as error:
                 self._caller.hold(error.retry_after or _PATIENCE_SECONDS)
         raise LookBackError(

@@ -2,7 +2,7 @@
 
 Read: ``executionReport`` (spot), bare, in ``{"subscriptionId", "event"}`` or in ``{"stream", "data"}``;
 ``ORDER_TRADE_UPDATE`` and ``TRADE_LITE`` (USD-M); lists of ``myTrades`` (spot) and ``userTrades`` (USD-M), also as
-the ``result`` of a WebSocket API response; one trade of such a list.
+the ``result`` of a WebSocket API response; one trade of such a list; one order (``binance_orders``).
 
 Sources: https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream,
 https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Event-Order-Update and
@@ -49,6 +49,9 @@ from ledger.domain.identity import make_order_report
 from ledger.domain.numbers import EXACT, ZERO, exact_ratio, parse_decimal
 from ledger.domain.records import ExecType, Liquidity, OrdStatus, Side
 from streaming.venues import json_fields as read
+from streaming.venues.binance_orders import SIDES as _SIDES
+from streaming.venues.binance_orders import STATUSES as _STATUSES
+from streaming.venues.binance_orders import read_order
 from streaming.venues.canonical_defects import RESEND, missing, unknown_value
 from streaming.venues.json_messages import Fields, Of, count, decoder, each, fields_of, is_list, members
 
@@ -58,7 +61,6 @@ if TYPE_CHECKING:
     from ledger.domain.records import FillReport, OrderReport
     from streaming.venues.decoded import Decoded
 
-_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
 _TRADE = "TRADE"
 _EXECUTIONS = {
     "NEW": ExecType.NEW,
@@ -70,19 +72,6 @@ _EXECUTIONS = {
     "TRADE_PREVENTION": ExecType.EXPIRED,
     "AMENDMENT": ExecType.RESTATED,
     "CALCULATED": ExecType.CALCULATED,
-}
-_STATUSES = {
-    "NEW": OrdStatus.NEW,
-    "PENDING_NEW": OrdStatus.PENDING_NEW,
-    "PARTIALLY_FILLED": OrdStatus.PARTIALLY_FILLED,
-    "FILLED": OrdStatus.FILLED,
-    "CANCELED": OrdStatus.CANCELED,
-    "PENDING_CANCEL": OrdStatus.PENDING_CANCEL,
-    "REJECTED": OrdStatus.REJECTED,
-    "EXPIRED": OrdStatus.EXPIRED,
-    "EXPIRED_IN_MATCH": OrdStatus.EXPIRED,
-    "NEW_INSURANCE": OrdStatus.NEW,
-    "NEW_ADL": OrdStatus.NEW,
 }
 _FORCED = (
     ("autoclose-", "liquidation"),
@@ -126,6 +115,8 @@ def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
         count(decoded, "error")
     elif "result" in top:
         count(decoded, "response")
+    elif "executedQty" in top:
+        decoded.reports.append((read_order(of, raw), raw))
     elif "symbol" in top or "orderId" in top:
         _look_back(of, raw, decoded)
     else:

@@ -1,6 +1,6 @@
 """Kraken: the ``executions`` channel of spot (WebSocket v2); what futures send is left to ``kraken_futures``.
 
-Read: ``{"channel": "executions", "type": "snapshot" | "update", "data": […]}``; one trade of the look-back
+Read: ``{"channel": "executions", "type": "snapshot" | "update", "data": […]}``; a trade or order of the look-back
 (``kraken_history``); the futures feeds and look-back; one item of either.
 
 Source: https://docs.kraken.com/api/docs/websocket-v2/executions.
@@ -105,6 +105,8 @@ def _message(of: Of, raw: bytes, decoded: Decoded) -> None:
         count(decoded, "response")
     elif "exec_type" in top:
         _execution(of, raw, decoded)
+    elif "queried" in top:
+        kraken_history.read_order(of, raw, decoded)
     elif "trade" in top:
         kraken_history.read_trade(of, raw, decoded)
     elif not kraken_futures.read_item(of, top, raw, decoded):

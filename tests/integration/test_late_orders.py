@@ -13,12 +13,15 @@ import pytest
 from pydantic import SecretStr, TypeAdapter
 
 from ledger.domain.times import format_utc
+from simulator import canonical
 from simulator.clock import Clock, rfc3339
 from simulator.config import VenueConfig
+from simulator.fill_list import FillList
 from simulator.fix_acceptor import FixVenue
 from simulator.journal import Journal
 from simulator.orders import Identifiers, Intent, Order, order_status
 from simulator.records import ReportRow
+from simulator.rest_venue import RestVenue
 from simulator.venue import Delivery
 from simulator.venues import ENCODERS
 from simulator.websocket_venue import WebSocketVenue
@@ -29,12 +32,14 @@ from streaming.settings import (
     FeedSettings,
     HttpSettings,
     KafkaSettings,
+    LookBackSettings,
     Settings,
     VenueSettings,
 )
 from streaming.topics import FILL_DELAYS, HEDGES, STATUS_REQUESTS
 from tests.integration.arrivals import VENUE, intent, snapshot_value
 from tests.integration.database import connected, until
+from tests.integration.test_fix_feed import free_port
 from tests.integration.test_stream_command import command as command  # noqa: PLC0414  a fixture
 from tests.integration.topics import read_topic
 
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from tests.integration.test_stream_command import Command
 
 QTY = Decimal(10)
+SECRET = "whsec_cHJhY3RpY2U="
 DELAY = DelaySettings(enabled=True, market_seconds=Decimal("0.5"), hedge_limits={"USDT": Decimal(500)})
 
 
@@ -56,9 +62,17 @@ class Desk:
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
         self.journal = Journal(folder, "T")
-        config = VenueConfig(VENUE, kind, account="ACC")  # type: ignore[arg-type]
-        self.venue = (FixVenue if kind == "fix" else WebSocketVenue)(config, self.journal)
-        self.venue.answer_status(self._answer)
+        self.port = free_port()
+        calls = {"url": f"http://127.0.0.1:{self.port}", "secret": SECRET, "look_back_port": 0}
+        config = VenueConfig(VENUE, kind, account="ACC", **calls)  # type: ignore[arg-type]
+        self.venue: FixVenue | WebSocketVenue | RestVenue
+        if kind == "rest":
+            self.venue = RestVenue(config, self.journal, 1)
+        else:
+            self.venue = (FixVenue if kind == "fix" else WebSocketVenue)(config, self.journal)
+            self.venue.answer_status(self._answer)
+        self.fills = FillList(config, self.journal)
+        self.fills.answer_status(self._give)
         self.asked: list[tuple[str, str]] = []
         self.before_answer: Callable[[], None] = lambda: None
         self._clock = Clock(0)
@@ -99,28 +113,46 @@ class Desk:
         self.venue.release()
 
     @property
+    def address(self) -> str:
+        assert not isinstance(self.venue, RestVenue), "it calls"
+        return self.venue.address
+
+    @property
     def settings(self) -> dict[str, Any]:
         if self.kind == "websocket":
-            return {"kind": "websocket", "url": self.venue.address}
-        host, _, port = self.venue.address.partition(":")
+            return {"kind": "websocket", "url": self.address}
+        if self.kind == "rest":
+            return {"kind": "rest", "secrets": [SECRET]}
+        host, _, port = self.address.partition(":")
         comp_ids = {"sender_comp_id": "EXECUTIONAGENT", "target_comp_id": VENUE}
         return {"kind": "fix", "host": host, "port": int(port), **comp_ids}
 
-    def _answer(self, _venue: str, cl_ord_id: str, request_id: str) -> bool:
+    def _state(self, cl_ord_id: str, request_id: str) -> Report | None:
         self.asked.append((cl_ord_id, request_id))
         self.before_answer()
         if self._last is None or cl_ord_id != "M1":
-            return False
-        self.send(order_status(self._last, time.time_ns(), self._ids.next("S"), request_id))
-        return True
+            return None
+        return order_status(self._last, time.time_ns(), self._ids.next("S"), request_id)
+
+    def _answer(self, _venue: str, cl_ord_id: str, request_id: str) -> bool:
+        state = self._state(cl_ord_id, request_id)
+        if state is not None:
+            self.send(state)
+        return state is not None
+
+    def _give(self, _venue: str, cl_ord_id: str, request_id: str) -> bytes | None:
+        state = self._state(cl_ord_id, request_id)
+        return None if state is None else canonical.rest_report(state, self._clock)
 
 
 @pytest.fixture(params=["fix", "websocket"])
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(request.param, tmp_path / "venue")
     await desk.venue.start()
+    await desk.fills.start()
     yield desk
     await desk.venue.stop()
+    await desk.fills.stop()
     desk.journal.close()
 
 
@@ -131,12 +163,14 @@ def settings(
     store = {"store": tmp_path / "store"} if desk.kind == "fix" else {}
     feed: Any = TypeAdapter(FeedSettings).validate_python(desk.settings | store)
     format_name = "fix" if desk.kind == "fix" else "canonical"
+    url = f"http://127.0.0.1:{desk.fills.port}"
+    look_back = LookBackSettings(url=url, requests_per_second=Decimal(50)) if desk.kind == "rest" else None
     return Settings(
         postgres_url=SecretStr(ledger_url),
         redis_url=SecretStr(redis_url),
         kafka=KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=topic_prefix),
-        http=HttpSettings(port=0),
-        venues={VENUE: VenueSettings(format=format_name, feed=feed, delay=DELAY)},
+        http=HttpSettings(port=desk.port),
+        venues={VENUE: VenueSettings(format=format_name, feed=feed, delay=DELAY, look_back=look_back)},
     )
 
 
@@ -145,7 +179,8 @@ async def running(settings: Settings, desk: Desk) -> AsyncIterator[Process]:
     process, stop = Process(settings), asyncio.Event()
     task = asyncio.create_task(process.run(stop))
     try:
-        await until(lambda: desk.venue.connected and process.publisher.state == "live", 60)
+        is_called = desk.kind == "rest"
+        await until(lambda: (is_called or desk.venue.connected) and process.publisher.state == "live", 60)
         yield process
     finally:
         stop.set()
@@ -169,6 +204,7 @@ async def rows(url: str, table: str, wanted: str) -> list[dict[str, Any]]:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("desk", ["fix", "websocket", "rest"], indirect=True)
 @pytest.mark.parametrize(
     ("filled", "is_sent", "outcome", "status", "difference"),
     [
@@ -212,6 +248,7 @@ async def test_the_venue_is_asked_and_its_answer_or_the_fill_trues_the_hedge_up(
     assert "fill_delay_began" in [body["event"] for body in told[FILL_DELAYS]]
 
 
+@pytest.mark.parametrize("desk", ["fix", "websocket", "rest"], indirect=True)
 async def test_a_venue_that_must_not_be_asked_is_not(desk: Desk, settings: Settings) -> None:
     venue = settings.venues[VENUE]
     quiet = venue.model_copy(update={"delay": DELAY.model_copy(update={"status_request": False})})

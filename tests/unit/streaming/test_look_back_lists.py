@@ -9,10 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import ValidationError
 
-from ledger.domain.records import Side
+from ledger.domain.delay_events import StatusRequest
+from ledger.domain.records import ExecType, OrderReport, OrdStatus, Side
 from ledger.domain.times import NANOS
 from streaming.look_back import binance, canonical, deribit, kraken
-from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError
+from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, Call, LookBackError, StatesOrders
 from streaming.look_back.formats import LISTS
 from streaming.settings import RestFeedSettings, VenueSettings
 from streaming.venues import DECODERS
@@ -247,3 +248,124 @@ def test_a_fix_venue_may_list_in_another_format() -> None:
     feed = RestFeedSettings.model_validate({"secrets": ["whsec_AAAA"]})
     venue = {"format": "fix44", "feed": feed, "look_back": {"url": "http://x", "format": "canonical"}}
     assert VenueSettings.model_validate(venue).look_back is not None
+
+
+QUESTION = StatusRequest("r1", "ALPHA", "ACC", "BTCUSDT", Side.BUY, "M1", "41")
+NAMELESS = StatusRequest("r1", "ALPHA", "ACC", "BTCUSDT", Side.BUY, "M1", None)
+ACCESS = Access("key", "c2VjcmV0")
+
+
+def question(name: str, order: StatusRequest = QUESTION) -> Call | None:
+    lister = LISTS[name]
+    assert isinstance(lister, StatesOrders)
+    return lister.ask_state(order, ACCESS, T0)
+
+
+def state(name: str, answer: object, order: StatusRequest = QUESTION) -> OrderReport | None:
+    lister = LISTS[name]
+    assert isinstance(lister, StatesOrders)
+    found = lister.state(json.dumps(answer).encode(), order)
+    if found is None:
+        return None
+    decoded = DECODERS[name]("ALPHA", found, "ACC")
+    assert not decoded.defects
+    ((report, raw),) = decoded.reports
+    assert isinstance(report, OrderReport)
+    assert raw == found
+    return report
+
+
+def test_an_order_is_asked_for_by_the_names_that_each_api_takes() -> None:
+    call = question("canonical")
+    assert call is not None
+    assert asked(call.target) == {"cl_ord_id": "M1", "venue_order_id": "41", "request_id": "r1"}
+    assert call.headers["look-back-signature"].startswith("v1,")
+    for name, path in (("binance_spot", "/api/v3/order"), ("binance_usdm", "/fapi/v1/order")):
+        call = question(name)
+        assert call is not None
+        assert call.target.partition("?")[0] == path
+        parameters = asked(call.target)
+        assert (parameters["symbol"], parameters["orderId"]) == ("BTCUSDT", "41")
+        assert "origClientOrderId" not in parameters, "the id finds an order that was replaced, too"
+    call = question("binance_spot", NAMELESS)
+    assert call is not None
+    assert asked(call.target)["origClientOrderId"] == "M1"
+    call = question("kraken")
+    assert call is not None
+    assert (call.method, call.target) == ("POST", "/0/private/QueryOrders")
+    assert call.body == b"nonce=%d&txid=41" % T0
+    assert question("kraken", NAMELESS) is None
+    assert not isinstance(LISTS["deribit"], StatesOrders)
+
+
+BINANCE_ORDER = {
+    "symbol": "BTCUSDT", "orderId": 41, "orderListId": -1, "clientOrderId": "M1", "price": "101.5",
+    "origQty": "10.0", "executedQty": "4.0", "cummulativeQuoteQty": "400.0", "status": "PARTIALLY_FILLED",
+    "timeInForce": "GTC", "type": "LIMIT", "side": "BUY", "stopPrice": "0.0", "icebergQty": "0.0",
+    "time": 1_700_000_000_000, "updateTime": 1_700_000_001_000, "isWorking": True,
+}  # fmt: skip
+KRAKEN_ORDER = {
+    "refid": None, "userref": 0, "cl_ord_id": "M1", "status": "open", "opentm": 1_700_000_001.5, "starttm": 0,
+    "expiretm": 0, "descr": {"pair": "XBTUSDT", "type": "buy", "ordertype": "limit", "price": "101.5"},
+    "vol": "10.00000000", "vol_exec": "4.00000000", "cost": "400.0", "fee": "0.4", "price": "100.0",
+    "stopprice": "0.00000", "limitprice": "0.00000", "misc": "", "oflags": "fciq",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("binance_spot", BINANCE_ORDER),
+        ("binance_usdm", {**BINANCE_ORDER, "avgPrice": "100.00", "cummulativeQuoteQty": None}),
+        ("kraken", {"error": [], "result": {"41": KRAKEN_ORDER}}),
+    ],
+)
+def test_an_orders_state_is_an_order_report(name: str, answer: object) -> None:
+    report = state(name, answer)
+    assert report is not None
+    assert (report.exec_type, report.ord_status) == (ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED)
+    assert (report.cl_ord_id, report.venue_order_id, report.symbol, report.side) == (
+        "M1",
+        "41",
+        "BTCUSDT",
+        Side.BUY,
+    )
+    assert [report.order_qty, report.cum_qty, report.avg_px] == [10, 4, 100]
+    assert report.transact_ns in {T0 + NANOS, T0 + NANOS * 3 // 2}
+
+
+def test_traps_of_orders_states() -> None:
+    old = state("binance_spot", {**BINANCE_ORDER, "cummulativeQuoteQty": "-1.0", "price": "0.0"})
+    assert old is not None
+    assert (old.avg_px, old.limit_price) == (None, None)
+    closed = {**KRAKEN_ORDER, "status": "closed", "closetm": 1_700_000_009.25, "vol_exec": "10.0"}
+    done = state("kraken", {"error": [], "result": {"41": closed}})
+    assert done is not None
+    assert (done.ord_status, done.transact_ns) == (OrdStatus.FILLED, T0 + 9 * NANOS + NANOS // 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("canonical", {"order": None}),
+        ("binance_spot", {"code": -2013, "msg": "Order does not exist."}),
+        ("kraken", {"error": ["EOrder:Unknown order"]}),
+        ("kraken", {"error": [], "result": {}}),
+    ],
+)
+def test_an_order_that_the_venue_does_not_know_is_none(name: str, answer: object) -> None:
+    assert state(name, answer) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "wanted"),
+    [
+        ("canonical", {"fills": []}, "an order"),
+        ("binance_spot", {"code": -2014, "msg": "API-key format invalid."}, "refuses: -2014"),
+        ("kraken", {"error": ["EAPI:Invalid key"]}, "refuses: EAPI:Invalid key"),
+        ("kraken", {"error": ["EAPI:Rate limit exceeded"]}, "patience"),
+    ],
+)
+def test_an_answer_that_is_no_order_is_an_error(name: str, answer: object, wanted: str) -> None:
+    with pytest.raises(LookBackError, match=wanted):
+        state(name, answer)
