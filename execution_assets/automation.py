@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOOKBACK = timedelta(days=14)  # older days are for a backfill, and their sensor's runs derive them whole
 DOCS_CRON = "*/10 * * * *"
+ARCHIVE_CRON = "10 * * * *"
 # Stale: a day on which nothing lands at all is worth a look, venues trade around the clock
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=6), fail_window=timedelta(hours=24))
 
@@ -53,10 +54,23 @@ WITH_OR_WITHOUT_CHECKS = (
     & _QUIET
 ).with_label("derived, at most every ten minutes")
 
+# Only days that are over: what is locked stays for years, and the day under trade is derived again every minute.
+# At most once an hour, for late fills come one after the other, and each revision is locked, too.
+WHEN_OVER = (
+    When.in_latest_time_window(LOOKBACK)
+    & ~When.in_latest_time_window()
+    & _UPDATED
+    & _CHECKED
+    & _QUIET
+    & When.cron_tick_passed(ARCHIVE_CRON).since(When.newly_requested() | When.newly_updated())
+).with_label("over, derived and checked, at most once an hour")
+
 _CONDITIONS: dict[str, dg.AutomationCondition[dg.AssetKey] | None] = {
     "executions": None,  # the sensor's
     "execution_report": AFTER_ALL_CHECKS,
     "data_docs": WITH_OR_WITHOUT_CHECKS,
+    "fill_archive": WHEN_OVER,
+    "audit_archive": WHEN_OVER,
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from execution_assets.archives.assets import ArchiveResource
 from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
@@ -51,6 +52,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
                 benchmark_price=os.environ.get(PRICE_VARIABLE, "mid"),
             ),
             "alerts": Alerts(),
+            "archive": ArchiveResource(),
             **(resource_overrides or {}),
         },
         executor=dg.in_process_executor,

@@ -9,6 +9,7 @@ from execution_assets.automation import AFTER_CHECKS, LOOKBACK, automated
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", timezone="UTC", end_offset=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STEP = timedelta(seconds=30)
 
 
 @dg.asset(partitions_def=DAYS, group_name="derived")
@@ -24,8 +25,12 @@ def sound() -> dg.AssetCheckResult:
 def downstream() -> None: ...
 
 
+@dg.asset(partitions_def=DAYS, deps=[executions], group_name="derived")
+def fill_archive() -> None: ...
+
+
 FILLS = dg.AssetSpec("fills", partitions_def=DAYS, group_name="landed")
-DEFS = dg.Definitions(assets=[FILLS, *automated([executions, downstream])], asset_checks=[sound])
+DEFS = dg.Definitions(assets=[FILLS, *automated([executions, downstream, fill_archive])], asset_checks=[sound])
 
 
 class World:
@@ -45,13 +50,15 @@ class World:
                 )
             )
 
-    def tick(self) -> set[str]:
-        self._now += timedelta(seconds=30)
+    def tick(
+        self, asset: dg.AssetsDefinition = downstream, *, after: timedelta = timedelta(seconds=30)
+    ) -> set[str]:
+        self._now += after
         result = dg.evaluate_automation_conditions(
             DEFS, self.instance, dg.AssetSelection.groups("derived"), self._now, cursor=self._cursor
         )
         self._cursor = result.cursor
-        return set(result.get_requested_partitions(downstream.key))
+        return set(result.get_requested_partitions(asset.key))
 
 
 @pytest.fixture
@@ -100,3 +107,24 @@ def test_what_an_asset_says_itself_stays_and_the_others_get_condition_and_freshn
     assert second.freshness_policy is not None
     [sensors_own] = automated([executions])[0].specs
     assert sensors_own.automation_condition is None
+
+
+def test_a_day_is_archived_once_it_is_over_and_at_most_once_an_hour(world: World) -> None:
+    """What is locked stays for years: the day under trade is derived again every minute."""
+    world.derived("2026-11-22")
+    world.derived("2026-11-23")
+    assert world.tick(fill_archive) == set()
+    assert world.tick(fill_archive, after=timedelta(minutes=15)) == {"2026-11-22"}
+    world.instance.report_runless_asset_event(dg.AssetMaterialization("fill_archive", partition="2026-11-22"))
+    assert world.tick(fill_archive) == set()
+    world.derived("2026-11-22")  # late fills, one after the other
+    assert world.tick(fill_archive) == set()
+    world.derived("2026-11-22")
+    assert world.tick(fill_archive) == set()
+    assert world.tick(fill_archive, after=timedelta(hours=1)) == {"2026-11-22"}
+    assert world.tick(fill_archive, after=timedelta(hours=11)) == {"2026-11-23"}  # past midnight
+
+
+def test_a_day_whose_blocking_check_failed_is_not_archived(world: World) -> None:
+    world.derived("2026-11-22", passed=False)
+    assert world.tick(fill_archive, after=timedelta(hours=1)) == set()

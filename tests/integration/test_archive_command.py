@@ -1,0 +1,263 @@
+"""``execution-agent archive`` as a compliance officer runs it, on real servers; also with Postgres gone."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from execution_assets.archives.access import hand_in, read_receipt
+from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.library import open_library
+from execution_assets.archives.records import FILLS
+from execution_assets.archives.settings import (
+    BUCKET_VARIABLE,
+    KEYS_VARIABLE,
+    SIGNER_VARIABLE,
+    settings_from,
+)
+from execution_assets.archives.writing import archive_day
+from ledger.domain.records import Side
+from operations.cli import app
+from streaming.topics import AUDIT_EVENT
+from tests.integration.test_archives import DAY
+from tests.integration.test_dagster_day import Streaming
+from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+from tests.unit.test_event_schemas import validator
+from trust import keys, signing
+from trust.errors import NoteError
+
+if TYPE_CHECKING:
+    from operations.embedded.endpoints import Endpoints
+
+RAW = {"E1": b"8=FIX.4.4\x0117=E1\x0110=000\x01", "E2": b"\x00\xff,\"'\r\n\\", "E3": b""}
+GONE = "postgresql://nobody@127.0.0.1:9/none"
+DAYS = ("--from", DAY.isoformat())
+WHY = ("--reason", "inquiry 17")
+
+
+class Desk:
+    """An archived day, and the command line beside it."""
+
+    def __init__(self, url: str, environment: dict[str, str], folder: Path) -> None:
+        self.url, self.environment, self.folder = url, environment, folder
+        self.library = open_library(settings_from(environment), environment)
+
+    def call(self, *arguments: str | Path, code: int = 0, url: str | None = None) -> Result:
+        named = [] if arguments[0] == "list" else ["--url", url or self.url]
+        result = CliRunner().invoke(app, ["archive", *map(str, arguments), *named], env=self.environment)
+        assert result.exit_code == code, result.output
+        return result
+
+    def events(self) -> list[dict[str, object]]:
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute(
+                "SELECT body FROM execution.audit_events WHERE event_type LIKE 'archive_%' ORDER BY position"
+            )
+            events = [json.loads(body) for (body,) in found]
+        for event in events:
+            validator(AUDIT_EVENT).validate(event)
+        return events
+
+
+@pytest.fixture
+def desk(ledger_url: str, endpoints: Endpoints, worm_bucket: str, tmp_path: Path) -> Desk:
+    Streaming(ledger_url).land([
+        snapshot("S1", "99.5", "100.5", T0),
+        intent("C1", "M1", qty="10"),
+        intent("C2", "M2", qty="20", side=Side.SELL),
+        msgspec.structs.replace(report("E1", qty="1", px="100.250"), raw=RAW["E1"]),
+        msgspec.structs.replace(report("E2", qty="2.5", px="100.75", at=T0 + 2 * SECOND), raw=RAW["E2"]),
+        msgspec.structs.replace(report("E3", cl_ord_id="M2", side=Side.SELL, qty="5", px="99"), raw=RAW["E3"]),
+    ])  # fmt: skip
+    environment = {
+        "AWS_ENDPOINT_URL_S3": endpoints.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        BUCKET_VARIABLE: worm_bucket,
+        KEYS_VARIABLE: str(tmp_path / "keys.json"),
+        SIGNER_VARIABLE: str(tmp_path / "signer.pem"),
+    }
+    keys.make_key_file(tmp_path / "keys.json")
+    signing.make_key_file(tmp_path / "signer.pem")
+    desk = Desk(ledger_url, environment, tmp_path)
+    archive_day(ledger_url, desk.library, settings_from(environment), FILLS, DAY)
+    return desk
+
+
+def test_what_is_pulled_is_what_the_venue_sent(desk: Desk) -> None:
+    pulled = {}
+    for kind in ("parquet", "csv", "json"):
+        desk.call("pull", *DAYS, *WHY, "--output", desk.folder / kind, "--format", kind, "--person", "alice")
+        pulled[kind] = desk.folder / kind / f"fills.{kind}"
+    assert {r["exec_id"]: r["raw"] for r in pq.read_table(pulled["parquet"]).to_pylist()} == RAW
+    with pulled["csv"].open(newline="") as file:
+        assert {r["exec_id"]: base64.b64decode(r["raw"]) for r in csv.DictReader(file)} == RAW
+    lines = [json.loads(line) for line in pulled["json"].read_text().splitlines()]
+    assert {r["exec_id"]: base64.b64decode(r["raw"]) for r in lines} == RAW
+    assert {r["exec_id"]: r["last_px"] for r in lines} == {"E1": "100.250", "E2": "100.75", "E3": "99"}
+    assert pulled["csv"].stat().st_mode & 0o077 == 0
+    # the receipt says who, when, why, what
+    note = (desk.folder / "csv" / "receipt.note").read_bytes()
+    receipt = read_receipt(note, desk.library)
+    assert (receipt.person.startswith("alice ("), receipt.reason, receipt.ledger) == (
+        True,
+        "inquiry 17",
+        "recorded",
+    )
+    assert {o["file"] for o in receipt.outputs} >= {"fills.csv", "executions.csv", "orders.csv"}
+    with pytest.raises(NoteError):
+        read_receipt(note.replace(b"inquiry 17", b"inquiry 18"), desk.library)
+    events = desk.events()
+    assert [(e["event"], e["detail"]["reason"]) for e in events] == [("archive_pulled", "inquiry 17")] * 3  # type: ignore[index]
+    assert desk.call(
+        "pull", *DAYS, *WHY, "--output", desk.folder / "csv", "--format", "csv", code=1
+    ).stderr.endswith("is there already: name another folder\n")
+
+
+def test_a_pull_is_narrowed_to_an_order(desk: Desk) -> None:
+    output = desk.folder / "out"
+    desk.call("pull", *DAYS, *WHY, "--output", output, "--format", "json", "--correlation-id", "C2")
+    for table, key in (("fills", "tied_to"), ("executions", "correlation_id"), ("orders", "correlation_id")):
+        rows = [json.loads(line) for line in (output / f"{table}.json").read_text().splitlines()]
+        assert [row[key] for row in rows] == ["C2"], table
+    refused = desk.call(
+        "pull", *DAYS, *WHY, "--output", output, "--account", "A", "--table", "dead_letters", code=1
+    )
+    assert "dead_letters has no column of account" in refused.stderr
+
+
+def test_a_pull_without_postgres_waits_to_be_handed_in(desk: Desk) -> None:
+    told = json.loads(desk.call("pull", *DAYS, *WHY, "--output", desk.folder / "out", "--json", url=GONE).stdout)
+    assert told["ledger"].startswith("pending: ")
+    assert desk.events() == []
+    assert (hand_in(desk.library, desk.url), hand_in(desk.library, desk.url)) == (1, 0)
+    [event] = desk.events()
+    assert (event["event_id"], event["detail"]["reason"]) == (told["event_id"], "inquiry 17")  # type: ignore[index]
+    # all else works without it, too
+    assert "ALPHA" in desk.call("list", *DAYS).stdout
+    assert "Postgres is not compared" in desk.call("verify", *DAYS, url=GONE).stderr
+
+
+def test_sql_is_answered_and_no_byte_is_written(desk: Desk) -> None:
+    """The kernel refuses this process any write to any file."""
+    statement = (
+        "SELECT o.side, sum(e.last_qty * e.last_px) AS notional, count(*) AS n FROM executions e "
+        "JOIN orders o USING (correlation_id) GROUP BY ALL ORDER BY o.side"
+    )
+    command = [sys.executable, "-B", "-m", "operations.cli", "archive", "query", statement, *DAYS, *WHY, "--json"]
+    done = subprocess.run(
+        [*command, "--url", desk.url],
+        env={**os.environ, **desk.environment},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert done.returncode == 0, done.stderr
+    buy, sell = json.loads(done.stdout)["rows"]
+    assert (buy["side"], buy["n"], sell["side"], sell["n"]) == ("buy", 2, "sell", 1)
+    assert float(buy["notional"]) == 100.25 + 2.5 * 100.75
+    [event] = desk.events()
+    assert event["event"] == "archive_queried"
+    assert event["detail"]["sql"] == statement  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("COPY fills TO '/tmp/fills.csv'", "disabled"),
+        ("SELECT * FROM read_text('/etc/passwd')", "disabled"),
+        ("SET enable_external_access = true", "locked"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT nothing FROM fills", "nothing"),
+    ],
+)
+def test_a_statement_that_reaches_out_is_refused(desk: Desk, statement: str, said: str) -> None:
+    assert said in desk.call("query", statement, *DAYS, *WHY, code=1).stderr
+
+
+def test_numbers_are_decimals_and_their_text_is_there(desk: Desk) -> None:
+    statement = (
+        "SELECT s.last_px, typeof(f.last_px) AS t FROM fills f JOIN stored.fills s USING (exec_id) "
+        "WHERE exec_id = 'E1'"
+    )
+    rows = json.loads(desk.call("query", statement, *DAYS, *WHY, "--json").stdout)["rows"]
+    assert rows == [{"last_px": "100.250", "t": "DECIMAL(38,12)"}]
+
+
+def test_a_reason_is_required(desk: Desk) -> None:
+    desk.call("query", "SELECT 1", *DAYS, code=2)
+    assert "say why" in desk.call("query", "SELECT 1", *DAYS, "--reason", " ", code=1).stderr
+
+
+def test_hold_rotate_and_verify(desk: Desk) -> None:
+    assert "placed on 7 objects" in desk.call("hold", *DAYS, "--reason", "case 4711").stdout
+    assert "6 data keys" in desk.call("rotate", *DAYS, "--new-key", "--forget", "--reason", "yearly").stdout
+    shown = desk.call("verify", *DAYS).stdout
+    assert "1 archives, 7 lines, 0 wrong" in shown
+    assert "lifted from 7" in desk.call("hold", *DAYS, "--lift", "--reason", "case 4711 is closed").stdout
+    assert [e["event"] for e in desk.events()] == [
+        "archive_hold_placed", "archive_keys_rotated", "archive_hold_lifted",
+    ]  # fmt: skip
+    with psycopg.connect(desk.url) as connection:
+        states = connection.execute("SELECT DISTINCT legal_hold, verified_at IS NULL FROM execution.archives")
+        assert states.fetchall() == [(False, False)]
+        connection.execute("UPDATE execution.archives SET row_count = 9 WHERE table_name = 'fills'")
+    assert "WRONG" in desk.call("verify", *DAYS, code=1).stdout
+
+
+def test_a_partition_goes_only_when_its_archive_gives_it_back(desk: Desk) -> None:
+    drop = ("drop-partition", DAY.isoformat(), "--reason", "disk space", "--yes")
+
+    def count() -> int:
+        with psycopg.connect(desk.url) as connection:
+            row = connection.execute("SELECT count(*) FROM execution.fills").fetchone()
+            assert row is not None
+            return int(row[0])
+
+    with psycopg.connect(desk.url) as connection:
+        connection.execute("UPDATE execution.slippage_metrics SET bps = bps + 1 WHERE kind = 'arrival_mid'")
+    assert "Postgres has other rows since" in desk.call(*drop, code=1).stderr
+    archive_day(desk.url, desk.library, settings_from(desk.environment), FILLS, DAY)
+    [_, newest] = desk.library.listed(FILLS, DAY, DAY)
+    [held] = [o for o in newest.manifest.objects if o.table == "fills"]
+    material = desk.library.material(held)
+    keys.make_key_file(desk.folder / "other.json")
+    spoilt = msgspec.structs.replace(
+        material, wrapped_key=keys.FileKeys(desk.folder / "other.json").wrap(b"k" * 32)
+    )
+    desk.library.store.put_unlocked(held.material_key, spoilt.json())
+    assert "has not wrapped this" in desk.call(*drop, code=1).stderr
+    assert count() == 3
+    desk.library.store.put_unlocked(held.material_key, material.json())
+    assert "dropped fills_" in desk.call(*drop).stdout
+    assert count() == 0
+    assert [e["event"] for e in desk.events()] == ["archive_partition_dropped"]
+    # the archive is the record now: what Postgres has left is not archived over it
+    with pytest.raises(ArchiveError, match="were dropped"):
+        archive_day(desk.url, desk.library, settings_from(desk.environment), FILLS, DAY)
+    assert "3" in desk.call("query", "SELECT count(*) FROM fills", *DAYS, *WHY).stdout
+
+
+def test_what_is_not_configured_is_said(desk: Desk) -> None:
+    desk.environment[KEYS_VARIABLE] = "keys.json"
+    assert "an absolute path or transit:MOUNT/KEY is required" in desk.call("list", *DAYS, code=2).stderr
+    desk.environment[KEYS_VARIABLE] = str(desk.folder / "none.json")
+    assert "No such file" in desk.call("list", *DAYS, code=1).stderr
+    assert "a date such as 2026-11-20" in desk.call("list", "--from", "yesterday", code=2).stderr
+    assert "one of fills, audit is required" in desk.call("list", *DAYS, "--class", "f", code=2).stderr
