@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ledger.db.errors import LedgerError
+from operations.archive import commands as archives
 from operations.backfill import commands as backfilling
 from operations.breaks import commands as breaks
 from operations.desk import commands as desk
@@ -43,6 +44,7 @@ venues.register(app)
 look_back.register(app)
 letters.register(app)
 backfilling.register(app)
+archives.register(app)
 reporting.register(app)
 
 

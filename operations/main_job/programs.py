@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, SIGNER_VARIABLE
+from operations.archive.opening import EMBEDDED
 from operations.embedded.process import ServerProcess
+from trust import keys, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,7 +179,7 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
     """Lay out DAGSTER_HOME and give the webserver and the daemon."""
     home = state.folder("dagster")
     shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
-    environment = dagster_environment(home, endpoints)
+    environment = {**dagster_environment(home, endpoints), **archive_environment(state, endpoints)}
     workspace = PROJECT / "workspace.yaml"
     bin_folder = Path(sys.executable).parent
     webserver = Program(
@@ -198,6 +201,27 @@ def dagster_environment(home: Path, endpoints: Endpoints) -> dict[str, str]:
         "PYTHONPATH": str(PROJECT),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def archive_environment(state: StateFolder, endpoints: Endpoints) -> dict[str, str]:
+    """Make the keys of the archives, if they are not there, and give what opens them.
+
+    It is kept in the state folder, too: ``execution-agent archive`` finds it there.
+    """
+    wrapping, signer = state.secret_path("archive-keys.json"), state.secret_path("archive-signer.pem")
+    keys.make_key_file(wrapping)
+    signing.make_key_file(signer)
+    environment = {
+        "AWS_ENDPOINT_URL_S3": endpoints.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        BUCKET_VARIABLE: ARCHIVE_BUCKET,
+        KEYS_VARIABLE: str(wrapping),
+        SIGNER_VARIABLE: str(signer),
+    }
+    _write_private(state.path / EMBEDDED, json.dumps(environment, indent=1))
+    return environment
 
 
 def _quoted(text: str) -> str:
