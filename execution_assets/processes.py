@@ -10,7 +10,7 @@ import gc
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -95,8 +95,9 @@ def _process(job: Job, folder: Path, kind: type[Result]) -> Iterator[Callable[[]
             stderr=log,
         )
     assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(job))  # the URL has a password: no argument, which others may read
-    process.stdin.close()
+    with suppress(BrokenPipeError):  # it has ended already: its result says why
+        process.stdin.write(msgspec.json.encode(job))  # the URL has a password: no argument, which others may read
+        process.stdin.close()
 
     def result() -> Result:
         assert process.stdout is not None
