@@ -6,57 +6,47 @@ after the day. Orders that began on the day and never traded on it have their op
 
 from __future__ import annotations
 
-from decimal import Decimal
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from execution_assets.facts import rows_of, tuples_of
+from execution_assets.day_orders import Known, Order, known_market, orders_of_share
+from execution_assets.facts import rows_of
 from execution_assets.market import DayMarket
+from execution_assets.marks import Averages, mark
 from execution_assets.sheets import Changes, Compared, Row, Sheet
-from ledger.db.rows import read_execution, read_intent
 from ledger.domain.breaks import largest_qty
 from ledger.domain.digest import plain
-from ledger.domain.fees import needs_rate
 from ledger.domain.instruments import InstrumentKind
-from ledger.domain.interval import twap
-from ledger.domain.markouts import HORIZONS, markout
+from ledger.domain.interval import interval_vwap, twap
 from ledger.domain.order import root_intent
 from ledger.domain.order_costs import OrderCost, Worked, order_cost
-from ledger.domain.records import Execution, ExecutionStatus, Liquidity, OrderIntent, Quality, Side, Snapshot
+from ledger.domain.records import OrderIntent, Quality, Snapshot
 from ledger.domain.slippage import mid, slippage_bps
-from ledger.domain.times import NANOS, day_start
+from ledger.domain.times import utc_date
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import date
+    from decimal import Decimal
     from pathlib import Path
 
     from sqlalchemy import Connection
 
     from ledger.domain.decide import Policy
+    from ledger.domain.instruments import Instruments
     from ledger.domain.slippage import SlippagePolicy
 
 FINALS, COSTS = Sheet("slippage_finals", "execution_id"), Sheet("order_costs", "correlation_id")
-CHUNK_EXECUTIONS = 5_000
-NO_TAPE = "no_market_trades"  # market.data.snapshot.v1 has quotes: nobody tells what the market traded
-_DAY_NS = 86_400 * NANOS
-_SIDES = {str(side): side for side in Side}
-_LIQUIDITIES = {str(liquidity): liquidity for liquidity in Liquidity}
+NO_TRADES = "no_market_trades"  # the market's snapshots tell no volume between the interval's ends
 
 
-class Known(msgspec.Struct, frozen=True):
-    """The day, and up to when its market is known (ns)."""
+class Interval(msgspec.Struct, frozen=True):
+    """An order's averages from its arrival to its last execution of the day, or why there are none."""
 
-    day: Any  # a date: msgspec would check it again
-    start_ns: int
-    known_until_ns: int
-
-    @property
-    def end_ns(self) -> int:
-        """When the day ends."""
-        return self.start_ns + _DAY_NS
+    averages: Averages = Averages(None, None)
+    twap_reason: str | None = None
+    vwap_reason: str | None = None
 
 
 class FinalsResult(msgspec.Struct):
@@ -84,24 +74,6 @@ class FinalsResult(msgspec.Struct):
         self.costs_matched += other.costs_matched
 
 
-class Order(msgspec.Struct):
-    """An order of the day with what it is measured by."""
-
-    intents: list[OrderIntent] = []
-    executions: list[Execution] = []
-    earlier: list[Execution] = []
-    standing: Any = None  # a row of order_standings
-    fee_rates: dict[str, Decimal | None] = {}
-
-
-def known_market(connection: Connection, day: date) -> Known:
-    """Ask up to when the market of a day is known; up to its beginning where nothing is."""
-    start = day_start(day.year, day.month, day.day)
-    bounds = {"day": day, "start_ns": start, "end_ns": start + _DAY_NS}
-    newest = next(rows_of(connection, "newest_snapshot", bounds))["known_until"]
-    return Known(day, start, newest if newest is not None else start)
-
-
 def derive_finals_share(
     connection: Connection,
     day: date,
@@ -117,11 +89,14 @@ def derive_finals_share(
     market = DayMarket(connection, day)
     finals = Compared(FINALS, connection, day, folder / f"share-{share}.{FINALS.name}")
     costs = Compared(COSTS, connection, day, folder / f"share-{share}.{COSTS.name}")
-    for orders in _orders(connection, known, share, shares, policy.slippage):
-        rows, cost_rows = _measure(orders, market, known, policy.slippage, connection)
-        finals.put(rows)
-        costs.put(cost_rows)
-        tell(len(rows))
+    for orders in orders_of_share(connection, known, share, shares, policy.slippage.instruments):
+        fills = [part for order in orders.values() for part in order.fills]
+        intervals, rows = _costs(orders, market, known, policy.slippage, connection)
+        costs.put(rows)
+        if fills:
+            averages = {name: interval.averages for name, interval in intervals.items()}
+            finals.put_columns(mark(fills, averages, market, known, policy.slippage))
+        tell(sum(part.number for part in fills))
     finals.close()
     costs.close()
     return FinalsResult(
@@ -129,109 +104,32 @@ def derive_finals_share(
     )
 
 
-def _orders(
-    connection: Connection, known: Known, share: int, shares: int, policy: SlippagePolicy
-) -> Iterator[dict[str, Order]]:
-    """Give the day's orders with all they are measured by, some at a time."""
-    asked = {"day": known.day, "share": share, "shares": shares}
-    chunk: dict[str, Order] = {}
-    size = 0
-    rows = tuples_of(connection, "executions_of_share", asked)
-    for name, group in groupby(rows, key=lambda row: row[0]):
-        chunk[name] = Order(executions=[_execution(row) for row in group])
-        size += len(chunk[name].executions)
-        if size >= CHUNK_EXECUTIONS:
-            yield _completed(connection, known, chunk, policy)
-            chunk, size = {}, 0
-    idle = {**asked, "start_ns": known.start_ns, "end_ns": known.end_ns}
-    for (name,) in tuples_of(connection, "orders_without_executions", idle):
-        chunk[name] = Order()
-        if len(chunk) >= CHUNK_EXECUTIONS:
-            yield _completed(connection, known, chunk, policy)
-            chunk = {}
-    if chunk:
-        yield _completed(connection, known, chunk, policy)
-
-
-def _execution(row: tuple[Any, ...]) -> Execution:
-    (
-        correlation_id, execution_id, msg_id, venue, account, symbol, side, trade_date, exec_id, last_exec_id, _,
-        last_qty, last_px, currency, fee, fee_currency, liquidity, transact_ns, match_rule, fee_bps,
-    ) = row  # fmt: skip
-    return Execution(
-        execution_id, correlation_id, msg_id, venue, account, symbol, _SIDES[side], trade_date, exec_id,
-        last_exec_id, ExecutionStatus.ACTIVE, last_qty, last_px, currency, fee, fee_currency,
-        None if liquidity is None else _LIQUIDITIES[liquidity], transact_ns, match_rule, fee_bps,
-    )  # fmt: skip
-
-
-def _completed(
-    connection: Connection, known: Known, orders: dict[str, Order], policy: SlippagePolicy
-) -> dict[str, Order]:
-    ids = list(orders)
-    for order in orders.values():
-        order.intents = []
-    for row in rows_of(connection, "intents", {"ids": ids}):
-        intent = read_intent(row)
-        if intent.routed_ns < known.end_ns:
-            orders[intent.correlation_id].intents.append(intent)
-    for row in rows_of(connection, "standings", {"ids": ids}):
-        orders[row["correlation_id"]].standing = row
-    old = [n for n, o in orders.items() if o.intents and root_intent(o.intents).routed_ns < known.start_ns]
-    if old:
-        for row in rows_of(connection, "earlier_executions", {"ids": old, "day": known.day}):
-            execution = read_execution(row)
-            order = orders[execution.correlation_id]
-            order.earlier = [*order.earlier, execution]
-    rated = {
-        e.execution_id: e.correlation_id
-        for o in orders.values()
-        for e in o.executions
-        if needs_rate(e, policy.instruments)
-    }
-    if rated:
-        for row in rows_of(connection, "fee_rates", {"day": known.day, "ids": list(rated)}):
-            order = orders[rated[row["execution_id"]]]
-            order.fee_rates = {**order.fee_rates, row["execution_id"]: row["bps"]}
-    return {name: order for name, order in orders.items() if order.intents}
-
-
-def _measure(
+def _costs(
     orders: dict[str, Order], market: DayMarket, known: Known, policy: SlippagePolicy, connection: Connection
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[dict[str, Interval], list[Row]]:
     roots = {name: root_intent(order.intents) for name, order in orders.items()}
     closings = {name: _closing(order, known) for name, order in orders.items()}
-    asked = {
-        (e.symbol, e.transact_ns + ahead)
-        for order in orders.values()
-        for e in order.executions
-        for ahead in HORIZONS.values()
-        if e.transact_ns + ahead <= known.known_until_ns
-    }
-    asked |= {(root.symbol, root.routed_ns) for root in roots.values()}
+    asked = {(root.symbol, root.routed_ns) for root in roots.values()}
     asked |= {(roots[name].symbol, closed_ns) for name, (closed_ns, _) in closings.items()}
     found = market.answers(asked)
-    finals: list[Row] = []
-    costs: list[Row] = []
+    intervals: dict[str, Interval] = {}
+    rows: list[Row] = []
     for name, order in orders.items():
         root, (closing_ns, is_closed) = roots[name], closings[name]
-        average, why = _interval(order, root, market, known, connection)
-        finals += [_final_row(execution, average, found, known, policy) for execution in order.executions]
-        standing = order.standing
-        quantity = None if standing is None else standing["order_qty"]
+        interval = intervals[name] = _interval(order, root, market, known, connection)
+        quantity = None if order.standing is None else order.standing["order_qty"]
         worked = Worked(
             root,
             quantity if quantity is not None else largest_qty(order.intents),
-            [*order.earlier, *order.executions],
-            order.fee_rates,
+            order.filled,
             is_closed,
             found.get((root.symbol, root.routed_ns)),
             found.get((root.symbol, closing_ns)),
             closing_ns,
         )
         cost = order_cost(worked, policy.instruments, policy.stale_after_ns)
-        costs.append(_cost_row(worked, cost, known.day, average, why))
-    return finals, costs
+        rows.append(_cost_row(worked, cost, root.currency or order.currency, known, interval, policy.instruments))
+    return intervals, rows
 
 
 def _closing(order: Order, known: Known) -> tuple[int, bool]:
@@ -246,68 +144,68 @@ def _closing(order: Order, known: Known) -> tuple[int, bool]:
 
 def _interval(
     order: Order, root: OrderIntent, market: DayMarket, known: Known, connection: Connection
-) -> tuple[Decimal | None, str | None]:
-    """Give the order's interval TWAP, from arrival to its last execution of the day, or why there is none."""
-    if not order.executions:
-        return None, "not_executed"
-    until = max(e.transact_ns for e in order.executions)
-    if root.routed_ns < known.start_ns:
-        return None, "began_earlier"
-    if until < root.routed_ns:
-        return None, "executed_before_arrival"
-    if until >= known.end_ns:
-        return None, "ends_later"
-    average = market.average(root.symbol, root.routed_ns, until)
-    if average is None:
-        average = _average_by_rows(connection, root.symbol, root.routed_ns, until, market)
-    return (average, None) if average is not None else (None, "no_arrival")
+) -> Interval:
+    """Average the market from the order's arrival to its last execution of the day."""
+    why, until = None, order.last_ns
+    if until is None:
+        why = "not_executed"
+    elif root.routed_ns < known.start_ns:
+        why = "began_earlier"
+    elif until < root.routed_ns:
+        why = "executed_before_arrival"
+    elif until >= known.end_ns:
+        why = "ends_later"
+    if why is not None or until is None:
+        return Interval(twap_reason=why, vwap_reason=why)
+    span = root.symbol, root.routed_ns, until
+    averages = Averages(market.average(*span), market.traded_average(*span))
+    if averages.twap is None:
+        averages = _averages_by_rows(connection, *span, market)
+    return Interval(
+        averages,
+        "no_arrival" if averages.twap is None else None,
+        NO_TRADES if averages.vwap is None else None,
+    )
 
 
-def _average_by_rows(
+def _averages_by_rows(
     connection: Connection, symbol: str, from_ns: int, until_ns: int, market: DayMarket
-) -> Decimal | None:
-    """Work the TWAP out snapshot by snapshot, where the symbol's day is not in columns or begins too late."""
+) -> Averages:
+    """Average snapshot by snapshot, where the symbol's day is not in columns or begins too late."""
+    bounds = {
+        "symbol": symbol, "from_ns": from_ns, "until_ns": until_ns, "first": utc_date(from_ns),
+        "last": utc_date(until_ns),
+    }  # fmt: skip
+    later = [
+        Snapshot("", symbol, r["bid"], r["ask"], None, None, r["at_ns"], r["traded_qty"], r["traded_notional"])
+        for r in rows_of(connection, "snapshots_within", bounds, stream=True)
+    ]
     first = market.answers([(symbol, from_ns)])[symbol, from_ns]
-    if first is None:
-        return None
-    bounds = {"symbol": symbol, "from_ns": from_ns, "until_ns": until_ns}
-    rows = rows_of(connection, "snapshots_within", bounds, stream=True)
-    later = [(r["at_ns"], mid(Snapshot("", symbol, r["bid"], r["ask"], None, None, 0))) for r in rows]
-    return twap([(from_ns, mid(first)), *later], from_ns, until_ns)
+    standing = [] if first is None else [(from_ns, mid(first)), *((s.at_ns, mid(s)) for s in later)]
+    return Averages(twap(standing, from_ns, until_ns), interval_vwap(later, from_ns, until_ns))
 
 
-def _final_row(
-    e: Execution,
-    average: Decimal | None,
-    found: dict[tuple[str, int], Snapshot | None],
+def _cost_row(
+    worked: Worked,
+    cost: OrderCost,
+    currency: str | None,
     known: Known,
-    policy: SlippagePolicy,
+    interval: Interval,
+    instruments: Instruments,
 ) -> Row:
-    instrument = policy.instruments.find(e.venue, e.symbol)
-    inverse = instrument is not None and instrument.kind is InstrumentKind.INVERSE
-    row: Row = [e.execution_id, e.trade_date.isoformat(), e.correlation_id]
-    for ahead in HORIZONS.values():
-        wanted_ns = e.transact_ns + ahead
-        figure = markout(
-            e.side,
-            e.last_px,
-            wanted_ns,
-            found.get((e.symbol, wanted_ns)),
-            known_until_ns=known.known_until_ns,
-            stale_after_ns=policy.stale_after_ns,
-            inverse=inverse,
-        )
-        row += (_number(figure.bps), _number(figure.benchmark), figure.snapshot_id, figure.reason)
-    row.append(None if average is None else _number(slippage_bps(e.side, e.last_px, average, inverse=inverse)))
-    return row
-
-
-def _cost_row(worked: Worked, cost: OrderCost, day: date, average: Decimal | None, why: str | None) -> Row:
     root, arrival, closing = worked.root, worked.arrival, worked.closing
     has_close = closing is not None and cost.closing_price is not None
+    average = interval.averages
+    instrument = instruments.find(root.venue, root.symbol)
+    inverse = instrument is not None and instrument.kind is InstrumentKind.INVERSE
+
+    def against(benchmark: Decimal | None) -> str | None:
+        if benchmark is None or cost.avg_px is None:
+            return None
+        return plain(slippage_bps(root.side, cost.avg_px, benchmark, inverse=inverse))
+
     return [
-        root.correlation_id, day.isoformat(), root.venue, root.account, root.symbol, root.side,
-        root.currency or next((e.currency for e in worked.executions if e.currency is not None), None),
+        root.correlation_id, known.day.isoformat(), root.venue, root.account, root.symbol, root.side, currency,
         cost.state, _number(cost.order_qty), _number(cost.filled_qty), _number(cost.avg_px),
         _number(root.decision_price), _number(cost.arrival_price),
         None if arrival is None else arrival.snapshot_id, _number(cost.closing_price),
@@ -315,7 +213,8 @@ def _cost_row(worked: Worked, cost: OrderCost, day: date, average: Decimal | Non
         _number(cost.paper), _number(cost.explicit), _number(cost.delay), _number(cost.trading),
         _number(cost.opportunity), _number(cost.total), _number(cost.total_bps),
         Quality.EXACT if cost.reason is None else Quality.BEST_EFFORT, cost.reason,
-        None, NO_TAPE, _number(average), why,
+        _number(average.vwap), interval.vwap_reason, _number(average.twap), interval.twap_reason,
+        against(average.vwap), against(average.twap),
     ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ SLIPPAGE = lineage(
 
 _FIGURES = (
     "arrival_mid_bps", "decision_price_bps", "fill_mid_bps", "fee_rate_bps", "markout_1s_bps", "markout_10s_bps",
-    "markout_60s_bps", "markout_5min_bps", "interval_twap_bps",
+    "markout_60s_bps", "markout_5min_bps", "interval_twap_bps", "interval_vwap_bps",
 )  # fmt: skip
 PARQUET = lineage(
     {

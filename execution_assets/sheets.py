@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Date, Numeric, Uuid
 
 from ledger.db import tables
@@ -72,13 +74,16 @@ class Sheet:
                 shown = f"to_char({column.name}, 'YYYY-MM-DD')"
             texts.append(f"coalesce(CAST({shown} AS text), E'\\x1e')")
         self._is_uuid = isinstance(table.columns[key].type, Uuid)
+        keys = "CAST(%(keys)s AS text[])"
+        if self._is_uuid:
+            keys = "CAST(string_to_array(%(keys)s, ',') AS uuid[])"
         kind = "uuid" if self._is_uuid else "text"
         self._entries = (
             f"SELECT {texts[self._at]} AS key, "  # noqa: S608  names of declared columns
             f"sha256(convert_to(concat_ws(E'\\x1f', {', '.join(texts)}), 'UTF8')) AS entry "
             f"FROM execution.{name} WHERE trade_date = %(day)s"
         )
-        self._entries_by_key = f"{self._entries} AND {key} = ANY(CAST(%(keys)s AS {kind}[]))"
+        self._entries_by_key = f"{self._entries} AND {key} = ANY({keys})"
         self._remove = (
             f"DELETE FROM execution.{name} "  # noqa: S608
             f"WHERE trade_date = %(day)s AND {key} = ANY(CAST(%(keys)s AS {kind}[]))"
@@ -97,8 +102,12 @@ class Sheet:
 
     def live(self, connection: Connection, day: date, keys: Sequence[str] | None = None) -> dict[str, bytes]:
         """Ask for the hashes of live rows, of these keys or of all."""
-        query = self._entries if keys is None else self._entries_by_key
-        cursor: Any = _driver(connection).execute(query, {"day": day, "keys": list(keys or ())}, binary=True)
+        query, parameters = self._entries, {"day": day, "keys": list(keys or ())}
+        if keys is not None:
+            query = self._entries_by_key
+            if self._is_uuid:
+                parameters["keys"] = ",".join(keys)  # a list of texts takes ten times as long to pass
+        cursor: Any = _driver(connection).execute(query, parameters, binary=True)
         return dict(cursor.fetchall())
 
     def count(self, connection: Connection, day: date) -> int:
@@ -150,13 +159,13 @@ class Compared:
         self._day = day
         self._path = path
         self._file: BinaryIO | None = None
+        self._is_new = not sheet.count(connection, day)  # of the transaction's moment, so it stays so
 
     def put(self, rows: Sequence[Row]) -> None:
         """Take derived rows up."""
         sheet, changes = self.sheet, self.changes
         keys = [sheet.key_of(row) for row in rows]
-        live = sheet.live(self._connection, self._day, keys) if keys else {}
-        self.matched += len(live)
+        live = self._live(keys)
         changes.rows += len(rows)
         for key, row in zip(keys, rows, strict=True):
             entry = sheet.entry(row)
@@ -172,6 +181,34 @@ class Compared:
                 changes.note("changed", key)
             self._write(row)
 
+    def put_columns(self, columns: Sequence[pa.Array]) -> None:
+        """Take derived rows up that are columns of texts, in the order of the sheet's."""
+        changes = self.changes
+        keys: list[str] = columns[self.sheet.columns.index(self.sheet.key)].to_pylist()
+        live = self._live(keys)
+        changes.rows += len(keys)
+        texts = pc.binary_join_element_wise(*columns, FIELD, null_handling="replace", null_replacement=NULL)
+        entries = [sha256(text).digest() for text in texts.cast(pa.binary()).to_pylist()]
+        for key, entry in zip(keys, entries, strict=True):
+            self.entries += sha256(key.encode()).digest() + entry
+        unequal = [n for n, key in enumerate(keys) if live.get(key) != entries[n]]
+        for n in unequal:
+            what = "changed" if keys[n] in live else "added"
+            changes.note(what, keys[n])
+        changed = sum(keys[n] in live for n in unequal)
+        changes.changed += changed
+        changes.added += len(unequal) - changed
+        if unequal:
+            chosen = (
+                columns if len(unequal) == len(keys) else [column.take(pa.array(unequal)) for column in columns]
+            )
+            self._write_columns(chosen)
+
+    def _live(self, keys: Sequence[str]) -> dict[str, bytes]:
+        live = {} if self._is_new or not keys else self.sheet.live(self._connection, self._day, keys)
+        self.matched += len(live)
+        return live
+
     def close(self) -> None:
         """End the file."""
         if self._file is not None:
@@ -179,14 +216,29 @@ class Compared:
             self._file = None
 
     def _write(self, row: Row) -> None:
+        line = "\t".join(["\\N" if v is None else v.translate(_ESCAPES) if _is_special(v) else v for v in row])
+        self._opened().write(line.encode() + b"\n")
+
+    def _write_columns(self, columns: Sequence[pa.Array]) -> None:
+        lines = pc.binary_join_element_wise(
+            *map(_escaped, columns), "\t", null_handling="replace", null_replacement="\\N"
+        )
+        self._opened().write("\n".join(lines.to_pylist()).encode() + b"\n")
+
+    def _opened(self) -> BinaryIO:
         if self._file is None:
             self._file = self._path.open("wb")
-        line = "\t".join(["\\N" if v is None else v.translate(_ESCAPES) if _is_special(v) else v for v in row])
-        self._file.write(line.encode() + b"\n")
+        return self._file
 
 
 def _is_special(value: str) -> bool:
     return "\\" in value or "\t" in value or "\n" in value or "\r" in value
+
+
+def _escaped(column: pa.Array) -> pa.Array:
+    if not pc.any(pc.match_substring_regex(column, r"[\\\t\n\r]")).as_py():
+        return column
+    return pa.array([None if v is None else v.translate(_ESCAPES) for v in column.to_pylist()], pa.string())
 
 
 def settle(

@@ -1,8 +1,11 @@
 """The average price of the market while an order worked, from its arrival to its last execution.
 
-``vwap`` is the volume-weighted average of the market's trades (Berkowitz, Logue and Noser, "The Total Cost of
-Transactions on the NYSE", 1988). Quotes have no volume: where no trades are known there is no VWAP, and the
-time-weighted mid (TWAP) stands beside it under its own name, never in its place.
+``interval_vwap`` is the volume-weighted average of the market's trades (Berkowitz, Logue and Noser, "The Total
+Cost of Transactions on the NYSE", 1988): the sum of what was paid over the sum of what changed hands. A snapshot
+carries what the market traded since the snapshot before it, so those count that were taken after the interval
+began, up to and including its end. At the edges it is as coarse as the snapshots are: the first may carry trades
+from before the beginning, and trades after the last snapshot are not in it. Where nothing is known to have traded
+there is no VWAP, and the time-weighted mid (TWAP) stands beside it under its own name, never in its place.
 """
 
 from __future__ import annotations
@@ -15,16 +18,24 @@ from ledger.domain.numbers import EXACT, ZERO, exact_ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ledger.domain.shortfall import Dealt
+    from ledger.domain.records import Snapshot
 
 
-def vwap(trades: Iterable[Dealt]) -> Decimal | None:
+def vwap(qty: Decimal, notional: Decimal) -> Decimal | None:
     """Give sum(quantity x price) / sum(quantity), rounded once to 12 places; None where nothing traded."""
-    volume = notional = ZERO
-    for trade in trades:
-        volume = EXACT.add(volume, trade.qty)
-        notional = EXACT.add(notional, EXACT.multiply(trade.qty, trade.price))
-    return exact_ratio(notional, volume) if volume else None
+    return exact_ratio(notional, qty) if qty else None
+
+
+def interval_vwap(snapshots: Iterable[Snapshot], from_ns: int, until_ns: int) -> Decimal | None:
+    """Give the VWAP of what a symbol's snapshots in (from, until] say was traded; None where that is nothing."""
+    qty = notional = ZERO
+    for snapshot in snapshots:
+        if not from_ns < snapshot.at_ns <= until_ns:
+            continue
+        if snapshot.traded_qty is not None and snapshot.traded_notional is not None:
+            qty = EXACT.add(qty, snapshot.traded_qty)
+            notional = EXACT.add(notional, snapshot.traded_notional)
+    return vwap(qty, notional)
 
 
 def twap(mids: Sequence[tuple[int, Decimal]], from_ns: int, until_ns: int) -> Decimal | None:

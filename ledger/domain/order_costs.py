@@ -18,7 +18,6 @@ positive is a cost. Money is in the currency of the price, quantities are multip
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -28,14 +27,15 @@ import msgspec
 from ledger.domain.instruments import InstrumentKind, notional
 from ledger.domain.interval import vwap
 from ledger.domain.numbers import EXACT, TEN_THOUSAND, ZERO, exact_ratio
-from ledger.domain.records import Execution, OrderIntent, Snapshot
-from ledger.domain.shortfall import Dealt, Decided, implementation_shortfall
+from ledger.domain.records import OrderIntent, Snapshot
+from ledger.domain.shortfall import Decided, shortfall_of
 from ledger.domain.slippage import mid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ledger.domain.instruments import Instrument, Instruments
+    from ledger.domain.records import Execution
 
 
 class OrderState(StrEnum):
@@ -46,17 +46,30 @@ class OrderState(StrEnum):
     OPEN = "open"
 
 
-class Worked(msgspec.Struct, frozen=True):
-    """An order as of the end of a day: its root, how much it was for, its active executions up to then.
+class Filled(msgspec.Struct, frozen=True):
+    """What traded: the sums of quantity, of quantity x price, and of the fees in the currency of the price.
 
-    ``fee_rates`` has the bps of fees in a third currency by execution. ``closing_ns`` is when the order ended, or
-    the end of what is known of the day.
+    ``fees`` is None where one of them is not known.
+    """
+
+    qty: Decimal = ZERO
+    paid: Decimal = ZERO
+    fees: Decimal | None = ZERO
+
+    def __add__(self, other: Filled) -> Filled:
+        fees = None if self.fees is None or other.fees is None else EXACT.add(self.fees, other.fees)
+        return Filled(EXACT.add(self.qty, other.qty), EXACT.add(self.paid, other.paid), fees)
+
+
+class Worked(msgspec.Struct, frozen=True):
+    """An order as of the end of a day: its root, how much it was for, what of it traded up to then.
+
+    ``closing_ns`` is when the order ended, or the end of what is known of the day.
     """
 
     root: OrderIntent
     order_qty: Decimal
-    executions: Sequence[Execution]
-    fee_rates: Mapping[str, Decimal | None]
+    filled: Filled
     is_closed: bool
     arrival: Snapshot | None
     closing: Snapshot | None
@@ -85,8 +98,7 @@ class OrderCost(msgspec.Struct, frozen=True):
 def order_cost(order: Worked, instruments: Instruments, stale_after_ns: int) -> OrderCost:
     """Work out an order's shortfall."""
     reasons: set[str] = set()
-    filled = _sum(e.last_qty for e in order.executions)
-    qty = order.order_qty
+    filled, qty = order.filled.qty, order.order_qty
     if filled > qty:
         qty = filled
         reasons.add("overfill")
@@ -96,9 +108,9 @@ def order_cost(order: Worked, instruments: Instruments, stale_after_ns: int) -> 
         reasons.add("order_open")
     arrival = _price(order.arrival, order.root.routed_ns, stale_after_ns, "arrival", reasons)
     closing = _price(order.closing, order.closing_ns, stale_after_ns, "close", reasons) if left else None
-    dealt = [Dealt(e.last_qty, e.last_px) for e in order.executions]
+    average = vwap(filled, order.filled.paid)
     known = OrderCost(
-        state, qty, filled, vwap(dealt), arrival, closing, None, None, None, None, None, None, None, None
+        state, qty, filled, average, arrival, closing, None, None, None, None, None, None, None, None
     )
     instrument = instruments.find(order.root.venue, order.root.symbol)
     if instrument is not None and instrument.kind is InstrumentKind.INVERSE:
@@ -107,19 +119,18 @@ def order_cost(order: Worked, instruments: Instruments, stale_after_ns: int) -> 
     if paper_price is None:
         reasons.add("no_decision_price")
         paper_price = arrival
-    fees = _fees(order, instruments)
+    fees = order.filled.fees
     if fees is None:
         reasons.add("no_fee")
     if paper_price is None:
         return msgspec.structs.replace(known, explicit=fees, reason=",".join(sorted(reasons)))
     units = instrument.units if instrument is not None else None
-    return _split(known, order, dealt, paper_price, fees, units, reasons)
+    return _split(known, order, paper_price, fees, units, reasons)
 
 
 def _split(
     known: OrderCost,
     order: Worked,
-    dealt: Sequence[Dealt],
     paper_price: Decimal,
     fees: Decimal | None,
     units: Decimal | None,
@@ -128,7 +139,7 @@ def _split(
     """Split the shortfall against a paper price into the parts that are known."""
     left = EXACT.subtract(known.order_qty, known.filled_qty)
     has_close = not left or known.closing_price is not None
-    found = implementation_shortfall(
+    found = shortfall_of(
         Decided(
             order.root.side,
             known.order_qty,
@@ -138,7 +149,8 @@ def _split(
             known.closing_price if has_close else paper_price,
             fees if fees is not None else ZERO,
         ),
-        dealt,
+        order.filled.qty,
+        order.filled.paid,
     )
 
     def money(part: Decimal, *, is_known: bool) -> Decimal | None:
@@ -178,15 +190,35 @@ def _price(
     return mid(snapshot)
 
 
-def _fees(order: Worked, instruments: Instruments) -> Decimal | None:
-    total = ZERO
-    for execution in order.executions:
-        instrument = instruments.find(execution.venue, execution.symbol)
-        fee = fee_money(execution, instrument, order.fee_rates.get(execution.execution_id))
-        if fee is None:
-            return None
-        total = EXACT.add(total, fee)
+def filled_by(
+    executions: Iterable[Execution], instruments: Instruments, fee_rates: Mapping[str, Decimal | None]
+) -> Filled:
+    """Sum executions up; ``fee_rates`` has the bps of fees in a third currency by execution."""
+    total = Filled()
+    for e in executions:
+        fee = fee_money(e, instruments.find(e.venue, e.symbol), fee_rates.get(e.execution_id))
+        total += Filled(e.last_qty, EXACT.multiply(e.last_qty, e.last_px), fee)
     return total
+
+
+class FeeBasis(StrEnum):
+    """How a fee becomes money of the price's currency."""
+
+    AS_IS = "as it is"
+    TIMES_PRICE = "times the price"
+    AT_RATE = "at a rate"
+    UNKNOWN = "unknown"
+
+
+def fee_basis(instrument: Instrument | None, currency: str | None, fee_currency: str | None) -> FeeBasis:
+    """Say how a fee that is not zero becomes money of the price's ``currency``."""
+    if fee_currency is None:
+        return FeeBasis.UNKNOWN
+    if instrument is not None and fee_currency == instrument.base and fee_currency != instrument.quote:
+        return FeeBasis.TIMES_PRICE
+    if fee_currency == currency or (instrument is not None and fee_currency == instrument.quote):
+        return FeeBasis.AS_IS
+    return FeeBasis.AT_RATE
 
 
 def fee_money(execution: Execution, instrument: Instrument | None, rate_bps: Decimal | None) -> Decimal | None:
@@ -194,22 +226,17 @@ def fee_money(execution: Execution, instrument: Instrument | None, rate_bps: Dec
 
     None where the venue does not say the fee or its currency, or no rate is known.
     """
-    fee, currency = execution.fee, execution.fee_currency
+    fee = execution.fee
     if not fee:
         return fee
-    if currency is None:
-        return None
-    if instrument is not None and currency == instrument.base and currency != instrument.quote:
-        return EXACT.multiply(fee, execution.last_px)
-    if currency == execution.currency or (instrument is not None and currency == instrument.quote):
-        return fee
-    if rate_bps is None:
-        return None
-    return exact_ratio(EXACT.multiply(rate_bps, notional(execution, instrument)), TEN_THOUSAND)
-
-
-def _sum(values: Iterable[Decimal]) -> Decimal:
-    total = ZERO
-    for value in values:
-        total = EXACT.add(total, value)
-    return total
+    match fee_basis(instrument, execution.currency, execution.fee_currency):
+        case FeeBasis.AS_IS:
+            return fee
+        case FeeBasis.TIMES_PRICE:
+            return EXACT.multiply(fee, execution.last_px)
+        case FeeBasis.UNKNOWN:
+            return None
+        case FeeBasis.AT_RATE:
+            if rate_bps is None:
+                return None
+            return exact_ratio(EXACT.multiply(rate_bps, notional(execution, instrument)), TEN_THOUSAND)

@@ -84,12 +84,19 @@ def implementation_shortfall(decided: Decided, dealt: Iterable[Dealt]) -> Shortf
 
     Raises ``ValueError`` where more was dealt than decided, or something never traded and has no closing price.
     """
-    side = decided.side
-    filled = ZERO
-    realised: list[Decimal] = []
+    filled = paid = ZERO
     for trade in dealt:
         filled = EXACT.add(filled, trade.qty)
-        realised.append(EXACT.multiply(trade.qty, _toward(side, trade.price, decided.arrival_price)))
+        paid = EXACT.add(paid, EXACT.multiply(trade.qty, trade.price))
+    return shortfall_of(decided, filled, paid)
+
+
+def shortfall_of(decided: Decided, filled: Decimal, paid: Decimal) -> Shortfall:
+    """Split the shortfall of a decision of which ``filled`` was dealt for ``paid``, the sum of quantity x price.
+
+    Raises ``ValueError`` as ``implementation_shortfall`` does.
+    """
+    side = decided.side
     left = EXACT.subtract(decided.qty, filled)
     if left < ZERO:
         raise ValueError(f"dealt={filled}: no more than the decided quantity {decided.qty}. Leave out overfills.")
@@ -101,7 +108,7 @@ def implementation_shortfall(decided: Decided, dealt: Iterable[Dealt]) -> Shortf
     return Shortfall(
         paper=EXACT.multiply(decided.qty, decided.decision_price),
         explicit=decided.fees,
-        realised=_sum(realised),
+        realised=_toward(side, paid, EXACT.multiply(filled, decided.arrival_price)),
         delay=EXACT.multiply(filled, _toward(side, decided.arrival_price, decided.decision_price)),
         missed=missed,
     )

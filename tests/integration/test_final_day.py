@@ -7,6 +7,7 @@ import random
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -23,9 +24,12 @@ from execution_assets.resources import LedgerResource
 from ledger.db.landing import Landing
 from ledger.domain.book import Book
 from ledger.domain.decide import Fact, Policy, decide
-from ledger.domain.interval import twap
+from ledger.domain.instruments import Instrument, InstrumentKind
+from ledger.domain.interval import interval_vwap, twap
+from ledger.domain.markouts import HORIZONS, markout
 from ledger.domain.numbers import exact_ratio
-from ledger.domain.records import ReportKind, Side
+from ledger.domain.records import ReportKind, Side, Snapshot
+from ledger.domain.slippage import slippage_bps
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 from operations.cli import app
@@ -206,6 +210,105 @@ async def test_the_average_by_running_sums_is_the_rules(ledger_url: str, engine:
             standing = [m for m in mids if m[0] <= begin][-1:]
             told = twap([*standing, *(m for m in mids if m[0] > begin)], begin, end)
             assert day.average("BTCUSDT", begin, end) == told
+
+
+async def test_the_average_of_what_the_market_traded(ledger_url: str, engine: Engine) -> None:
+    """Of C1, from 1 s to 4 s: what was traded up to its arrival and after its last fill does not count."""
+    volumes = {"S0": ("50", "1"), "S1": ("2", "202"), "S1b": ("0", "0"), "S2": ("70", "7")}
+    facts = [
+        *a_day(),
+        snapshot("S1b", "100.5", "101.5", T0 + 4 * SECOND),
+        snapshot("S1a", "100", "101", T0 + SECOND),
+    ]
+    volumes["S1a"] = ("60", "6")  # at the arrival itself: before it
+    facts.append(snapshot("S1c", "100", "101", T0 + 2 * SECOND))
+    volumes["S1c"] = ("1", "99.25")
+    told = [
+        msgspec.structs.replace(
+            f, traded_qty=D(volumes[f.snapshot_id][0]), traded_notional=D(volumes[f.snapshot_id][1])
+        )
+        if isinstance(f, Snapshot) and f.snapshot_id in volumes
+        else f
+        for f in facts
+    ]
+    await land(ledger_url, told)
+    derive_finals(engine, DAY, Policy())
+    average = exact_ratio(D("99.25") + 202, D(3))
+    assert average == D("100.416666666667")
+    first = finals(ledger_url)["E1"]
+    assert first["interval_vwap_bps"] == exact_ratio((D("100.25") - average) * 10_000, average)
+    orders = costs(ledger_url)
+    paid = exact_ratio(D("100.25") + 202, D(3))
+    assert (orders["C1"]["interval_vwap"], orders["C1"]["interval_vwap_reason"]) == (average, None)
+    assert orders["C1"]["interval_vwap_bps"] == exact_ratio((paid - average) * 10_000, average)
+    sold = orders["C2"]
+    assert sold["interval_vwap_bps"] == exact_ratio((average - 100) * 10_000, average)  # a sale below it is a cost
+    assert (orders["C3"]["interval_vwap"], orders["C3"]["interval_vwap_reason"]) == (None, "not_executed")
+    assert (orders["C4"]["interval_vwap"], orders["C4"]["interval_vwap_reason"]) == (None, "no_market_trades")
+    assert [c.count for c in derive_finals(engine, DAY, Policy())] == [0, 0]
+
+
+async def test_figures_in_columns_are_those_of_the_rules(ledger_url: str, engine: Engine) -> None:
+    """Random prices of all sizes, inverse contracts, stale and missing snapshots, text that COPY must escape."""
+    rng = random.Random(11)
+    symbols = {"BTCUSDT": (100_000, 2), "PEPEUSDT": (1, 12), "HUGE": (10**14, 4), "BTCUSD": (100_000, 1)}
+    facts: list[Fact] = []
+    market: list[Snapshot] = []
+    for symbol, (level, places) in symbols.items():
+        for n in range(60):
+            bid = D(rng.randrange(level * 8, level * 12) * 10**places // 10 + 1) / 10**places
+            at = T0 + rng.randrange(0, 500 * SECOND)
+            traded = {"traded_qty": D(n % 3), "traded_notional": D(n % 3) * bid} if n % 2 else {}
+            quote = snapshot(f"S\\{symbol}\t{n}", str(bid), str(bid + D(1) / 10**places), at, symbol)
+            market.append(msgspec.structs.replace(quote, **traded))
+        for n in range(8):
+            at, side = T0 + rng.randrange(0, 300 * SECOND), rng.choice([Side.BUY, Side.SELL])
+            name = f"{symbol}-{n}"
+            facts.append(intent(f"C\\{name}", f"M{name}", qty="9", side=side, symbol=symbol, at=at))
+            for fill in range(3):
+                px = D(rng.randrange(level * 8, level * 12) * 10**places // 10 + 1) / 10**places
+                facts.append(
+                    report(f"E{name}{fill}", cl_ord_id=f"M{name}", qty="1", px=str(px), side=side, symbol=symbol,
+                           at=at + rng.randrange(0, 400 * SECOND), fee="0")
+                )  # fmt: skip
+    inverse = Instrument("ALPHA", "BTCUSD", InstrumentKind.INVERSE, "BTC", "USD", "BTC", D(100))
+    await land(ledger_url, [*market, *facts])
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO execution.instruments (venue, symbol, kind, base, quote, settlement, contract_size) "
+            "VALUES ('ALPHA', 'BTCUSD', 'inverse', 'BTC', 'USD', 'BTC', 100)"
+        )
+    derive_finals(engine, DAY, Policy())
+    book = SnapshotBook()
+    book.add(market)
+    known_until = max(s.at_ns for s in market)
+    executed = rows(
+        ledger_url,
+        "SELECT f.*, e.side, e.symbol, e.last_px, e.transact_ns, o.routed_ns FROM execution.slippage_finals f "
+        "JOIN execution.executions e USING (execution_id, trade_date) "
+        "JOIN execution.orders o ON o.correlation_id = e.correlation_id",
+    )
+    assert len(executed) == 96
+    for row in executed:
+        divides = row["symbol"] == inverse.symbol
+        side, price = Side(row["side"]), row["last_px"]
+        for horizon, ahead in HORIZONS.items():
+            wanted = row["transact_ns"] + ahead
+            told = markout(
+                side, price, wanted, book.at_or_before(row["symbol"], wanted), known_until_ns=known_until,
+                stale_after_ns=Policy().slippage.stale_after_ns, inverse=divides,
+            )  # fmt: skip
+            name = f"markout_{horizon}"
+            assert (row[f"{name}_bps"], row[f"{name}_mid"]) == (told.bps, told.benchmark)
+            assert (row[f"{name}_snapshot_id"], row[f"{name}_reason"]) == (told.snapshot_id, told.reason)
+        [cost] = [c for c in costs(ledger_url).values() if c["correlation_id"] == row["correlation_id"]]
+        last = max(r["transact_ns"] for r in executed if r["correlation_id"] == row["correlation_id"])
+        average = interval_vwap((s for s in market if s.symbol == row["symbol"]), row["routed_ns"], last)
+        assert cost["interval_vwap"] == average
+        if average is not None:
+            assert row["interval_vwap_bps"] == slippage_bps(side, price, average, inverse=divides)
+    assert {row["symbol"] for row in executed if row["interval_vwap_bps"] is not None} == set(symbols)
+    assert [c.count for c in derive_finals(engine, DAY, Policy())] == [0, 0]
 
 
 async def test_what_a_venue_gave_and_what_was_open(ledger_url: str, engine: Engine) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
-from ledger.db.migrate import migrate
+from ledger.db.migrate import MIGRATIONS, migrate
 from ledger.db.tables import PARTITIONED, SCHEMA, Xid8, metadata
 from ledger.db.urls import psycopg_url
 
@@ -160,7 +162,10 @@ def test_volumes_are_of_every_partition_those_from_before_too(ledger_url: str) -
                 [name, day],
             )
         connection.execute("UPDATE execution.alembic_version SET version_num = '0014'")
-    migrate(ledger_url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = psycopg_url(ledger_url)
+    command.upgrade(config, "0015")
     with psycopg.connect(ledger_url) as connection:
         found = connection.execute(
             "SELECT tableoid::regclass::text, traded_qty, traded_notional FROM execution.benchmark_snapshots "

@@ -113,7 +113,7 @@ SELECT e.trade_date, e.venue, e.account, e.symbol, e.side, e.correlation_id, e.m
        f.markout_10s_bps, f.markout_10s_snapshot_id, coalesce(f.markout_10s_reason, '') AS markout_10s_reason,
        f.markout_60s_bps, f.markout_60s_snapshot_id, coalesce(f.markout_60s_reason, '') AS markout_60s_reason,
        f.markout_5min_bps, f.markout_5min_snapshot_id, coalesce(f.markout_5min_reason, '') AS markout_5min_reason,
-       f.interval_twap_bps, c.interval_twap, c.interval_vwap, c.interval_vwap_reason
+       f.interval_twap_bps, f.interval_vwap_bps, c.interval_twap, c.interval_vwap, c.interval_vwap_reason
 FROM execution.executions e
 LEFT JOIN execution.slippage_metrics a
     ON a.execution_id = e.execution_id AND a.trade_date = e.trade_date AND a.kind = 'arrival_mid'

@@ -16,9 +16,8 @@ from ledger.domain.instruments import Instrument, InstrumentKind, Instruments
 from ledger.domain.interval import twap, vwap
 from ledger.domain.markouts import HORIZONS, NO_SNAPSHOT, NOT_KNOWN_YET, Horizon, markout
 from ledger.domain.numbers import exact_ratio
-from ledger.domain.order_costs import OrderState, Worked, fee_money, order_cost
+from ledger.domain.order_costs import OrderState, Worked, fee_money, filled_by, order_cost
 from ledger.domain.records import Execution, ExecutionStatus, Side
-from ledger.domain.shortfall import Dealt
 from ledger.domain.slippage import slippage_bps
 from ledger.domain.times import utc_date
 from tests.shared import needs_shared, shared
@@ -39,8 +38,8 @@ def execution(name: str, qty: str, px: str, **changes: object) -> Execution:
 def worked(qty: str, executions: list[Execution], **changes: object) -> Worked:
     made = Worked(
         intent(qty=qty, decision="100"),
-        D(qty), executions, {}, True, snapshot("A", "100.5", "101.5", T0), snapshot("Z", "104", "106", T0),
-        T0 + SECOND,
+        D(qty), filled_by(executions, Instruments(), {}), True, snapshot("A", "100.5", "101.5", T0),
+        snapshot("Z", "104", "106", T0), T0 + SECOND,
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)
 
@@ -111,8 +110,8 @@ def test_the_average_lies_between_the_lowest_and_the_highest(
 
 
 def test_a_volume_weighted_average() -> None:
-    assert vwap([Dealt(D(1), D(100)), Dealt(D(3), D(104))]) == D(103)
-    assert vwap([]) is None
+    assert vwap(D(4), D(100 + 3 * 104)) == D(103)
+    assert vwap(D(0), D(0)) is None
 
 
 # --- shortfall of an order --------------------------------------------------------------------------------
