@@ -220,6 +220,9 @@ class World:
         bid = 98 + self._rng.randint(0, 3)
         value = {"snapshot_id": name, "symbol": symbol, "bid": str(bid), "ask": str(bid + 1),
                  "at": format_utc(self.loop.time_ns())}  # fmt: skip
+        if self._numbers % 4:  # not every sender counts; no draw, so that a seed stays the run it was
+            traded = self._numbers % 3
+            value |= {"traded_qty": str(traded), "traded_notional": str(traded * bid)}
         self._journal.snapshots.add(name)
         self._later(self._rng.choice((0.0, 0.0, 0.0, 0.5, 3.0)), self._publish_quote, symbol, name, value)
 
