@@ -42,7 +42,7 @@ def times(values: Whole, factor: int) -> Whole:
     """Multiply, with more than 64 bits where that needs them."""
     if factor == 1:
         return values
-    if values.dtype == object or largest(values) * factor > _LARGEST:
+    if values.dtype == object or max(largest(values), 1) * factor > _LARGEST:
         return values.astype(object) * factor
     return cast("Whole", values * factor)
 
