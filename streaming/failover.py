@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from ledger import clocks
+from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.failover import OFF, FeedPair, Health, HealthKind, Seen
 from ledger.domain.snapshot_feed import MARKET_DATA, SnapshotFeed
 from ledger.domain.times import NANOS
@@ -167,7 +168,7 @@ class VenueFeeds:
             since_ns = min(since_ns, heard_ns or since_ns)
         try:
             number = await look_back.recover(since_ns - _OVERLAP_NS, health.at_ns, health.kind.value)
-        except StreamingError as error:
+        except (StreamingError, LedgerUnavailableError) as error:
             log.warning("the venue's list cannot be had", venue=self.venue, error=str(error))
             return
         log.info("the venue's list was read", venue=self.venue, reports=number, why=health.kind.value)

@@ -69,6 +69,8 @@ class Auditing:
         self._teller = teller
         self._metrics = metrics
         self._look_backs = look_backs
+        for look_back in look_backs.values():
+            look_back.write_down = teller.tell
         self._policies = policies
         self._venues = venues
         self._gap_ns = gap_ns

@@ -14,7 +14,8 @@ import msgspec
 import structlog
 
 from ledger import clocks
-from ledger.domain.completeness import Listed
+from ledger.domain.completeness import Audited, AuditReason, Listed
+from ledger.domain.identity import identify
 from ledger.domain.records import FillReport
 from ledger.domain.times import NANOS
 from streaming.arrivals import Arrival, ArrivalKind, Outcome
@@ -81,6 +82,8 @@ class LookBack:
         self._known = known
         self.turn = asyncio.Lock()
         """Held by whoever finds out what is missing and hands it in."""
+        self.write_down: Callable[[Audited], Awaitable[None]] | None = None
+        """Lands the row of what a recovery came to."""
         self._caller = Caller(venue, settings, metrics)
         self._access = Access(
             settings.key.get_secret_value(),
@@ -92,14 +95,25 @@ class LookBack:
     async def recover(self, since_ns: int, until_ns: int, reason: str) -> int:
         """Hand in what the venue lists of ``[since_ns, until_ns)`` and is not here; how many reports have landed.
 
-        It returns when all of them have. ``reason`` is for the log. Raises ``LookBackError`` when the list cannot
-        be had, ``LedgerUnavailableError`` when the ledger cannot be asked what is here.
+        It returns when all of them have, and the audit's row of what it came to. ``reason`` is for the log. Raises
+        ``LookBackError`` when the list cannot be had, ``LedgerUnavailableError`` when the ledger cannot be asked
+        what is here, ``NotLandedError`` where the row has not landed.
         """
+        began_ns = clocks.time_ns()
         landed = listed = 0
         async for page in self.pages(since_ns, until_ns):
             listed += len(page)
             async with self.turn:
                 landed += (await self.hand_in(await self.absent(page))).landed
+        if self.write_down is not None:
+            audit_id = identify(
+                "audit", self.venue, AuditReason.RECOVERY, *map(str, (since_ns, until_ns, began_ns))
+            )
+            counts = (listed, listed - landed, landed, landed, 0)
+            now_ns = clocks.time_ns()
+            token = identify("told", audit_id)
+            said = (token, audit_id, self.venue, AuditReason.RECOVERY, since_ns, until_ns, now_ns)
+            await self.write_down(Audited(*said, *counts, (), ()))
         log.info("looked back", venue=self.venue, reason=reason, listed=listed, landed=landed)
         return landed
 

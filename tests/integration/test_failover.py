@@ -25,6 +25,7 @@ from streaming.settings import (
     FixFeedSettings,
     HttpSettings,
     KafkaSettings,
+    LookBackSettings,
     Settings,
     VenueSettings,
     WebSocketFeedSettings,
@@ -214,6 +215,35 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     async with staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path) as made:
         yield made
+
+
+async def test_a_switch_asks_the_venues_list_for_what_neither_feed_brings(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    alpha = VenueConfig("ALPHA", "fix", target_comp_id="AGENT", look_back_port=0, look_back_per_second=100)
+    venues = (alpha, VenueConfig("ALPHA.backup", "websocket", mirror_of="ALPHA"))
+    async with staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path, venues=venues) as stage:
+        url = f"http://127.0.0.1:{stage.simulation.lists['ALPHA'].port}"
+        look_back = LookBackSettings.model_validate(
+            {"url": url, "format": "canonical", "requests_per_second": 50, "audit_minutes": 0}
+        )
+        venue = stage.settings.venues["ALPHA"].model_copy(update={"look_back": look_back})
+        quiet = stage.settings.grace.model_copy(update={"gap_seconds": Decimal(1000)})
+        stage.settings = stage.settings.model_copy(update={"venues": {"ALPHA": venue}, "grace": quiet})
+        async with stage.running() as process:
+            await stage.settled(process)
+            await stage.until_landed(50)
+            stage.backup_way.cut()
+            stage.way.cut()
+            await stage.until_switch()
+            query = "SELECT theirs, missing, handed_in FROM execution.look_back_audits WHERE reason = 'recovery'"
+            async with asyncio.timeout(60):
+                while not (found := await stage.ledger.fetch(f"{query} AND missing > 0")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            assert found[-1]["missing"] == found[-1]["handed_in"] <= await stage.landed_by("ALPHA.look_back")
+            stage.way.restore()
+            stage.backup_way.restore()
+            await stage.balanced()
 
 
 async def test_the_primary_is_cut_under_load_and_comes_back(stage: Stage) -> None:

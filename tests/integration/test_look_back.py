@@ -314,6 +314,13 @@ async def test_recover_hands_in_what_is_listed_and_not_here(stage: Stage) -> Non
             recover = process.look_backs[NAME].recover
             assert await recover(began_ns, clocks.time_ns() + NANOS, "the feed was out") == withheld
             assert await recover(began_ns, clocks.time_ns() + NANOS, "again") == 0
+            found = await stage.watching.fetch(
+                "SELECT theirs, ours, missing, handed_in FROM execution.look_back_audits "
+                "WHERE reason = 'recovery' ORDER BY compared_ns"
+            )
+            assert [tuple(row) for row in found] == [
+                (made, made - withheld, withheld, withheld), (made, made, 0, 0),
+            ]  # fmt: skip
             await stage.balances(simulation)
 
 
