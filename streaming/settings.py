@@ -145,7 +145,7 @@ class DelaySettings(_Part):
     samples: int = Field(default=200, ge=1, le=1000, description="past orders that are learned from at least")
     snapshot_age_seconds: Decimal = Field(default=Decimal(30), gt=0, description="an older snapshot is none")
     status_request: bool = Field(
-        default=True, description="whether the venue is asked for a late order's state, where its feed can"
+        default=True, description="whether the venue is asked for a late order's state, where it can be"
     )
     hedge_limits: dict[str, Decimal] = Field(
         default_factory=dict, description="exposure that may go without a hedge, by currency; others never hedge"
