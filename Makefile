@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day bench-archive clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench: setup ## Landing rate and latency, against yardsticks of the same run
 
 bench-day: setup ## A day of a million fills derived again: time and memory, against a yardstick (ARGS="--fills 100000")
 	@$(BIN)/python -m bench.derive $(ARGS)
+
+bench-archive: setup ## A day of a million fills archived, encrypted and locked, and read back: time and memory
+	@$(BIN)/python -m bench.archive $(ARGS)
 
 KILLS ?= 1000
 SEED ?= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.manifest import (
@@ -166,7 +166,7 @@ def s3_client(environment: Mapping[str, str]) -> S3Client:
 
     own = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     # an address of one's own is mostly one without a name for every bucket
-    s3 = {"addressing_style": "path"} if own else {}
+    s3: Any = {"addressing_style": "path"} if own else {}
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=own,

@@ -81,14 +81,14 @@ def years_from(text: str) -> dict[str, int]:
                 f"was {part!r}"
             )
         years[name] = int(value)
-    for name, value in years.items():
-        if value < FLOOR_YEARS[name]:
+    for name, count in years.items():
+        if count < FLOOR_YEARS[name]:
             raise ArchiveSettingsError(
                 f"{YEARS_VARIABLE}={text!r}: records of class {name} are kept for at least "
-                f"{FLOOR_YEARS[name]} years, was {value}"
+                f"{FLOOR_YEARS[name]} years, was {count}"
             )
-        if value > 100:  # noqa: PLR2004
-            raise ArchiveSettingsError(f"{YEARS_VARIABLE}={text!r}: at most 100 years, was {value}")
+        if count > 100:  # noqa: PLR2004
+            raise ArchiveSettingsError(f"{YEARS_VARIABLE}={text!r}: at most 100 years, was {count}")
     return years
 
 

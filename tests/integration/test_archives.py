@@ -5,18 +5,30 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
+from execution_assets.archives.assets import ArchiveResource, audit_archive, fill_archive
 from execution_assets.archives.keeping import hold, rotate
 from execution_assets.archives.library import Library
 from execution_assets.archives.records import AUDIT, FILLS
-from execution_assets.archives.settings import ArchiveSettings
+from execution_assets.archives.settings import (
+    BUCKET_VARIABLE,
+    KEYS_VARIABLE,
+    NAME_VARIABLE,
+    SIGNER_VARIABLE,
+    ArchiveSettings,
+)
 from execution_assets.archives.verifying import verify
 from execution_assets.archives.writing import archive_day
+from execution_assets.executions import executions
+from execution_assets.resources import LedgerResource
+from execution_assets.slippage import slippage_metrics
+from execution_assets.sources import SOURCES
 from ledger.domain.records import ReportKind, Side
 from ledger.domain.times import utc_date
 from tests.integration.test_dagster_day import Streaming
@@ -31,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
+
+    from operations.embedded.endpoints import Endpoints
 
 DAY = utc_date(T0)
 SETTINGS = ArchiveSettings("bucket", "/keys", "/signer", {FILLS: 7, AUDIT: 7})
@@ -188,3 +202,43 @@ def test_verify_finds_every_planted_fault(url: str, library: Library, s3: S3Clie
 def test_days_and_venues_without_records_have_no_archive(url: str, library: Library) -> None:
     assert archive_day(url, library, SETTINGS, FILLS, date(2026, 1, 1)) == []
     assert library.listed(FILLS, date(2026, 1, 1), DAY) == []
+
+
+def test_both_assets_archive_a_day(
+    url: str, library: Library, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(BUCKET_VARIABLE, raising=False)
+    today = datetime.now(UTC).date()  # when the audit events were recorded
+
+    def materialize(asset: dg.AssetsDefinition, day: date, **environment: str) -> dg.ExecuteInProcessResult:
+        resources = {"ledger": LedgerResource(url=url), "archive": ArchiveResource(environment=environment)}
+        return dg.materialize(
+            [*SOURCES, executions.to_source_asset(), slippage_metrics.to_source_asset(), asset],
+            selection=[asset],
+            partition_key=day.isoformat(),
+            resources=resources,
+            raise_on_error=False,
+        )
+
+    assert not materialize(fill_archive, DAY).success
+    environment = {
+        "AWS_ENDPOINT_URL_S3": endpoints.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        BUCKET_VARIABLE: library.store.bucket,
+        KEYS_VARIABLE: str(tmp_path / "keys.json"),
+        SIGNER_VARIABLE: str(tmp_path / "signer.pem"),
+        NAME_VARIABLE: "test/archive",
+    }
+    for asset, record_class, day, objects in ((fill_archive, FILLS, DAY, 6), (audit_archive, AUDIT, today, 1)):
+        result = materialize(asset, day, **environment)
+        assert result.success
+        [event] = result.asset_materializations_for_node(record_class.removesuffix("s") + "_archive")
+        told = {name: value.value for name, value in event.metadata.items()}
+        [listed] = library.listed(record_class, day, day)
+        assert (told["objects"], told["new_revisions"], told["dagster/row_count"]) == (
+            objects, 1, listed.manifest.rows,
+        )  # fmt: skip
+        assert told["retain_until"] == f"{listed.manifest.retain_until:%Y-%m-%d}"
+        assert told["bytes"] == listed.manifest.size > 0

@@ -1,0 +1,124 @@
+"""``make bench-archive``: a day of a million fills archived and read back: time and memory, against a yardstick.
+
+The yardstick is what reading the same rows by ``COPY`` takes in the same run: a busy machine slows both. Archived
+are the fills with their bytes, orders, executions and slippages of four venues: encrypted, uploaded, locked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from rich.console import Console
+
+from bench.day import land_day
+from bench.derive import DAY, plain_read
+from execution_assets.archives.library import open_library
+from execution_assets.archives.settings import ArchiveSettings
+from execution_assets.archives.verifying import verify
+from execution_assets.archives.writing import archive_day
+from ledger.db.migrate import migrate
+from operations.embedded import EmbeddedStack, ServerName
+from operations.main_job.programs import archive_environment
+from trust import keys, signing
+
+SECONDS, MEGABYTES, RATIO = 20.0, 1_000.0, 8.0  # seconds and megabytes of a million fills
+_BUCKET = "bench"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
+    parser.add_argument("--fills", type=int, default=1_000_000)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--measured", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(url: str, folder: Path) -> dict[str, float]:
+    """Archive the day, do it again, read it back; give seconds and the memory that archiving took."""
+    environment = json.loads((folder / "environment.json").read_text())
+    settings = ArchiveSettings(_BUCKET, str(folder / "keys"), str(folder / "signer"), {"fills": 7, "audit": 7})
+    library = open_library(settings, environment)
+    began = time.perf_counter()
+    done = archive_day(url, library, settings, "fills", DAY, log=_tell)
+    archived = time.perf_counter()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    again = archive_day(url, library, settings, "fills", DAY, log=_tell)
+    compared = time.perf_counter()
+    wrong = verify(library, "fills", DAY, DAY, log=_tell).wrong
+    return {
+        "archive_seconds": round(archived - began, 1),
+        "again_seconds": round(compared - archived, 1),
+        "verify_seconds": round(time.perf_counter() - compared, 1),
+        "memory_mb": round(memory),
+        "rows": sum(a.listed.manifest.rows for a in done),
+        "megabytes": round(sum(a.listed.manifest.size for a in done) / 1e6),
+        "new_revisions_again": sum(a.is_new for a in again),
+        "wrong": wrong,
+    }
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def main() -> int:
+    """Make the day, measure, compare; exit 1 where a target is missed."""
+    arguments = _arguments()
+    if arguments.measured:
+        url, folder = arguments.measured
+        sys.stdout.write(json.dumps(measure(url, Path(folder))))
+        return 0
+    console = Console(stderr=arguments.json)
+    with tempfile.TemporaryDirectory(prefix="execution-agent-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        stack = EmbeddedStack(folder / "state", [ServerName.POSTGRES, ServerName.S3])
+        endpoints = stack.start()
+        url = endpoints.postgres_url("postgres")
+        try:
+            migrate(url)
+            console.print(f"a day of {arguments.fills:,} fills is made …")
+            land_day(url, DAY, arguments.fills)
+            environment = archive_environment(stack.state, endpoints)
+            (folder / "environment.json").write_text(json.dumps(environment))
+            keys.make_key_file(folder / "keys")
+            signing.make_key_file(folder / "signer")
+            client = boto3.client(
+                "s3", endpoint_url=endpoints.s3_endpoint, aws_access_key_id=endpoints.s3_access_key,
+                aws_secret_access_key=endpoints.s3_secret_key, region_name="us-east-1",
+                config=Config(s3={"addressing_style": "path"}),
+            )  # fmt: skip
+            client.create_bucket(Bucket=_BUCKET, ObjectLockEnabledForBucket=True)
+            yardstick = plain_read(url)
+            command = [sys.executable, "-m", "bench.archive", "--measured", url, str(folder)]
+            figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            yardstick = (yardstick + plain_read(url)) / 2
+        finally:
+            stack.stop()
+    target = SECONDS * arguments.fills / 1_000_000
+    figures["plain_read_seconds"] = round(yardstick, 1)
+    figures["ratio_to_plain_read"] = round(figures["archive_seconds"] / yardstick, 1)
+    missed = [] if figures["memory_mb"] <= MEGABYTES else ["memory_mb"]
+    if figures["archive_seconds"] > target and figures["ratio_to_plain_read"] > RATIO:
+        missed.append("archive_seconds")
+    missed += [name for name in ("new_revisions_again", "wrong") if figures[name]]
+    if arguments.json:
+        sys.stdout.write(json.dumps({"figures": figures, "missed": missed}) + "\n")
+    for label, value in figures.items():
+        console.print(f"{label:32} {value:>12,}")
+    console.print(f"targets: {target:.0f} s or {RATIO:g} x the plain read; {MEGABYTES:,.0f} MB; nothing new again")
+    console.print(f"missed: {', '.join(missed)}" if missed else "all reached")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
