@@ -45,7 +45,7 @@ PATH = "/v1/venues/CHARLIE/fills"
 
 
 def settings_at(port: int) -> Settings:
-    """CHARLIE calls us; BETA, which we connect to, has no callbacks."""
+    """CHARLIE calls us; BETA, which we connect to, does so over its backup feed only."""
     return Settings.model_validate(
         {
             "postgres_url": "postgresql://nowhere",
@@ -53,7 +53,11 @@ def settings_at(port: int) -> Settings:
             "kafka": {"bootstrap": "nowhere:9092"},
             "http": {"port": port},
             "venues": {
-                "BETA": {"format": "canonical", "feed": {"kind": "websocket", "url": "ws://nowhere"}},
+                "BETA": {
+                    "format": "canonical",
+                    "feed": {"kind": "websocket", "url": "ws://nowhere"},
+                    "backup": {"feed": {"kind": "rest", "secrets": [NEW]}},
+                },
                 "CHARLIE": {"format": "canonical", "feed": {"kind": "rest", "secrets": [NEW, OLD]}},
             },
         }
@@ -94,7 +98,7 @@ class World:
     def serve(self, port: int) -> HttpServer:
         return HttpServer(
             settings_at(port),
-            {"CHARLIE.rest": self.inbox},
+            {"CHARLIE.rest": self.inbox, "BETA.backup.rest": self.inbox},
             self.metrics,
             ready=lambda: self.is_ready,
             status=self.status,
@@ -197,6 +201,17 @@ async def test_a_retry_is_a_duplicate(world: World) -> None:
     body = body_of(FILL)
     await world.post(body)
     assert (await world.post(body)).json() == {"landed": 0, "duplicates": 1, "pending": 0}
+
+
+async def test_a_backup_has_a_path_and_secrets_of_its_own(world: World) -> None:
+    body, path = body_of(FILL), "/v1/venues/BETA/backup/fills"
+    problem_of(await world.post(body, path=path), Problem.NOT_SIGNED)  # CHARLIE's old secret
+    response = await world.post(body, signed(body, NEW), path)
+    assert response.json() == {"landed": 1, "duplicates": 0, "pending": 0}
+    (arrival,) = world.committed
+    assert (arrival.feed, arrival.venue) == ("BETA.backup.rest", "BETA")
+    problem_of(await world.post(body, signed(body, NEW), "/v1/venues/BETA/fills"), Problem.UNKNOWN_VENUE)
+    problem_of(await world.post(body, path="/v1/venues/CHARLIE/backup/fills"), Problem.UNKNOWN_VENUE)
 
 
 async def test_either_secret_signs_during_a_rotation(world: World) -> None:
