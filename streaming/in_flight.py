@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -36,6 +37,7 @@ _ORDER = "execution:order:"
 _DEADLINES = "execution:deadlines:"
 _CHECK_SECONDS = 1.0
 _PACE_SECONDS = 0.05
+_REST_TIMES = 9  # what a write took, it rests so many times: of a backlog the landing has nine tenths
 _CHANGED_LIMIT = 10_000
 _REBUILD_LIMIT = 50_000
 _KEEP_SECONDS = 86_400  # an order nobody speaks of for a day is not in flight
@@ -70,6 +72,7 @@ class InFlight:
         self._changed: dict[str, OrderState] = {}
         self._overflowed = True  # what the last process wrote here may miss its last commits
         self._wake = asyncio.Event()
+        self._rest_seconds = 0.0
         self.state = "connecting"
 
     def offer(self, decision: Decision) -> None:
@@ -107,42 +110,49 @@ class InFlight:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-            await asyncio.sleep(_PACE_SECONDS)  # an order's fills of this time are one write
+            # an order's fills of this time are one write
+            await asyncio.sleep(max(_PACE_SECONDS, self._rest_seconds))
             self._wake.clear()
 
     async def _write_changes(self) -> None:
         changed, self._changed = self._changed, {}
         if not changed:
             return
+        began = clocks.monotonic()
         async with fenced(self._redis, self._token) as pipe:
-            for correlation_id, order in changed.items():
-                self._put_change(pipe, correlation_id, order)
+            self._put_changes(pipe, changed)
             at("redis.before")
             await pipe.execute()
             at("redis.after")
+        self._rest_seconds = min(_REST_TIMES * (clocks.monotonic() - began), _CHECK_SECONDS)
 
-    def _put_change(self, pipe: Any, correlation_id: str, order: OrderState) -> None:
-        root = order.root
-        if root is None:
-            return
-        deadlines, key = f"{_DEADLINES}{root.venue}", f"{_ORDER}{correlation_id}"
-        if not order.leaves_qty:
-            pipe.delete(key)
-            pipe.zrem(deadlines, correlation_id)
-            return
-        deadline = root.routed_ns / 1e9 + self._deadline_seconds
-        self._put(pipe, key, deadlines, correlation_id, deadline, {
-            "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
-            "cum_qty": text(order.cum_qty), "leaves_qty": text(order.leaves_qty),
-        })  # fmt: skip
+    def _put_changes(self, pipe: Any, changed: dict[str, OrderState]) -> None:
+        """Put what changed into few commands: each costs this process as much as ten of its arguments."""
+        over: dict[str, list[str]] = defaultdict(list)
+        waits: dict[str, dict[str, float]] = defaultdict(dict)
+        for correlation_id, order in changed.items():
+            root = order.root
+            if root is None:
+                continue
+            if not (left := order.leaves_qty):
+                over[root.venue].append(correlation_id)
+                continue
+            deadline = root.routed_ns / 1e9 + self._deadline_seconds
+            waits[root.venue][correlation_id] = deadline
+            self._put(pipe, f"{_ORDER}{correlation_id}", deadline, {
+                "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
+                "cum_qty": text(order.cum_qty), "leaves_qty": text(left),
+            })  # fmt: skip
+        for venue, correlation_ids in over.items():
+            pipe.delete(*(f"{_ORDER}{correlation_id}" for correlation_id in correlation_ids))
+            pipe.zrem(f"{_DEADLINES}{venue}", *correlation_ids)
+        for venue, deadlines in waits.items():
+            pipe.zadd(f"{_DEADLINES}{venue}", deadlines)
 
     @staticmethod
-    def _put(
-        pipe: Any, key: str, deadlines: str, correlation_id: str, deadline: float, fields: dict[str, str]
-    ) -> None:
+    def _put(pipe: Any, key: str, deadline: float, fields: dict[str, str]) -> None:
         pipe.hset(key, mapping={**fields, "deadline": f"{deadline:.3f}"})
         pipe.expire(key, _KEEP_SECONDS)
-        pipe.zadd(deadlines, {correlation_id: deadline})
 
     async def _remove_all_but(self, still_open: set[bytes], pipe: Any) -> None:
         """Take out orders that were filled while nobody could say so here."""
@@ -169,20 +179,17 @@ class InFlight:
             connection.terminate()
         async with fenced(self._redis, self._token) as pipe:
             await self._remove_all_but({row["correlation_id"].encode() for row in found}, pipe)
+            waits: dict[str, dict[str, float]] = defaultdict(dict)
             for row in found:
                 deadline = float(row["routed"]) + self._deadline_seconds
                 fields = {
                     name: text(row[name]) if name.endswith("qty") else row[name]
                     for name in ("venue", "symbol", "side", "order_qty", "cum_qty", "leaves_qty")
                 }
-                self._put(
-                    pipe,
-                    f"{_ORDER}{row['correlation_id']}",
-                    f"{_DEADLINES}{row['venue']}",
-                    row["correlation_id"],
-                    deadline,
-                    fields,
-                )
+                waits[row["venue"]][row["correlation_id"]] = deadline
+                self._put(pipe, f"{_ORDER}{row['correlation_id']}", deadline, fields)
+            for venue, deadlines in waits.items():
+                pipe.zadd(f"{_DEADLINES}{venue}", deadlines)
             pipe.set(MARKER, str(clocks.time_ns()))
             at("redis.rebuilding")
             await pipe.execute()

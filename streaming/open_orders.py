@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,12 +30,14 @@ class OpenOrders:
     def __init__(self) -> None:
         self._changed: dict[str, OrderState] = {}
         self._open: dict[str, dict[str, OpenOrder]] = defaultdict(dict)
+        self._symbols: Counter[str] = Counter()  # of the orders in ``_open``
         self._closed: set[str] | None = None
 
     def begin(self) -> None:
         """Start over. What the ledger says comes later: meanwhile it is noted what has closed."""
         self._changed.clear()
         self._open.clear()
+        self._symbols.clear()
         self._closed = set()
 
     def load(self, found: Iterable[tuple[str, str, str, int]]) -> None:
@@ -47,6 +49,7 @@ class OpenOrders:
                 loaded[venue][correlation_id] = OpenOrder(symbol, routed_ns)
         for venue, waiting in loaded.items():
             self._open[venue] = {**waiting, **self._open[venue]}
+        self._symbols = Counter(order.symbol for waiting in self._open.values() for order in waiting.values())
         self._closed = None
 
     def offer(self, decision: Decision) -> None:
@@ -64,13 +67,21 @@ class OpenOrders:
                 continue
             waiting = self._open[root.venue]
             if not order.leaves_qty:
-                waiting.pop(correlation_id, None)
+                self._drop(waiting, correlation_id)
                 if self._closed is not None:
                     self._closed.add(correlation_id)
             elif correlation_id not in waiting:
                 waiting[correlation_id] = OpenOrder(root.symbol, root.routed_ns)
+                self._symbols[root.symbol] += 1
                 if len(waiting) > _LIMIT:
-                    del waiting[next(iter(waiting))]
+                    self._drop(waiting, next(iter(waiting)))
+
+    def _drop(self, waiting: dict[str, OpenOrder], correlation_id: str) -> None:
+        order = waiting.pop(correlation_id, None)
+        if order is not None:
+            self._symbols[order.symbol] -= 1
+            if not self._symbols[order.symbol]:
+                del self._symbols[order.symbol]
 
     def first_after(self, venue: str, after_ns: int) -> int | None:
         """Say when the first of a venue's open orders was routed that was routed after a time."""
@@ -83,4 +94,4 @@ class OpenOrders:
 
     def symbols(self) -> set[str]:
         """Give the symbols of all open orders."""
-        return {order.symbol for waiting in self._open.values() for order in waiting.values()}
+        return set(self._symbols)

@@ -8,6 +8,7 @@ book may forget anything at any time.
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -361,8 +362,16 @@ class Book:
             self.delays.apply(decision.delays)
 
     def _forget_most(self) -> None:
-        while self._reports > self._report_limit and len(self.orders) > 1:
-            self.forget(next(iter(self._done), None) or next(iter(self.orders)))
+        over, gone = self._reports - self._report_limit, list[str]()
+        if over > 0:
+            # found in one go: what is looked up first in a dict again and again is behind all that is gone
+            for correlation_id in chain(self._done, (name for name in self.orders if name not in self._done)):
+                if over <= 0 or len(gone) == len(self.orders) - 1:
+                    break
+                gone.append(correlation_id)
+                over -= _weight(self.orders[correlation_id])
+        for correlation_id in gone:
+            self.forget(correlation_id)
         while len(self.pending) > self._report_limit:
             oldest = next(iter(self.pending))
             del self.pending[oldest]

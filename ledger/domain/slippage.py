@@ -99,20 +99,11 @@ def measure(
     An execution with a fee in a third currency has the fee's figure, too. In the order of the kinds' names.
     ``arrival_snapshot`` spares the look-up where the caller already knows it.
     """
-    arrival = against_snapshot(
-        execution,
-        _ARRIVAL,
-        root.routed_ns,
-        arrival_snapshot or snapshots.at_or_before(execution.symbol, root.routed_ns),
-        policy,
-    )
-    at_fill = against_snapshot(
-        execution,
-        _AT_FILL,
-        execution.transact_ns,
-        snapshots.at_or_before(execution.symbol, execution.transact_ns),
-        policy,
-    )
+    known = arrival_snapshot or snapshots.at_or_before(execution.symbol, root.routed_ns)
+    arrival = against_snapshot(execution, _ARRIVAL, root.routed_ns, known, policy)
+    last = snapshots.at_or_before(execution.symbol, execution.transact_ns)
+    same = arrival if last is known else None
+    at_fill = against_snapshot(execution, _AT_FILL, execution.transact_ns, last, policy, same)
     found = [arrival]
     if root.decision_price is not None:
         found.append(against_decision(execution, root, root.decision_price, policy))
@@ -175,11 +166,13 @@ def against_snapshot(
     wanted_ns: int,
     snapshot: Snapshot | None,
     policy: SlippagePolicy,
+    same: SlippageMetric | None = None,
 ) -> SlippageMetric:
     """Measure against ``snapshot``, the last one at or before ``wanted_ns`` of the symbol that the kind asks for.
 
     The benchmark is its mid, or microprice if the policy says so; of a fee it is always the mid, and
-    the figure is the fee in bps of the notional at that rate.
+    the figure is the fee in bps of the notional at that rate. ``same`` is the execution's figure against the
+    same price of the same snapshot, where it is known already.
     """
     if snapshot is None:
         return _unmeasured(execution, kind, "no_snapshot")
@@ -190,7 +183,7 @@ def against_snapshot(
         execution.execution_id,
         execution.trade_date,
         kind,
-        _bps(kind, execution, benchmark, policy),
+        _bps(kind, execution, benchmark, policy) if same is None else same.bps,
         benchmark,
         snapshot.at_ns,
         snapshot.snapshot_id,
