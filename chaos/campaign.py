@@ -114,7 +114,8 @@ class Campaign:
     def run(self) -> Report:
         """Run it to its end."""
         began = time.monotonic()
-        stack = EmbeddedStack(self._plan.state, [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER])
+        servers = [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER, ServerName.S3]
+        stack = EmbeddedStack(self._plan.state, servers)
         endpoints = stack.start()
         simulator: Program | None = None
         victim: Victim | None = None

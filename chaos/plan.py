@@ -22,6 +22,7 @@ _PASSES = {
     "kafka.hand_over": 100, "rest.received": 40, "rest.answer": 40, "engine.before_send": 100,
     "engine.in_frame": 100, "engine.after_send": 100,
 }  # fmt: skip
+_PASSES |= dict.fromkeys(("audit.before_grow", "audit.grown", "audit.signed", "audit.recorded", "audit.stored"), 3)
 _LONGEST_LIFE = 3.0  # seconds from the start to a kill from outside
 _OUTSIDE = 0.3  # share of kills from outside
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ledger.db.errors import LedgerError
 from operations.archive import commands as archives
+from operations.audit import commands as auditing
 from operations.backfill import commands as backfilling
 from operations.breaks import commands as breaks
 from operations.desk import commands as desk
@@ -44,8 +45,9 @@ venues.register(app)
 look_back.register(app)
 letters.register(app)
 backfilling.register(app)
-archives.register(app)
+auditing.register(app)
 reporting.register(app)
+archives.register(app)
 
 
 @app.command(epilog="Example: `execution-agent run --for 60s --seed 7 --json`")
@@ -59,6 +61,9 @@ def run(
     orders: Annotated[float, typer.Option(help="Orders a second of the generated market.")] = 10.0,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Let venues misbehave a little.")] = True,
     dagster: Annotated[bool, typer.Option("--dagster/--no-dagster", help="Run Dagster's pages.")] = True,
+    analysts_page: Annotated[
+        bool, typer.Option("--analysts-page", help="Also Dagster's read-only page (some 500 MB more).")
+    ] = False,
     state: StateOption = STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -79,7 +84,7 @@ def run(
     for path in capture or []:
         if not path.is_file():
             fail(f"--capture: {path} is not there", USAGE)
-    plan = Plan(state, seconds, seed, tuple(capture or ()), speed, faults, orders, dagster)
+    plan = Plan(state, seconds, seed, tuple(capture or ()), speed, faults, orders, dagster, analysts_page)
     job = MainJob(plan, console)
     try:
         report = job.run()

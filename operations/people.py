@@ -52,6 +52,7 @@ def add(url: str, name: str) -> str:
                 sql.Identifier(name), sql.Literal(verifier.decode()), sql.Identifier(_GROUP)
             )
         )
+        _tell(connection, "person_added", name)
     return make_url(plain_url(url)).set(username=name, password=password).render_as_string(hide_password=False)
 
 
@@ -73,6 +74,7 @@ def remove(url: str, name: str) -> None:
         role = sql.Identifier(name)
         connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(role))
         connection.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(_GROUP), role))
+        _tell(connection, "person_removed", name)
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
 
 
@@ -83,6 +85,11 @@ def as_lines(people: Sequence[dict[str, Any]]) -> str:
 
 def _connected(url: str) -> psycopg.Connection[Any]:
     return psycopg.connect(url, connect_timeout=_CONNECT_SECONDS)
+
+
+def _tell(connection: psycopg.Connection[Any], event: str, name: str) -> None:
+    """Write it into the audit trail, with the change."""
+    connection.execute(_SQL["tell"].encode(), {"event": event, "name": name})
 
 
 def _one(connection: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:

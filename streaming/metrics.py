@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
 
+from streaming.audit_metrics import AuditMetrics
 from streaming.delay_metrics import DelayMetrics
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Metrics:
             "execution_feed_switches", "Switches to a venue's backup, and returns.", "venue", "to"
         )
         self.delays = DelayMetrics(self.registry)
+        self.audit = AuditMetrics(self.registry)
         self.gaps_filled = self._counter(
             "execution_gaps_filled", "Sequence numbers that the venue has passed over.", "feed"
         )

@@ -23,6 +23,7 @@ from ledger import clocks
 from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
 from streaming.backlog import tally
+from streaming.checkpoints import Checkpointer
 from streaming.delays import DelayWatch
 from streaming.errors import StreamingError
 from streaming.feeding import Feeding
@@ -129,6 +130,9 @@ class Process:
                 ask=self.questions.ask,
             )
             self.lander.on_landed.append(self.delays.offer)
+        self.checkpointer: Checkpointer | None = None
+        if settings.audit is not None:
+            self.checkpointer = Checkpointer(self.connect, settings.audit, self.metrics.audit, self.lander.ready)
         self.lander.on_lost = self._stop_feeds
         self.lander.on_session.append(self.publisher.catch_up)
         self._feeds: asyncio.Task[None] | None = None
@@ -148,7 +152,10 @@ class Process:
             plain_url(self._settings.postgres_url.get_secret_value()),
             timeout=_CONNECT_SECONDS,
             command_timeout=command_seconds,
-            server_settings={"application_name": "execution-agent stream"},
+            server_settings={
+                "application_name": "execution-agent stream",
+                "execution.process": self._settings.source,  # audit_events.recorded_by
+            },
         )
 
     def status(self) -> dict[str, Any]:
@@ -168,6 +175,7 @@ class Process:
             },
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
+            "audit": {"state": "off", "reason": ""} if self.checkpointer is None else self.checkpointer.status(),
             "feeds": dict(metrics.feed_states),
             "failover": self.feeding.status(),
             "complete_to": self.auditing.status(),
@@ -200,6 +208,10 @@ class Process:
         }
         if self.delays is not None:
             parts.add(asyncio.create_task(self.delays.run(), name="fill delays"))
+        if self.checkpointer is None:
+            log.warning("the audit log is off: audit events are not signed (setting audit, docs/audit.md)")
+        else:
+            parts.add(asyncio.create_task(self.checkpointer.run(), name="audit log"))
         intake = {
             asyncio.create_task(self.http.run(), name="http"),
             asyncio.create_task(self._run_feeds(), name="feeds"),

@@ -38,8 +38,10 @@ _NESTED = "__"
 _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the tests
     {"CONFIG", "STATE", "REQUIRE_SHARED", "FIRST_TRADE_DATE", "SENSOR_SECONDS", "DERIVE_EVERY_SECONDS"}
     | {"FAULT", "FAULTS"}  # of crash tests, docs/chaos.md
+    | {"ARCHIVE_BUCKET", "ARCHIVE_KEYS", "ARCHIVE_SIGNER", "ARCHIVE_NAME", "ARCHIVE_VERIFIERS", "ARCHIVE_YEARS"}
+    | {"PERSON"}
 )
-_PARTS = frozenset({"kafka", "http", "venues", "grace"})
+_PARTS = frozenset({"kafka", "http", "venues", "grace", "audit"})
 _IN_FEED = 3  # parts of venues.*.feed
 _NAMED_IN = "docs/operations.md, Settings"
 
@@ -259,6 +261,36 @@ class HttpSettings(_Part):
     timestamp_tolerance_seconds: int = Field(default=300, gt=0)
 
 
+def _key_place(place: str) -> str:
+    mount, _, key = place.removeprefix("transit:").rpartition("/")
+    if not (mount and key if place.startswith("transit:") else Path(place).is_absolute()):
+        raise PydanticCustomError(
+            "key_place", "{place} is neither an absolute path nor transit:MOUNT/KEY", {"place": repr(place)}
+        )
+    return place
+
+
+class AuditSettings(_Part):
+    """The audit log: who signs its checkpoints, and the bucket with Object Lock that keeps them."""
+
+    bucket: str = Field(min_length=3, description="made with Object Lock")
+    signer: Annotated[str, AfterValidator(_key_place)] = Field(
+        description="Ed25519: the path of a key file (PEM), or transit:MOUNT/KEY of Vault"
+    )
+    origin: str = Field(
+        default="dynamic.capital/execution-agent/audit",
+        pattern=r"^[^\s+]+$",
+        description="the log's name, for good: a URL without scheme",
+    )
+    verifiers: list[str] = Field(default_factory=list, description="earlier signers' keys, NAME+ID+BASE64")
+    prefix: str = Field(default="audit/", pattern=r"^([^/]+/)*$", description="of the keys in the bucket")
+    interval_seconds: float = Field(default=1.0, ge=0.1, le=60, description="at most, between two checkpoints")
+    retention_years: int = Field(default=7, ge=6, le=100, description="that the bucket keeps each object")
+    s3_endpoint: str = Field(default="", description="else of the AWS SDK's own settings")
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+
+
 class _Environment(EnvSettingsSource):
     """Environment variables, with the venues' names as they are written: the base makes them lower case."""
 
@@ -306,6 +338,7 @@ class Settings(BaseSettings):
     writer: str = Field(default="execution-agent", description="name of the lease: one process a name writes")
     source: str = Field(default="spiffe://dynamic.capital/agent/execution", description="ce_source of events")
     grace: GraceSettings = GraceSettings()
+    audit: AuditSettings | None = Field(default=None, description="off where it is not set")
     stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
     snapshot_out_seconds: Decimal = Field(
         default=Decimal(30), ge=0, description="no snapshot of a symbol with open orders for so long; 0 is off"

@@ -14,6 +14,7 @@ from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, S
 from operations.archive.opening import EMBEDDED
 from operations.embedded.process import ServerProcess
 from trust import keys, signing
+from trust.signing import make_key_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ class Ports:
         self.websocket = state.port("simulator-websocket")
         self.control = state.port("simulator-control")
         self.webserver = state.port("dagster-webserver")
+        self.analysts = state.port("dagster-analysts")
 
 
 class Program:
@@ -103,6 +105,7 @@ def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: 
         f"bootstrap = {_quoted(endpoints.kafka_bootstrap)}",
         "[http]",
         f"port = {ports.http}",
+        *_audit(state, endpoints),
         "[venues.ALPHA]",
         'format = "fix44"',
         "[venues.ALPHA.feed]",
@@ -131,6 +134,22 @@ def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: 
         [sys.executable, "-m", "operations.cli", "stream"],
         {"EXECUTION_AGENT_CONFIG": str(path), "PYTHONPATH": str(PROJECT)},
     )
+
+
+def _audit(state: StateFolder, endpoints: Endpoints) -> list[str]:
+    """Sign the audit log by a key of this state's own, into its locked bucket."""
+    if not endpoints.s3_endpoint:
+        return []
+    key = state.secret_path("audit-signer.pem")
+    make_key_file(key)
+    return [
+        "[audit]",
+        f"bucket = {_quoted(ARCHIVE_BUCKET)}",
+        f"signer = {_quoted(str(key))}",
+        f"s3_endpoint = {_quoted(endpoints.s3_endpoint)}",
+        f"s3_access_key = {_quoted(endpoints.s3_access_key)}",
+        f"s3_secret_key = {_quoted(endpoints.s3_secret_key)}",
+    ]
 
 
 def simulator_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
@@ -190,6 +209,17 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
     )
     daemon = Program("dagster-daemon", state, [bin_folder / "dagster-daemon", "run", "-w", workspace], environment)
     return webserver, daemon
+
+
+def analysts_program(state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
+    """Give the webserver that only shows; ``dagster_programs`` has laid out its home."""
+    command = [Path(sys.executable).parent / "dagster-webserver", "--read-only", "-h", "127.0.0.1"]
+    return Program(
+        "dagster-analysts",
+        state,
+        [*command, "-p", str(ports.analysts), "-w", PROJECT / "workspace.yaml"],
+        dagster_environment(state.folder("dagster"), endpoints),
+    )
 
 
 def dagster_environment(home: Path, endpoints: Endpoints) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,8 +11,10 @@ import pytest
 if TYPE_CHECKING:
     from tests.integration.people import Person
 
-INSERT = "INSERT INTO execution.audit_events (event_id, event_type, key, body) VALUES (gen_random_uuid(), 'x', 'k', 'b')"
-DAY = date(2026, 11, 23)
+INSERT = (
+    "INSERT INTO execution.audit_events (event_id, event_type, key, body) "
+    "VALUES (gen_random_uuid(), 'x', 'k', 'b')"
+)
 
 
 @pytest.fixture
@@ -77,15 +78,15 @@ def test_what_persons_do_is_told_with_their_names(
 ) -> None:
     break_id, letter_id = "0" * 31 + "1", "0" * 31 + "2"
     ledger.execute(
-        "INSERT INTO execution.breaks (break_id, correlation_id, kind, ours, theirs) VALUES (%s, 'C1', 'overfill', 'o', 't')",
+        "INSERT INTO execution.breaks (break_id, correlation_id, kind, ours, theirs) "
+        "VALUES (%s, 'C1', 'overfill', 'o', 't')",
         [break_id],
     )
     ledger.execute(
-        "INSERT INTO execution.dead_letters (dead_letter_id, source, feed, reason, field, value, rule, remedy, raw, "
-        "received_ns) VALUES (%s, 's', 'f', 'r', 'f', 'v', 'r', 'r', '', 0)",
+        "INSERT INTO execution.dead_letters (dead_letter_id, source, feed, reason, field, value, rule, remedy, "
+        "raw, received_ns) VALUES (%s, 's', 'f', 'r', 'f', 'v', 'r', 'r', '', 0)",
         [letter_id],
     )
-    ledger.execute("DO $$ BEGIN PERFORM 1; END $$")
     with psycopg.connect(alice.url, autocommit=True) as desk:
         desk.execute(
             "INSERT INTO execution.break_votes (break_id, verdict, reason, ours, theirs) "

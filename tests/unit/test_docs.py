@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from ledger.db.tables import metadata
 from streaming.metrics import Metrics
 from streaming.settings import (
+    AuditSettings,
     BackupSettings,
     DelaySettings,
     FailoverSettings,
@@ -43,7 +44,7 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
 
 def documented(page: str) -> dict[str, str]:
     """The default of each setting whose name stands in the first column of a table."""
-    return dict(re.findall(r"^\| `([a-z_.*]+)` \| ([^|]*) \|", page, re.MULTILINE))
+    return dict(re.findall(r"^\| `([a-z0-9_.*]+)` \| ([^|]*) \|", page, re.MULTILINE))
 
 
 def check(name: str, field: FieldInfo, page: str) -> None:
@@ -90,6 +91,11 @@ def test_the_defaults_of_looking_back_are_those_of_the_reference() -> None:
         check(f"venues.*.look_back.{name}", field, OPERATIONS)
 
 
+def test_the_defaults_of_the_audit_log_are_those_of_the_reference() -> None:
+    for name, field in AuditSettings.model_fields.items():
+        check(f"audit.{name}", field, OPERATIONS)
+
+
 def test_every_setting_of_the_reference_is_there() -> None:
     described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
     known = {name for name, _ in fields_of(Settings)} | {
@@ -102,6 +108,7 @@ def test_every_setting_of_the_reference_is_there() -> None:
         *(f"venues.*.failover.{name}" for name in FailoverSettings.model_fields),
         *(f"venues.*.delay.{name}" for name in DelaySettings.model_fields),
         *(f"venues.*.look_back.{name}" for name in LookBackSettings.model_fields),
+        *(f"audit.{name}" for name in AuditSettings.model_fields),
     }
     assert set(documented(described)) == known
 

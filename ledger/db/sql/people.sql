@@ -12,3 +12,7 @@ ORDER BY r.rolname
 SELECT r.rolname AS name, r.rolcanlogin AS may_log_in, r.rolsuper AS is_superuser,
        pg_has_role(r.oid, 'execution_operator', 'MEMBER') AS is_person
 FROM pg_roles r WHERE r.rolname = %(name)s
+
+-- name: tell
+SELECT execution.record_act(%(event)s, md5('execution.person:' || %(name)s)::uuid, %(name)s, NULL,
+                            jsonb_build_object('login', %(name)s::text))

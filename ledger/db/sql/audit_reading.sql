@@ -1,0 +1,55 @@
+-- The audit log read by those who check it.
+
+-- name: rows
+SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, recorded_by, body
+FROM execution.audit_events
+WHERE (xid, position) > (%(xid)s::text::xid8, %(position)s)
+  AND (xid, position) <= (%(last_xid)s::text::xid8, %(last_position)s)
+ORDER BY audit_events.xid, position
+LIMIT %(limit)s
+
+-- name: beyond
+-- What has landed and is in no leaf yet.
+SELECT count(*) AS rows FROM execution.audit_events WHERE (xid, position) > (%(xid)s::text::xid8, %(position)s)
+
+-- name: tree
+SELECT origin, tree_size, xid::text::bigint AS xid, position, stored_size, tiled_size
+FROM execution.audit_tree WHERE log = 'audit'
+
+-- name: tiles
+SELECT level, number, hashes FROM execution.audit_tiles
+WHERE level = %(level)s AND number >= %(first)s AND number < %(until)s ORDER BY number
+
+-- name: checkpoints
+SELECT tree_size, root_hash, note FROM execution.audit_checkpoints WHERE tree_size > %(after)s
+ORDER BY tree_size LIMIT %(limit)s
+
+-- name: covering
+-- The newest checkpoint that has leaf %(index)s; at %(size)s where one is named.
+SELECT tree_size, root_hash, note, made_at FROM execution.audit_checkpoints
+WHERE tree_size > %(index)s AND (%(size)s::bigint IS NULL OR tree_size = %(size)s)
+ORDER BY tree_size DESC LIMIT 1
+
+-- name: checkpoint
+SELECT tree_size, root_hash, note, made_at FROM execution.audit_checkpoints WHERE tree_size = %(size)s
+
+-- name: by_event
+SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, recorded_by, body
+FROM execution.audit_events WHERE event_id = %(event_id)s ORDER BY audit_events.xid, position LIMIT 2
+
+-- name: by_position
+SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, recorded_by, body
+FROM execution.audit_events WHERE position = %(position)s
+
+-- name: leaf_of
+-- A row's tile is the last one that does not begin behind it; its place in there is counted.
+WITH tile AS (
+    SELECT number, first_xid, first_position FROM execution.audit_tiles
+    WHERE level = 0 AND (first_xid, first_position) <= (%(xid)s::text::xid8, %(position)s)
+    ORDER BY first_xid DESC, first_position DESC LIMIT 1
+)
+SELECT tile.number * 256 + (
+    SELECT count(*) FROM execution.audit_events e
+    WHERE (e.xid, e.position) >= (tile.first_xid, tile.first_position)
+      AND (e.xid, e.position) < (%(xid)s::text::xid8, %(position)s)) AS leaf
+FROM tile

@@ -1,0 +1,1 @@
+"""``execution-agent audit``: the log of every decision, checked, proven and shown."""

@@ -1,0 +1,70 @@
+"""What the audit log is signed with and where it is stored, as the settings say."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from trust.bucket_log import BucketLog
+from trust.locked_store import LockedStore
+from trust.notes import parse_key
+from trust.signing import FileSigner, TransitSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import hvac
+    from mypy_boto3_s3 import S3Client
+
+    from streaming.settings import AuditSettings
+    from trust.notes import NoteKey, Signer
+
+TRANSIT = "transit:"
+_CONNECT_SECONDS, _READ_SECONDS = 2, 5
+
+
+def signer_of(audit: AuditSettings) -> Signer:
+    """Give the key that signs checkpoints; raises ``TrustError``. Vault is found by VAULT_ADDR, VAULT_TOKEN."""
+    if not audit.signer.startswith(TRANSIT):
+        from pathlib import Path  # noqa: PLC0415
+
+        return FileSigner(audit.origin, Path(audit.signer))
+    mount, _, key = audit.signer.removeprefix(TRANSIT).rpartition("/")
+    clients: list[hvac.Client] = []
+
+    def client() -> hvac.Client:
+        import hvac  # noqa: PLC0415
+
+        if not clients:
+            clients.append(hvac.Client(timeout=_READ_SECONDS))
+        return clients[0]
+
+    return TransitSigner(audit.origin, client, key, mount)
+
+
+def bucket_of(audit: AuditSettings, keys: Sequence[NoteKey]) -> BucketLog:
+    """Give the log's place in the bucket; ``keys`` beside those of ``audit.verifiers`` may have signed it."""
+    known = [*keys, *(parse_key(text) for text in audit.verifiers)]
+    return BucketLog(LockedStore(_client(audit), audit.bucket), audit.prefix, audit.origin, known)
+
+
+def _client(audit: AuditSettings) -> S3Client:
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    own = audit.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {}
+    if audit.s3_endpoint:
+        options["endpoint_url"] = audit.s3_endpoint
+    if audit.s3_access_key:
+        options["aws_access_key_id"] = audit.s3_access_key
+        options["aws_secret_access_key"] = audit.s3_secret_key.get_secret_value()
+    if own and not os.environ.get("AWS_REGION"):
+        options["region_name"] = "us-east-1"  # an address of one's own has no regions, and the SDK wants one
+    config: Any = Config(
+        s3={"addressing_style": "path"} if own else {},
+        retries={"total_max_attempts": 1},  # whoever asks comes again
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+    )
+    return boto3.client("s3", config=config, **options)
