@@ -6,6 +6,7 @@ could promise), bytes as bytes, nanoseconds and dates as such, the rest as Postg
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +110,24 @@ def as_table(lines: bytes, columns: dict[str, str]) -> pa.Table:
         table = pa.table({name: pa.array([], types[kind]) for name, kind in columns.items()})
     for place, (name, kind) in enumerate(columns.items()):
         if kind == "bytes":
-            unhex = bytes.fromhex
-            values = [None if v is None else unhex(v[2:]) for v in table.column(place).to_pylist()]
-            table = table.set_column(place, name, pa.array(values, pa.binary()))
+            table = table.set_column(place, name, _from_hex(table.column(place)))
     return table
+
+
+def _from_hex(column: pa.ChunkedArray) -> pa.Array:
+    r"""Make bytes of ``\x00ff``, all values at once: one by one took half of the reading."""
+    import numpy as np  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    texts = column.combine_chunks()
+    if not len(texts):
+        return pa.array([], pa.binary())
+    _, places, data = texts.buffers()
+    ends = np.frombuffer(places, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    digits = b"" if data is None else bytes(memoryview(data)[ends[0] : ends[-1]]).replace(b"\\x", b"")
+    sizes = np.maximum(np.diff(ends) - 2, 0) // 2  # a null has no prefix
+    offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(unhexlify(digits))]
+    values = pa.Array.from_buffers(pa.binary(), len(texts), buffers)
+    return pc.if_else(pc.is_valid(texts), values, pa.scalar(None, pa.binary()))
