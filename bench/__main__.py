@@ -34,7 +34,6 @@ _TARGETS = {
     "outage_memory_mb": ("<=", 400),
 }
 _YARDSTICK_ROWS = 200_000
-_OUTAGE_SHARE = 0.35  # of plain COPY: 11,111 a second where COPY alone does 32,000, as here on a quiet machine
 
 
 def _arguments() -> argparse.Namespace:
@@ -114,21 +113,25 @@ async def _outage(arguments: argparse.Namespace, stack: EmbeddedStack, folder: P
     plain = rows / await plain_copy(url, copy, rows)
     figures["outage_plain_copy_fills_per_second"] = round(plain)
     figures["outage_share_of_plain_copy"] = round(figures["outage_fills_per_second"] / plain, 3)
-    figures["outage_seconds_for_a_million"] = round(1_000_000 / figures["outage_fills_per_second"], 1)
+    seconds = figures["outage_seconds_for_a_million"] = round(1_000_000 / figures["outage_fills_per_second"], 1)
+    undisturbed = max(seconds * (1 - figures["outage_share_of_others"]), figures["outage_process_cpu_us_per_fill"])
+    figures["outage_seconds_for_a_million_undisturbed"] = round(undisturbed, 1)
     return figures
 
 
 def _missed(figures: dict[str, float]) -> list[str]:
     """List the targets that were not reached.
 
-    A million in 90 s is for a machine that has its processors to itself. A busy one is told by the yardstick of
-    the same run: where COPY alone is as much slower, the time counts by its share.
+    A million in 90 s is for a machine that has its processors to itself. On a busy one the time counts by the
+    share of the processors that other programs left to the run, and no less than the process's own processor
+    time, which is spent in one thread. It is an estimate: what the others do to the caches stays in it.
     """
     missed = [
         n for n, (sign, target) in _TARGETS.items() if n in figures and not _reached(figures[n], sign, target)
     ]
-    if "outage_seconds_for_a_million" in missed and figures["outage_share_of_plain_copy"] >= _OUTAGE_SHARE:
-        missed.remove("outage_seconds_for_a_million")
+    name, target = "outage_seconds_for_a_million", _TARGETS["outage_seconds_for_a_million"][1]
+    if name in missed and figures[f"{name}_undisturbed"] <= target:
+        missed.remove(name)
     return missed
 
 
