@@ -22,6 +22,7 @@ from operations.main_job.programs import (
     LEDGER_DATABASE,
     Ports,
     Program,
+    analysts_program,
     dagster_programs,
     simulator_program,
     stream_program,
@@ -49,11 +50,14 @@ class Pages(msgspec.Struct, frozen=True):
     postgres: str
     data: str
     logs: str
+    analysts: str | None = None
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Name and place, for the terminal."""
         if self.dagster is not None:
             yield "Dagster (lineage, runs, checks)", self.dagster
+        if self.analysts is not None:
+            yield "Dagster, read-only, for analysts", self.analysts
         yield "streaming: metrics, health", f"{self.stream}/metrics  {self.stream}/readyz"
         yield "simulator's books", f"{self.simulator}/books"
         yield "Postgres", self.postgres
@@ -110,9 +114,12 @@ class MainJob:
             self._await_ready(ports, stream)
             if self._plan.dagster:
                 webserver, daemon = dagster_programs(self._stack.state, endpoints, ports)
-                self._programs += [webserver, daemon]
-                webserver.start()
-                daemon.start()
+                pages = [webserver]
+                if self._plan.analysts_page:
+                    pages.append(analysts_program(self._stack.state, endpoints, ports))
+                self._programs += [*pages, daemon]
+                for program in (*pages, daemon):
+                    program.start()
                 self._tell("dagster", "starting, its page answers after about 20 s")
             self._programs.append(simulator)
             simulator.start()
@@ -226,6 +233,7 @@ class MainJob:
             f"{endpoints.postgres_host}:{endpoints.postgres_port}/{LEDGER_DATABASE}",
             str(self._stack.state.path),
             str(self._stack.state.path / "logs"),
+            f"http://127.0.0.1:{ports.analysts}" if self._plan.dagster and self._plan.analysts_page else None,
         )
 
     def _stop_all(self) -> None:

@@ -22,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True):
     faults: bool
     orders_per_second: float
     dagster: bool
+    analysts_page: bool = False
 
 
 def parse_duration(text: str) -> float:
