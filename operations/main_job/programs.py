@@ -213,11 +213,11 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
 
 def analysts_program(state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
     """Give the webserver that only shows; ``dagster_programs`` has laid out its home."""
-    command = [Path(sys.executable).parent / "dagster-webserver", "--read-only", "-h", "127.0.0.1"]
+    program = Path(sys.executable).parent / "dagster-webserver"
     return Program(
         "dagster-analysts",
         state,
-        [*command, "-p", str(ports.analysts), "-w", PROJECT / "workspace.yaml"],
+        [program, "--read-only", "-h", "127.0.0.1", "-p", str(ports.analysts), "-w", PROJECT / "workspace.yaml"],
         dagster_environment(state.folder("dagster"), endpoints),
     )
 
