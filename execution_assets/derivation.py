@@ -97,6 +97,17 @@ def _derive(
                 "high_water": landed.high_water,
             },
         )
+        if found.differences.count:
+            connection.execute(
+                SQL["tell_correction"],
+                {
+                    "day": day,
+                    "executions": found.differences.executions,
+                    "slippages": found.differences.slippages,
+                    "live_digest": live_digest,
+                    "derived_digest": derived_digest,
+                },
+            )
     return Derivation(
         day,
         landed.report_count,

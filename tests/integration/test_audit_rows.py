@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from operations.people import remove
+
 if TYPE_CHECKING:
     from tests.integration.people import Person
 
@@ -74,7 +76,7 @@ def acts(ledger: psycopg.Connection[Any]) -> list[dict[str, Any]]:
 
 
 def test_what_persons_do_is_told_with_their_names(
-    ledger: psycopg.Connection[Any], alice: Person, bob: Person
+    ledger: psycopg.Connection[Any], ledger_url: str, alice: Person, bob: Person
 ) -> None:
     break_id, letter_id = "0" * 31 + "1", "0" * 31 + "2"
     ledger.execute(
@@ -100,6 +102,13 @@ def test_what_persons_do_is_told_with_their_names(
         desk.execute("INSERT INTO execution.replay_requests (dead_letter_id) VALUES (%s)", [letter_id])
         desk.execute("INSERT INTO execution.halt_requests (venue, action, reason) VALUES ('V', 'halt', 'odd')")
         desk.execute("INSERT INTO execution.look_back_requests (venue, from_ns, until_ns) VALUES ('V', 1, 2)")
+    remove(ledger_url, bob.name)
+    people = [(act["event"], act["detail"]["login"]) for act in acts(ledger) if act["event"].startswith("person_")]
+    assert people == [
+        ("person_added", alice.name),
+        ("person_added", bob.name),
+        ("person_removed", bob.name),
+    ]
     told = [act for act in acts(ledger) if act["recorded_by"] == alice.name]
     assert [(act["event"], act["key"], act["correlation_id"]) for act in told] == [
         ("break_voted", "C1", "C1"),

@@ -157,7 +157,7 @@ WITH measured AS (
     FROM execution.executions
     WHERE trade_date = :day AND (CAST(:ids AS uuid[]) IS NULL OR execution_id = ANY(CAST(:ids AS uuid[])))
 )
-SELECT execution_id, uuid_send(execution_id)
+SELECT uuid_send(execution_id)
        || sha256(convert_to(coalesce(e.told, '') || coalesce(m.told, ''), 'UTF8')) AS entry,
        e.told IS NOT NULL AS is_execution, coalesce(m.metric_count, 0) AS metric_count
 FROM executed e FULL JOIN measured m USING (execution_id)
