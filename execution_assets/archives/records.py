@@ -61,7 +61,9 @@ def parts_of(connection: psycopg.Connection[Any], record_class: str, day: date) 
 def prepare(connection: psycopg.Connection[Any]) -> None:
     """Set up a transaction to read a day by: one moment, times in UTC, room to sort."""
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    connection.execute(f"SET LOCAL timezone = 'UTC'; SET LOCAL work_mem = '{_WORK_MEM}'".encode())
+    connection.execute(
+        f"SET LOCAL timezone = 'UTC'; SET LOCAL jit = off; SET LOCAL work_mem = '{_WORK_MEM}'".encode()
+    )
 
 
 def read_rows(connection: psycopg.Connection[Any], table: str, part: Part) -> Iterator[pa.Table]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import dagster as dg
+import hvac
 import msgspec
 import psycopg
 import pyarrow as pa
@@ -35,9 +37,9 @@ from tests.integration.test_dagster_day import Streaming
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 from trust import keys, signing
 from trust.errors import NoteError, WrongKeyError
-from trust.keys import FileKeys
+from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore
-from trust.signing import FileSigner
+from trust.signing import FileSigner, TransitSigner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,3 +244,23 @@ def test_both_assets_archive_a_day(
         )  # fmt: skip
         assert told["retain_until"] == f"{listed.manifest.retain_until:%Y-%m-%d}"
         assert told["bytes"] == listed.manifest.size > 0
+
+
+def test_a_day_under_keys_that_never_leave_vault(url: str, library: Library, endpoints: Endpoints) -> None:
+    client, mount = (
+        hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token),
+        f"transit-{uuid4().hex[:12]}",
+    )
+    client.sys.enable_secrets_engine("transit", path=mount)
+    client.secrets.transit.create_key("archive", mount_point=mount)
+    client.secrets.transit.create_key("signer", key_type="ed25519", mount_point=mount)
+    signer = TransitSigner("test/archive", lambda: client, "signer", mount)
+    vaulted = Library(library.store, TransitKeys(lambda: client, "archive", mount), signer)
+    [done] = archive_day(url, vaulted, SETTINGS, FILLS, DAY)
+    client.secrets.transit.rotate_key("archive", mount_point=mount)
+    rotate(vaulted, [done.listed], forget=True)
+    assert {vaulted.material(o).wrapped_key[:9] for o in done.listed.manifest.objects} == {"vault:v2:"}
+    assert verify(vaulted, FILLS, DAY, DAY, url=url).wrong == 0
+    client.sys.disable_secrets_engine(mount)
+    assert verify(vaulted, FILLS, DAY, DAY).wrong == len(done.listed.manifest.objects)  # nothing opens without it
+    client.adapter.close()
