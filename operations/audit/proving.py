@@ -14,13 +14,21 @@ import msgspec
 from ledger.db.audit_entries import AuditRow, read_entry
 from operations.audit.reading import AuditError
 from trust.errors import ProofError
-from trust.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
+from trust.merkle import (
+    HASH_BYTES,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    verify_consistency,
+    verify_inclusion,
+)
 from trust.notes import NoteKey, open_note, parse_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from operations.audit.reading import Log
+    from trust.merkle import Node
     from trust.notes import Checkpoint
 
 
@@ -42,6 +50,7 @@ def prove_event(log: Log, row: AuditRow, size: int | None, keys: Sequence[NoteKe
     signed = None if leaf is None else log.covering(leaf, size)
     if leaf is None or signed is None:
         raise AuditError(f"event {row.event_id.hex()} is under no checkpoint yet: wait for the next")
+    log.load(_nodes(lambda node: inclusion_proof(leaf, signed["tree_size"], node)))
     path = inclusion_proof(leaf, signed["tree_size"], log.node)
     proof = Proof(
         "inclusion",
@@ -94,6 +103,18 @@ def read(content: bytes) -> Proof:
         return msgspec.json.decode(content, type=Proof)
     except msgspec.MsgspecError as error:
         raise AuditError(f"--proof: this is no proof: {error}") from error
+
+
+def _nodes(prove: Callable[[Node], object]) -> set[tuple[int, int]]:
+    """Ask which nodes a proof is made of."""
+    wanted: set[tuple[int, int]] = set()
+
+    def node(height: int, index: int) -> bytes:
+        wanted.add((height, index))
+        return bytes(HASH_BYTES)
+
+    prove(node)
+    return wanted
 
 
 def _same_log(one: Checkpoint, other: Checkpoint) -> None:

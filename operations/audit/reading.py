@@ -17,7 +17,7 @@ from trust.merkle import HASH_BYTES
 from trust.tiles import node_in, tile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Row = dict[str, Any]
 
@@ -126,6 +126,15 @@ class Log:
             return None
         found = self._fetch("leaf_of", xid=str(row.xid), position=row.position)
         return int(found[0]["leaf"]) if found else None
+
+    def load(self, nodes: Iterable[tuple[int, int]]) -> None:
+        """Read the tiles of nodes, (height, index), at once."""
+        size = self.grown().size
+        places = sorted({tile_of(height, index, size)[:2] for height, index in nodes} - self._tiles.keys())
+        found = self._fetch(
+            "some_tiles", levels=[level for level, _ in places], numbers=[number for _, number in places]
+        )
+        self._tiles.update({(row["level"], row["number"]): bytes(row["hashes"]) for row in found})
 
     def node(self, height: int, index: int) -> bytes:
         """Give a node from its tile. Raises ``ProofError``."""

@@ -20,6 +20,10 @@ FROM execution.audit_tree WHERE log = 'audit'
 SELECT level, number, hashes FROM execution.audit_tiles
 WHERE level = %(level)s AND number >= %(first)s AND number < %(until)s ORDER BY number
 
+-- name: some_tiles
+SELECT t.level, t.number, t.hashes FROM execution.audit_tiles t
+JOIN unnest(%(levels)s::int[], %(numbers)s::bigint[]) AS w(level, number) USING (level, number)
+
 -- name: checkpoints
 SELECT tree_size, root_hash, note FROM execution.audit_checkpoints WHERE tree_size > %(after)s
 ORDER BY tree_size LIMIT %(limit)s
