@@ -1,8 +1,9 @@
-"""``make bench-day``: a day of a million fills derived again, with its final figures, on a real Postgres.
+"""``make bench-day``: a day of a million fills derived again, with all that follows from it, on a real Postgres.
 
-Targets: 60 s and 1.5 GB on two idle cores. On a busy machine the seconds are those of others, too, so a yardstick
-is taken in the same run: reading the same rows by plain ``COPY``, which only Postgres and the machine decide. The
-run fails where memory is beyond its target, or the time beyond both its target and ``RATIO`` yardsticks.
+The promise: 60 s and 1.5 GB on two idle cores, for executions, final figures, breaks and quality written for the
+first time. A quiet machine is held to the seconds. A busy one gives us less of its processors, so there the
+seconds are stretched by what it gave: the yardstick is reading the same rows by plain ``COPY`` in the same run,
+which takes ``QUIET_READ`` on a quiet machine. Where reading takes no longer than that, the promise is the limit.
 
 Example: ``python -m bench.derive --fills 200000 --json``
 """
@@ -24,6 +25,7 @@ import psycopg
 from rich.console import Console
 
 from bench.day import land_day
+from execution_assets.daily import derive_breaks, derive_quality
 from execution_assets.derivation import derive_day
 from execution_assets.final_day import derive_finals
 from execution_assets.resources import LedgerResource
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DAY = date(2026, 11, 20)
-SECONDS, MEGABYTES, RATIO = 60.0, 1_500.0, 25.0
+SECONDS, MEGABYTES, SLO_US = 60.0, 1_500.0, 150_000
+QUIET_READ = 5.0  # seconds for the rows of a million fills with two cores to itself: what Postgres needs of one
 _TABLES = ("fills", "executions", "slippage_metrics")
 
 
@@ -66,6 +69,10 @@ def measure(url: str) -> dict[str, float]:
     for name, work in (
         ("executions", lambda: derive_day(engine, DAY, Policy(), log=_tell).differences.count),
         ("final_figures", lambda: sum(c.count for c in derive_finals(engine, DAY, Policy(), log=_tell))),
+        (
+            "breaks_and_quality",
+            lambda: derive_breaks(engine, DAY).count + derive_quality(engine, DAY, SLO_US).count,
+        ),
         ("final_figures_again", lambda: sum(c.count for c in derive_finals(engine, DAY, Policy(), log=_tell))),
     ):
         figures |= _timed(name, work)
@@ -106,12 +113,13 @@ def main() -> int:
             yardstick = (yardstick + plain_read(url)) / 2
         finally:
             stack.stop()
-    seconds = figures["executions_seconds"] + figures["final_figures_seconds"]
-    target = SECONDS * arguments.fills / 1_000_000
-    figures |= {"seconds": round(seconds, 1), "plain_read_seconds": round(yardstick, 1)}
-    figures["ratio_to_plain_read"] = round(seconds / yardstick, 1)
+    parts = ("executions", "final_figures", "breaks_and_quality")
+    seconds = sum(figures[f"{part}_seconds"] for part in parts)
+    busy = max(1.0, yardstick / (QUIET_READ * arguments.fills / 1_000_000))
+    target = SECONDS * arguments.fills / 1_000_000 * busy
+    figures |= {"seconds": round(seconds, 1), "plain_read_seconds": round(yardstick, 1), "busy": round(busy, 2)}
     missed = [] if figures["memory_mb"] <= MEGABYTES else ["memory_mb"]
-    if seconds > target and figures["ratio_to_plain_read"] > RATIO:
+    if seconds > target:
         missed.append("seconds")
     if figures["executions_rows_changed"] or figures["final_figures_again_rows_changed"]:
         missed.append("a second derivation changed rows")
@@ -119,9 +127,7 @@ def main() -> int:
         sys.stdout.write(json.dumps({"figures": figures, "missed": missed}) + "\n")
     for name, value in figures.items():
         console.print(f"{name:32} {value:>12,}")
-    console.print(
-        f"targets: {target:.0f} s or {RATIO:g} x the plain read; {MEGABYTES:,.0f} MB; nothing changed again"
-    )
+    console.print(f"targets: {target:.0f} s (the promise, times busy); {MEGABYTES:,.0f} MB; nothing changed again")
     console.print(f"missed: {', '.join(missed)}" if missed else "all reached")
     return 1 if missed else 0
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from ledger.domain.fees import fee_bps
 from ledger.domain.instruments import Instrument, InstrumentKind, Instruments
-from ledger.domain.interval import twap, vwap
+from ledger.domain.interval import interval_vwap, twap, vwap
 from ledger.domain.markouts import HORIZONS, NO_SNAPSHOT, NOT_KNOWN_YET, Horizon, markout
 from ledger.domain.numbers import exact_ratio
 from ledger.domain.order_costs import OrderState, Worked, fee_money, filled_by, order_cost
-from ledger.domain.records import Execution, ExecutionStatus, Side
+from ledger.domain.records import Execution, ExecutionStatus, Side, Snapshot
 from ledger.domain.slippage import slippage_bps
 from ledger.domain.times import utc_date
 from tests.shared import needs_shared, shared
@@ -112,6 +112,27 @@ def test_the_average_lies_between_the_lowest_and_the_highest(
 def test_a_volume_weighted_average() -> None:
     assert vwap(D(4), D(100 + 3 * 104)) == D(103)
     assert vwap(D(0), D(0)) is None
+
+
+def test_the_markets_average_is_of_what_it_traded_after_the_arrival_up_to_the_last_fill() -> None:
+    def traded(at: int, qty: str | None, notional: str | None) -> Snapshot:
+        volumes = {"traded_qty": qty and D(qty), "traded_notional": notional and D(notional)}
+        return msgspec.structs.replace(snapshot(f"S{at}", "1", "2", at), **volumes)
+
+    market = [
+        traded(10, "5", "500"),  # taken at the arrival: all of it was traded before
+        traded(11, "2", "202"),
+        traded(15, None, None),  # a sender that does not know
+        traded(17, "0", "0"),
+        traded(20, "1", "104"),  # taken at the last fill: traded up to it
+        traded(21, "9", "9000"),
+    ]
+    assert interval_vwap(market, 10, 20) == exact_ratio(D(306), D(3)) == 102
+    assert interval_vwap(market, 11, 17) is None  # nothing but zero and what is not known
+    assert interval_vwap([], 10, 20) is None
+    # a buyer at 103 paid more than the market, by 1 in 102; a seller got more
+    assert slippage_bps(Side.BUY, D(103), D(102)) == D("98.039215686275")
+    assert slippage_bps(Side.SELL, D(103), D(102)) == D("-98.039215686275")
 
 
 # --- shortfall of an order --------------------------------------------------------------------------------
