@@ -110,7 +110,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page whose errors fail the test."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page = browser.new_page(viewport={"width": 1440, "height": 860})
     page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -120,11 +120,15 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not errors
 
 
-def keep(page: Page, name: str, *, whole: bool = False) -> None:
-    """Keep a picture, where that is asked for."""
+def keep(page: Page, name: str, part: str | None = None) -> None:
+    """Keep a picture of what is seen, or of a part of the page, where that is asked for."""
     if SCREENSHOTS:
         page.wait_for_timeout(1_500)  # animations
-        page.screenshot(path=ROOT / SCREENSHOTS / f"{name}.png", full_page=whole)
+        path = ROOT / SCREENSHOTS / f"{name}.png"
+        if part is None:
+            page.screenshot(path=path)
+        else:
+            page.locator(part).first.screenshot(path=path)
 
 
 def test_the_lineage_is_drawn(dagster: tuple[str, Path], page: Page) -> None:
@@ -182,7 +186,9 @@ def test_the_report_opens_from_disk_and_asks_for_nothing(
     )
     assert contrast(ink, back) >= 4.5, (ink, back)
     if scheme == "light":
-        keep(page, "report" if width > 1000 else "report-narrow", whole=width > 1000)
+        keep(page, "report" if width > 1000 else "report-narrow")
+    if width > 1000:
+        keep(page, f"slippage-{scheme}", "#slippage .pair")
     page.close()
 
 
