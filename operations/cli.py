@@ -62,7 +62,7 @@ def run(
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Let venues misbehave a little.")] = True,
     dagster: Annotated[bool, typer.Option("--dagster/--no-dagster", help="Run Dagster's pages.")] = True,
     analysts_page: Annotated[
-        bool, typer.Option("--analysts-page", help="Also Dagster's read-only page (some 500 MB more).")
+        bool, typer.Option("--analysts-page", help="Also Dagster's read-only page (some 400 MB more).")
     ] = False,
     state: StateOption = STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
