@@ -145,7 +145,7 @@ class Reader:
         return [(row["venue"], row["correlation_id"], row["symbol"], row["routed_ns"]) for row in found]
 
     async def last_received(self, venue: str) -> int | None:
-        """Say when the newest report of a venue's trades was received; None where there is none since yesterday."""
+        """Say when the newest trade of a venue was received; None where there is none since yesterday."""
         (row,) = await self._fetch("last_received", venue)
         return int(row["received_ns"]) if row["received_ns"] is not None else None
 

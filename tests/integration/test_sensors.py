@@ -66,16 +66,12 @@ def test_a_fill_that_waits_is_told_once_and_its_end_once(ledger_url: str, monkey
     assert [n.state for n in alerts.told] == [State.RAISED, State.RESOLVED]
 
 
-def test_slow_fills_and_a_process_that_is_away_are_told(
-    ledger_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_fills_and_a_process_that_is_away_are_told(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXECUTION_AGENT_METRICS_URL", "http://127.0.0.1:9/metrics")  # the discard port: nobody
     now = time.time_ns()
     streaming, alerts = Streaming(ledger_url), Recording()
     streaming.land([intent("C1", "M1", qty="100", at=now - 10**10)])
-    streaming.land(
-        [report(f"E{n}", qty="1", at=now - 5 * 10**9) for n in range(30)]
-    )
+    streaming.land([report(f"E{n}", qty="1", at=now - 5 * 10**9) for n in range(30)])
     tick(execution_fill_lag, ledger_url, None, alerts=alerts)
     assert [n.alert.subject for n in alerts.told] == ["latency of ALPHA", "streaming process"]
     assert "of 30 reports" in alerts.told[0].alert.figure
