@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +43,6 @@ from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -397,6 +401,45 @@ async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: s
     second = run("--json")
     assert json.loads(second.stdout)["changes"] == 0
     assert run("--dry-run").stdout.splitlines()[-1].startswith("1 days, 0 rows would change")
+
+
+async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str) -> None:
+    days = 4
+    for n in range(days):
+        at = T0 + n * 86_400 * SECOND
+        await land(
+            ledger_url,
+            [
+                snapshot(f"S{n}", "99", "101", at),
+                intent(f"C{n}", f"M{n}", qty="3", at=at),
+                report(f"E{n}", cl_ord_id=f"M{n}", qty="2", px="100", at=at + SECOND),
+            ],
+        )
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.executions SET last_px = 1")
+    last = DAY + timedelta(days=days - 1)
+    command = [str(Path(sys.executable).with_name("execution-agent")), "backfill", str(DAY), str(last), "--json"]
+    with subprocess.Popen([*command, "--url", ledger_url], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.kill()  # one day is told, the next is under way
+    assert process.returncode == -signal.SIGKILL
+    assert first["changes"]
+    right = "SELECT trade_date, last_px FROM execution.executions ORDER BY trade_date"
+    assert rows(ledger_url, right)[0] == {"trade_date": DAY, "last_px": 100}
+    again = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", ledger_url])
+    assert again.exit_code == 0, again.output
+    told = [json.loads(line) for line in again.stdout.splitlines() if line.startswith("{")]
+    assert told[0]["changes"] == 0
+    assert told[-1]["changes"]
+    assert {row["last_px"] for row in rows(ledger_url, right)} == {100}
+    digests = "SELECT * FROM execution.derivations ORDER BY 1, 2"
+    kept = rows(ledger_url, digests)
+    assert len({row["trade_date"] for row in kept}) == days
+    third = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", ledger_url])
+    assert '"changes":0' in third.stdout
+    now = rows(ledger_url, digests)
+    assert [row["digest"] for row in now] == [row["digest"] for row in kept]
 
 
 def test_a_backfill_refuses_dates_that_are_none() -> None:
