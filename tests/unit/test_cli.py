@@ -30,8 +30,38 @@ COMMANDS = [
     "halts list",
     "halts halt",
     "halts resume",
+    "venues",
+    "look-back",
+    "backfill",
+    "report",
+    "breaks",
+    "breaks list",
+    "people",
+    "people add",
+    "archive",
+    "archive pull",
+    "archive query",
+    "archive verify",
+    "audit",
+    "audit verify",
+    "audit prove",
+    "audit show",
 ]
-SLOW = {"dagster", "sqlalchemy", "pandas", "boto3", "asyncpg", "psycopg", "confluent_kafka", "uvicorn", "redis"}
+SLOW = {
+    "dagster",
+    "sqlalchemy",
+    "pandas",
+    "pyarrow",
+    "duckdb",
+    "matplotlib",
+    "hvac",
+    "boto3",
+    "asyncpg",
+    "psycopg",
+    "confluent_kafka",
+    "uvicorn",
+    "redis",
+}
 HELP = """
 import sys
 from operations.cli import app
