@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from ledger.domain.numbers import EXACT, ZERO, text
-from ledger.domain.records import Execution, SlippageMetric
+from ledger.domain.records import Execution, Quality, SlippageMetric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # The differences kept of a day: enough to find the cause, small enough for one row (a difference is 0.3 kB)
 SAMPLE_LIMIT = 10_000
+TOLERANCE_BPS = Decimal(2)  # live and final figure of one execution (docs/architecture.md)
 
 Figure = Execution | SlippageMetric
 Key = TypeVar("Key")
@@ -40,13 +41,17 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Differences(msgspec.Struct):
-    """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``. ``found`` counts by table and ``Found``."""
+    """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``. ``found`` counts by table and ``Found``.
+
+    ``beyond`` counts the figures that ``said_apart`` has something to say of, kept or not.
+    """
 
     executions: int = 0
     slippages: int = 0
     worst_bps: Decimal = ZERO
     sample: list[Difference] = msgspec.field(default_factory=list)
     found: dict[str, int] = msgspec.field(default_factory=dict)
+    beyond: int = 0
 
     @property
     def count(self) -> int:
@@ -67,6 +72,7 @@ class Differences(msgspec.Struct):
         found = Found.MISSING if live is None else Found.UNSUPPORTED if derived is None else Found.DIFFERS
         name = f"{'executions' if kind is None else 'slippage_metrics'}.{found}"
         self.found[name] = self.found.get(name, 0) + 1
+        self.beyond += _is_beyond(live, derived)
         if len(self.sample) < SAMPLE_LIMIT:
             self.sample.append(Difference(shown.execution_id, kind, found, _fields(live, derived)))
 
@@ -75,6 +81,7 @@ class Differences(msgspec.Struct):
         self.executions += other.executions
         self.slippages += other.slippages
         self.worst_bps = max(self.worst_bps, other.worst_bps)
+        self.beyond += other.beyond
         self.sample += other.sample[: SAMPLE_LIMIT - len(self.sample)]
         for name, count in other.found.items():
             self.found[name] = self.found.get(name, 0) + count
@@ -89,6 +96,34 @@ def differing(live: Mapping[Key, Row], derived: Mapping[Key, Row]) -> Iterator[t
     for key, known in live.items():
         if key not in derived:
             yield known, None
+
+
+def said_apart(live: Decimal | None, final: Decimal | None) -> str | None:
+    """Say how far a live and a final figure in bps are apart, where that is more than the tolerance."""
+    if live is None or final is None:
+        said = ["none" if figure is None else trimmed(figure) for figure in (live, final)]
+        return None if live == final else f"live {said[0]}, final {said[1]}"
+    distance = abs(EXACT.subtract(live, final))
+    if distance <= TOLERANCE_BPS:
+        return None
+    return f"live {trimmed(live)}, final {trimmed(final)}: {trimmed(distance)} bps apart"
+
+
+def trimmed(value: Decimal) -> str:
+    """Plain decimal notation without the zeros that a column's scale adds."""
+    return text(EXACT.normalize(value))
+
+
+def _is_beyond(live: Figure | None, derived: Figure | None) -> bool:
+    sides = [side for side in (live, derived) if side is not None]
+    # something is promised of a figure that is exact, live or in the end; a fee needs no benchmark
+    if not any(isinstance(side, Execution) or side.quality == Quality.EXACT for side in sides):
+        return False
+    return said_apart(_bps_of(live), _bps_of(derived)) is not None
+
+
+def _bps_of(row: Figure | None) -> Decimal | None:
+    return row.fee_bps if isinstance(row, Execution) else None if row is None else row.bps
 
 
 def _bps_apart(live: Figure | None, derived: Figure | None) -> Decimal:

@@ -198,6 +198,62 @@ def test_a_planted_fault_is_named_with_its_remedy(
     assert metadata["day"] == DAY.isoformat()
 
 
+LIVE_BPS = (
+    "UPDATE execution.slippage_metrics SET bps = bps + {}, quality = '{}' WHERE kind = '{}' AND execution_id = {}"
+)
+UNSUPPORTED = (
+    "INSERT INTO execution.slippage_metrics (execution_id, trade_date, kind, bps, benchmark, quality)"
+    f" VALUES ('00000000-0000-5000-8000-00000000000b', '{DAY}', 'fill_mid', 30, 100, '{{}}')"
+)
+THE_FIRST = "(SELECT execution_id FROM execution.executions WHERE exec_id = 'E1')"
+
+
+@pytest.mark.parametrize(
+    ("tampered", "said"),
+    [
+        (LIVE_BPS.format("2.000000000001", "exact", "arrival_mid", THE_FIRST), "2.000000000001 bps apart"),
+        (LIVE_BPS.format("30", "best_effort", "arrival_mid", THE_FIRST), "30 bps apart"),
+        (LIVE_BPS.format("2", "exact", "arrival_mid", THE_FIRST), None),
+        # what no fill stands behind was published as exact, and is removed
+        (UNSUPPORTED.format("exact"), "live 30, final none"),
+        (UNSUPPORTED.format("best_effort"), None),
+    ],
+    ids=["beyond", "beyond, live best effort", "within", "removed", "removed, best effort"],
+)  # fmt: skip
+def test_a_live_figure_that_a_derivation_corrects_is_judged(url: str, tampered: str, said: str | None) -> None:
+    run_sql(url, tampered)
+    found = derive_day(LedgerResource(url=url).engine(), DAY, Policy()).differences
+    assert (found.count, found.beyond) == (1, int(said is not None))
+    outcome = evaluate(url, "slippage_is_final")["slippage_is_final"]
+    assert outcome.passed == (said is None)
+    assert said is None or said in shown(outcome)["findings"]
+
+
+def test_a_live_figure_is_exact_and_the_final_one_is_not(url: str) -> None:
+    run_sql(url, "UPDATE execution.benchmark_snapshots SET at_ns = at_ns - 3600000000000")
+    run_sql(url, "UPDATE execution.slippage_metrics SET bps = bps + 30 WHERE kind = 'fill_mid'")
+    derive_day(LedgerResource(url=url).engine(), DAY, Policy())
+    [(kept,)] = run_sql(
+        url, "SELECT count(*) FROM execution.slippage_metrics WHERE kind = 'fill_mid' AND quality = 'exact'"
+    )
+    assert kept == 0
+    outcome = evaluate(url, "slippage_is_final")["slippage_is_final"]
+    assert not outcome.passed
+    assert "30 bps apart" in shown(outcome)["findings"]
+
+
+def test_what_is_beyond_the_kept_differences_fails_the_day(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("execution_assets.comparison.SAMPLE_LIMIT", 0)
+    run_sql(url, LIVE_BPS.format("30", "exact", "arrival_mid", THE_FIRST))
+    derive_day(LedgerResource(url=url).engine(), DAY, Policy())
+    outcome = evaluate(url, "slippage_is_final")["slippage_is_final"]
+    assert not outcome.passed
+    assert (
+        "figures beyond the tolerance: 1 in all, the furthest by 30 bps; of 1 differences 0 are kept"
+        in shown(outcome)["findings"]
+    )
+
+
 def test_every_check_has_a_planted_fault() -> None:
     assert {case.values[0] for case in FAULTS} == {key.name for check in CHECKS for key in check.check_keys}
 

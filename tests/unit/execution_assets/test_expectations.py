@@ -10,7 +10,7 @@ import pytest
 
 from execution_assets.checks.executions import execution_suite
 from execution_assets.checks.making import all_hold, outcome_result, table
-from execution_assets.checks.slippage import too_far_apart
+from execution_assets.checks.slippage import judged
 from execution_assets.comparison import Difference, Differences, Found
 from execution_assets.expectations import SAMPLE, evaluate
 
@@ -82,10 +82,24 @@ def test_the_distance_of_live_and_final_is_taken_exactly() -> None:
         Difference("d", None, Found.DIFFERS, {"fee_bps": (None, "3"), "last_px": ("1", "2")}),
         Difference("e", None, Found.DIFFERS, {"last_px": ("1", "2")}),
     ]
-    assert dict(too_far_apart(Differences(2, 4, Decimal(2), found))) == {
-        ("a", "fill_mid"): "live 1.000000000001, final -1: 2.000000000001 bps apart",
-        ("b", "fill_mid"): "live none, final 1",
-        ("d", None): "live none, final 3",
+    there = [
+        ("a", "fill_mid", "exact"),
+        ("b", "fill_mid", "exact"),
+        ("d", "fee", "exact"),
+        ("f", "fee", "best_effort"),
+    ]
+    found += [
+        Difference("f", "fee", Found.DIFFERS, {"bps": ("9", "1")}),
+        Difference("g", "fill_mid", Found.UNSUPPORTED, {"bps": ("9", None), "quality": ("exact", None)}),
+        Difference("h", "fill_mid", Found.UNSUPPORTED, {"bps": ("9", None), "quality": ("best_effort", None)}),
+    ]
+    rows = ({"execution_id": i, "kind": k, "quality": q, "benchmark": 1, "bps": 1} for i, k, q in there)
+    told = {row[:2]: row[2:4] for row in judged(rows, Differences(2, 7, Decimal(2), found)) if any(row[2:])}
+    assert told == {
+        ("a", "fill_mid"): ("live 1.000000000001, final -1: 2.000000000001 bps apart", None),
+        ("b", "fill_mid"): ("live none, final 1", None),
+        ("d", "fee"): (None, "live none, final 3"),
+        ("g", "fill_mid"): ("live 9, final none", None),
     }
 
 
