@@ -208,7 +208,10 @@ class CheckOutcome(msgspec.Struct, frozen=True):
 
 
 class DayFacts(msgspec.Struct, frozen=True):
-    """All that is known of a day. ``low`` and ``high`` are the histogram's ends, ``bars`` are between them."""
+    """All that is known of a day. ``low`` and ``high`` are the histogram's ends, ``bars`` are between them.
+
+    ``must_pass`` names the checks without which a day is not to be used, whether they have looked at it or not.
+    """
 
     day: date
     landed: Landed = Landed()
@@ -231,6 +234,7 @@ class DayFacts(msgspec.Struct, frozen=True):
     break_ages: list[BreakAge] = []
     open_breaks: list[OpenBreak] = []
     outcomes: list[CheckOutcome] = []
+    must_pass: list[str] = []
 
 
 Kind = TypeVar("Kind")
@@ -239,6 +243,8 @@ Kind = TypeVar("Kind")
 def read_facts(connection: Connection, day: date, slo_us: int) -> DayFacts:
     """Read a day; ``connection`` is of one view (``LedgerResource.reading``). A day without anything is empty."""
     start = day_start(day.year, day.month, day.day)
+    from execution_assets.checks import CHECKS  # noqa: PLC0415  Dagster's definitions: 1-2 s
+
     given = {"day": day, "start_ns": start, "end_ns": start + 86_400 * NANOS, "limit_us": slo_us}
 
     def rows(query: str, kind: type[Kind], **more: object) -> list[Kind]:
@@ -272,6 +278,7 @@ def read_facts(connection: Connection, day: date, slo_us: int) -> DayFacts:
         break_ages=rows(SQL["break_ages"], BreakAge),
         open_breaks=rows(SQL["oldest_breaks"], OpenBreak),
         outcomes=rows(SQL["outcomes"], CheckOutcome),
+        must_pass=sorted(spec.name for check in CHECKS for spec in check.check_specs if spec.blocking),
     )
 
 

@@ -128,11 +128,11 @@ def ages(found: Sequence[BreakAge]) -> list[tuple[str, dict[str, int]]]:
 
 def state_of(outcome: CheckOutcome, digest: str | None) -> State:
     """Say how a check stands; ``digest`` is of the last derivation."""
+    if outcome.blocking and not outcome.passed:
+        return State.BLOCKS  # until it passes: another derivation alone puts nothing right
     if outcome.of_digest != digest:
         return State.OLD
     if not outcome.passed:
-        if outcome.blocking:
-            return State.BLOCKS
         return State.WARNS if outcome.severity == "WARN" else State.FAILED
     return State.SKIPPED if outcome.skipped else State.PASSED
 
@@ -143,6 +143,12 @@ def states(facts: DayFacts) -> list[tuple[State, CheckOutcome]]:
     found = [(state_of(outcome, digest), outcome) for outcome in facts.outcomes]
     order = list(State)
     return sorted(found, key=lambda f: (order.index(f[0]), f[1].asset, f[1].check_name))
+
+
+def unjudged(facts: DayFacts) -> list[str]:
+    """Name the checks that must pass and have not looked at the day."""
+    looked = {outcome.check_name for outcome in facts.outcomes}
+    return [name for name in facts.must_pass if name not in looked]
 
 
 def open_breaks(facts: DayFacts) -> int:

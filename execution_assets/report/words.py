@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from execution_assets.report.figures import State, complete, groups, open_breaks, states
+from execution_assets.report.figures import State, complete, groups, open_breaks, states, unjudged
 from execution_assets.report.written import bps, count, currency, lasting, money, ms, reasons, share, things, words
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def _doubts(facts: DayFacts) -> Iterator[str]:
             yield f"{things(len(names), 'check')} {verb}: {_names(names)}."
     if not found and facts.derived is not None:
         yield "No check has looked at this day yet."
+    elif missing := unjudged(facts):
+        have = f"{things(len(missing), 'check')} that must pass {'has' if len(missing) == 1 else 'have'}"
+        yield f"{have} not looked at this day: {_names(missing)}."
     if number := open_breaks(facts):
         is_are = "is" if number == 1 else "are"
         oldest = max((b.age_seconds for b in facts.open_breaks), default=0)
