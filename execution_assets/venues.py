@@ -101,13 +101,15 @@ def _quality(context: dg.AssetExecutionContext, ledger: LedgerResource, day: dat
     changes = derive_quality(ledger.engine(), day, slo_us(), log=context.log.warning)
     with ledger.reading() as connection:
         rows = list(connection.exec_driver_sql(_VENUES, {"day": day}).mappings())
+    # heard: from traded to received; landed: from received to landed, which is what the SLO is of
+    head = "heard p50 ms | heard p95 ms | heard p99 ms | landed p95 ms | in SLO | complete | duplicates"
     lines = [
-        "| venue | reports | p50 ms | p95 ms | p99 ms | in SLO | complete | duplicates | dead letters | halts |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| venue | reports | {head} | dead letters | halts |",
+        "| --- |" + " ---: |" * 10,
     ]
     lines += [
         f"| {r['venue']} | {r['reports']:,} | {_ms(r['latency_p50_us'])} | {_ms(r['latency_p95_us'])} "
-        f"| {_ms(r['latency_p99_us'])} | {_share(r['within_slo'], r['reports'])} "
+        f"| {_ms(r['latency_p99_us'])} | {_ms(r['commit_p95_us'])} | {_share(r['within_slo'], r['reports'])} "
         f"| {_share(r['orders_complete'], r['orders_claimed'])} | {r['duplicates']} | {r['dead_letters']} "
         f"| {r['halts']} |"
         for r in rows

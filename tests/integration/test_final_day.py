@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from execution_assets import processes
+from execution_assets.checks.making import read_frame
 from execution_assets.daily import derive_breaks, derive_quality
 from execution_assets.derivation import derive_day
 from execution_assets.final_day import derive_finals
@@ -348,6 +349,34 @@ async def test_what_a_venue_gave_and_what_was_open(ledger_url: str, engine: Engi
     assert {r["asset"] for r in rows(ledger_url, "SELECT asset FROM execution.derivations")} == {
         "reconciliation_breaks", "venue_quality",
     }  # fmt: skip
+
+
+async def test_orders_are_complete_as_the_check_has_it(ledger_url: str, engine: Engine) -> None:
+    """A CumQty of zero, or from before a bust, claims nothing; a voided execution is ours to know."""
+    filled = [
+        intent(f"C{n}", f"M{n}", qty="9", at=T0 + SECOND) for n in range(1, 6)
+    ] + [
+        report("E1", cl_ord_id="M1", qty="1", cum="1", at=T0 + 2 * SECOND),
+        report("E2", cl_ord_id="M2", qty="1", cum="0", at=T0 + 2 * SECOND),
+        report("E3", cl_ord_id="M3", qty="1", cum="3", at=T0 + 2 * SECOND),
+        report("B3", cl_ord_id="M3", kind=ReportKind.BUST, ref="E3", qty="1", at=T0 + 3 * SECOND),
+        report("E4", cl_ord_id="M4", qty="1", cum="1", at=T0 + 2 * SECOND),
+        report("E5", cl_ord_id="M5", qty="1", cum="2", at=T0 + 2 * SECOND),
+    ]  # fmt: skip
+    await land(ledger_url, filled)
+
+    def counted() -> tuple[int, int]:
+        derive_quality(engine, DAY, SLO_US)
+        [row] = rows(ledger_url, "SELECT orders_complete, orders_claimed FROM execution.venue_quality")
+        with engine.connect() as connection:
+            totals = read_frame(connection, "order_totals", {"day": DAY})
+        assert row["orders_claimed"] - row["orders_complete"] == int(totals["total"].notna().sum())
+        return row["orders_complete"], row["orders_claimed"]
+
+    assert counted() == (2, 3)
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.executions SET status = 'voided' WHERE exec_id IN ('E4', 'E5')")
+    assert counted() == (1, 1)
 
 
 async def test_the_analysts_file_has_exact_decimals_and_nothing_raw(

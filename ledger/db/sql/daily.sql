@@ -35,22 +35,40 @@ WITH told AS (
                WHERE CAST(extract(epoch FROM landed_at) * 1000000 AS bigint) - received_ns / 1000 <= :slo_us
            ) AS within_slo
     FROM execution.fills WHERE trade_date = :day GROUP BY venue
+), touched AS (
+    SELECT DISTINCT correlation_id FROM execution.executions WHERE trade_date = :day
+), ours AS (
+    SELECT e.correlation_id, min(e.venue) AS venue,
+           coalesce(sum(e.last_qty) FILTER (WHERE e.status = 'active'), 0) AS qty,
+           bool_or(e.status = 'voided') AS is_voided,
+           max((SELECT max(r.transact_ns) FROM execution.fills r
+                WHERE e.chain IS NOT NULL AND r.report_id = ANY(e.chain))) AS amended_ns,
+           max(e.transact_ns) AS newest_ns
+    FROM execution.executions e JOIN touched USING (correlation_id) GROUP BY e.correlation_id
 ), claims AS (
-    SELECT DISTINCT ON (e.correlation_id) e.correlation_id, f.venue, f.cum_qty, f.transact_ns
-    FROM execution.fills f
-    JOIN execution.executions e ON e.execution_id = f.report_id AND e.trade_date = f.trade_date
-    WHERE f.trade_date = :day AND f.cum_qty IS NOT NULL AND f.kind = 'fill'
-    ORDER BY e.correlation_id, f.transact_ns DESC, f.cum_qty DESC
+    SELECT DISTINCT ON (correlation_id) correlation_id, cum_qty, transact_ns
+    FROM (
+        SELECT e.correlation_id, f.cum_qty, f.transact_ns
+        FROM execution.executions e
+        JOIN touched USING (correlation_id)
+        JOIN execution.fills f ON f.report_id = e.execution_id AND f.trade_date = e.trade_date
+        WHERE f.cum_qty > 0
+        UNION ALL
+        SELECT o.correlation_id, r.cum_qty, r.transact_ns
+        FROM touched
+        JOIN execution.orders o USING (correlation_id)
+        JOIN execution.order_reports r ON r.venue = o.venue AND r.cl_ord_id = o.msg_id
+        WHERE r.cum_qty > 0
+    ) c
+    ORDER BY correlation_id, transact_ns DESC, cum_qty DESC
 ), counted AS (
-    SELECT c.venue, count(*) AS orders_claimed,
-           count(*) FILTER (WHERE c.cum_qty = (
-               SELECT coalesce(sum(x.last_qty), 0) FROM execution.executions x
-               WHERE x.correlation_id = c.correlation_id AND x.transact_ns <= c.transact_ns
-                 AND (x.status = 'active' OR x.status = 'busted' AND EXISTS (
-                     SELECT 1 FROM execution.fills b
-                     WHERE b.report_id = x.chain[cardinality(x.chain)] AND b.transact_ns > c.transact_ns))
-           )) AS orders_complete
-    FROM claims c GROUP BY c.venue
+    -- by the rules of order_totals in checks.sql: a claim that says nothing about now is none
+    SELECT o.venue, count(*) AS orders_claimed,
+           count(*) FILTER (WHERE NOT (c.cum_qty > o.qty OR c.cum_qty < o.qty AND c.transact_ns >= o.newest_ns))
+               AS orders_complete
+    FROM ours o JOIN claims c USING (correlation_id)
+    WHERE NOT (o.is_voided OR coalesce(o.amended_ns >= c.transact_ns, false))
+    GROUP BY o.venue
 ), waiting AS (
     SELECT venue, count(*) FILTER (WHERE reason = 'awaiting_gap') AS gaps_open,
            count(*) FILTER (WHERE reason <> 'awaiting_gap') AS pending
