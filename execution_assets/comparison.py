@@ -43,7 +43,8 @@ class Difference(msgspec.Struct, frozen=True):
 class Differences(msgspec.Struct):
     """A day's differences: counted all, kept up to ``SAMPLE_LIMIT``. ``found`` counts by table and ``Found``.
 
-    ``beyond`` counts the figures that ``said_apart`` has something to say of, kept or not.
+    ``beyond`` counts the figures that ``said_apart`` has something to say of, kept or not; ``beyond_before``
+    those of the day's earlier derivations, which have been corrected since.
     """
 
     executions: int = 0
@@ -52,6 +53,7 @@ class Differences(msgspec.Struct):
     sample: list[Difference] = msgspec.field(default_factory=list)
     found: dict[str, int] = msgspec.field(default_factory=dict)
     beyond: int = 0
+    beyond_before: int = 0
 
     @property
     def count(self) -> int:

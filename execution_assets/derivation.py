@@ -84,6 +84,10 @@ def _derive(
     derived_digest = digest_of_entries(entries_of(found.derived))
     live_digest = digest_of_entries(entries_of(found.live))
     if correct:
+        last = next(rows_of(connection, "derivation", {"day": day}), None)
+        if last is not None:
+            before = msgspec.json.decode(last["differences"], type=Differences)
+            found.differences.beyond_before = before.beyond + before.beyond_before
         connection.execute(SQL["forget_derivation"], {"day": day})
         connection.execute(
             SQL["record_derivation"],

@@ -38,12 +38,16 @@ class Executions(msgspec.Struct, frozen=True):
 
 
 class Derived(msgspec.Struct, frozen=True):
-    """The last derivation; ``high_water``: when the newest report that it read was received, ns since 1970."""
+    """The last derivation; ``high_water``: when the newest report that it read was received, ns since 1970.
+
+    ``beyond_before``: live figures that earlier derivations corrected by more than the tolerance.
+    """
 
     derived_digest: str
     execution_count: int
     difference_count: int
     high_water: int
+    beyond_before: int = 0
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -84,6 +84,12 @@ def _doubts(facts: DayFacts) -> Iterator[str]:
             f"{things(facts.derived.difference_count, 'live row')} differed from the derived ones and "
             f"{'was' if facts.derived.difference_count == 1 else 'were'} corrected."
         )
+    if facts.derived is not None and facts.derived.beyond_before:
+        number = facts.derived.beyond_before
+        yield (
+            f"Before, {things(number, 'live figure')} {'was' if number == 1 else 'were'} missing or more than "
+            "2 bps off, and corrected by an earlier derivation."
+        )
 
 
 def sentences(facts: DayFacts) -> list[str]:

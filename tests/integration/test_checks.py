@@ -13,6 +13,8 @@ from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
 from execution_assets.derivation import derive_day
 from execution_assets.executions import executions
+from execution_assets.report.facts import read_facts
+from execution_assets.report.words import verdict
 from execution_assets.resources import LedgerResource
 from execution_assets.slippage import slippage_metrics
 from execution_assets.sources import SOURCES
@@ -227,6 +229,20 @@ def test_a_live_figure_that_a_derivation_corrects_is_judged(url: str, tampered: 
     outcome = evaluate(url, "slippage_is_final")["slippage_is_final"]
     assert outcome.passed == (said is None)
     assert said is None or said in shown(outcome)["findings"]
+
+
+def test_what_was_published_wrong_is_told_by_every_later_page(url: str) -> None:
+    ledger = LedgerResource(url=url)
+    run_sql(url, LIVE_BPS.format("30", "exact", "arrival_mid", THE_FIRST))
+    for expected in (0, 1, 1):
+        derive_day(ledger.engine(), DAY, Policy())
+        with ledger.reading() as connection:
+            facts = read_facts(connection, DAY, 150_000)
+        assert facts.derived is not None
+        assert facts.derived.beyond_before == expected
+        assert (
+            "Before, 1 live figure was missing" in " ".join(verdict(facts).why).replace("\N{NO-BREAK SPACE}", " ")
+        ) == bool(expected)
 
 
 def test_a_live_figure_is_exact_and_the_final_one_is_not(url: str) -> None:

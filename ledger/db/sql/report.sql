@@ -7,7 +7,8 @@ SELECT count(*) FILTER (WHERE kind = 'fill') AS fills, count(*) FILTER (WHERE ki
 FROM execution.fills WHERE trade_date = %(day)s
 
 -- name: derivation
-SELECT derived_digest, execution_count, difference_count, high_water
+SELECT derived_digest, execution_count, difference_count, high_water,
+       coalesce((differences::jsonb->>'beyond_before')::bigint, 0) AS beyond_before
 FROM execution.executions_derived WHERE trade_date = %(day)s
 
 -- name: derivations
