@@ -2,7 +2,8 @@
 
 A row an execution, a column a figure; prices, quantities and bps are decimals, never floats. The file has no raw
 messages, no credentials and no people. It is written beside its name and moved there whole: a reader finds the old
-file or the new one. The same rows are the same bytes of data, so a day that did not change is not written again.
+file or the new one. The file keeps the digest of its rows: of a day that did not change it stays as it was, and
+what follows files by their times has nothing to copy.
 """
 
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _BLOCK_BYTES = 16 << 20
+_DIGEST = "execution_agent.digest"  # in the file's metadata: of its rows
 _NUMBERS = frozenset(
     {"last_qty", "last_px", "fee", "arrival_mid", "decision_price", "fill_mid", "interval_twap", "interval_vwap"}
 )
@@ -72,8 +74,9 @@ def _derive(ledger: LedgerResource, day: date, folder: Path) -> dict[str, Any]:
 def write_day(connection: "Connection", day: date, folder: Path) -> tuple[Path, int, list[tuple[str, str]], str]:
     """Write the file of a day; give its path, how many rows, its columns with types, and the digest of its rows.
 
-    Rows are streamed through blocks of 16 MB, so memory stays flat however large the day. Raises
-    ``pyarrow.ArrowInvalid`` where a number has more digits than a column of 38 can keep: nothing is rounded.
+    A file that has these rows and columns already stays untouched. Rows are streamed through blocks of 16 MB, so
+    memory stays flat however large the day. Raises ``pyarrow.ArrowInvalid`` where a number has more digits than a
+    column of 38 can keep: nothing is rounded.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  0.3 s that loading the definitions must not cost
 
@@ -91,11 +94,26 @@ def write_day(connection: "Connection", day: date, folder: Path) -> tuple[Path, 
             rows += table.num_rows
             schema = [(field.name, str(field.type)) for field in table.schema]
         assert writer is not None, "a day without rows has a header"
+        writer.add_key_value_metadata({_DIGEST: hasher.hexdigest()})
         writer.close()
-        fresh.replace(path)
+        if _told(path) != _told(fresh):
+            fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
     return path, rows, schema, hasher.hexdigest()
+
+
+def _told(path: Path) -> tuple[Any, str] | None:
+    """Give a file's columns and the digest of its rows; None where there is no such file."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+    from pyarrow import ArrowInvalid  # noqa: PLC0415
+
+    try:
+        found = pq.read_metadata(path)
+    except (FileNotFoundError, ArrowInvalid):  # a damaged file is written anew
+        return None
+    digest = (found.metadata or {}).get(_DIGEST.encode())
+    return None if digest is None else (found.schema, digest.decode())
 
 
 def _tables(connection: "Connection", day: date, seen: Any) -> "Any":

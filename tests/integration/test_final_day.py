@@ -388,7 +388,11 @@ async def test_the_analysts_file_has_exact_decimals_and_nothing_raw(
     derive_finals(engine, DAY, Policy())
     with engine.connect() as connection:
         path, count, _, digest = write_day(connection, DAY, tmp_path)
+        written = path.stat().st_ino, path.stat().st_mtime_ns
         _, _, _, again = write_day(connection, DAY, tmp_path)
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == written  # an unchanged day's file stays
+        path.write_bytes(path.read_bytes()[:-9])
+        write_day(connection, DAY, tmp_path)  # a damaged one does not
         empty, none, _, _ = write_day(connection, utc_date(T0 + 864_000 * SECOND), tmp_path)
     table = pq.read_table(path)
     assert (count, none, digest == again) == (5, 0, True)
@@ -401,6 +405,12 @@ async def test_the_analysts_file_has_exact_decimals_and_nothing_raw(
     assert not any(str(field.type).startswith(("float", "double", "binary")) for field in table.schema)
     assert not {"raw", "content", "feed"} & set(table.column_names)
     assert [p.name for p in path.parent.iterdir()] == ["slippage.parquet"]
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute("UPDATE execution.executions SET last_px = 100.5 WHERE exec_id = 'E1'")
+    with engine.connect() as connection:
+        write_day(connection, DAY, tmp_path)
+    [changed] = [row for row in pq.read_table(path).to_pylist() if row["exec_id"] == "E1"]
+    assert changed["last_px"] == D("100.5")
 
 
 async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: str) -> None:
