@@ -1,7 +1,8 @@
 """Dead letters that can be facts now are handed in again when their day has been reconciled. ``plan`` decides.
 
-The failures it prevents: letters that lie for ever although what they missed has come; a letter asked for at every
-tick (one request a letter, ever: a person may ask again); thousands of requests at once after a bad day.
+The failures it prevents: letters that lie for ever although what they missed has come, also behind thousands that
+miss it still; a letter asked for at every tick (one request a letter, ever: a person may ask again); thousands of
+requests at once after a bad day.
 """
 
 import time
@@ -17,7 +18,6 @@ from sensors.reading import rows
 
 DAYS_PER_TICK = 20
 REPLAYS_PER_TICK = 100
-LETTERS_LOOKED_AT = 2_000
 FIRST_LOOK_SECONDS = 7 * 86_400
 
 
@@ -86,11 +86,7 @@ def dead_letters_to_replay(context: dg.SensorEvaluationContext, ledger: LedgerRe
         days = days_due(cursor, derived)
         letters = [
             row["dead_letter_id"]
-            for row in (
-                rows(connection, "replayable", days=list(days), scan=LETTERS_LOOKED_AT, limit=REPLAYS_PER_TICK)
-                if days
-                else ()
-            )
+            for row in (rows(connection, "replayable", days=list(days), limit=REPLAYS_PER_TICK) if days else ())
         ]
     if letters:
         request(ledger, letters)

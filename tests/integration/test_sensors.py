@@ -115,6 +115,27 @@ def test_letters_that_can_be_facts_are_asked_for_once_when_their_day_is_reconcil
     assert "0 dead letters asked for, of 1 reconciled days" in str(third.skip_reason)
 
 
+def test_letters_that_wait_for_ever_do_not_hide_the_ones_behind_them(ledger_url: str) -> None:
+    """3,000 older letters miss their report still; that of 150 newer ones has landed: asked for in two ticks."""
+    Streaming(ledger_url).land([intent("C1", "M1"), report("E1")])
+    run_sql(
+        ledger_url,
+        "INSERT INTO execution.dead_letters (dead_letter_id, source, feed, reason, field, value, raw, received_ns,"
+        " rule, remedy) SELECT lpad(to_hex(n), 32, '0')::uuid, 'ALPHA', 'ALPHA.fix', 'out_of_order',"
+        " 'exec_ref_id', CASE WHEN n <= 3000 THEN 'none' ELSE 'E1' END, '', %s::bigint + n, 'r', 'r'"
+        " FROM generate_series(1, 3150) AS n",
+        T0,
+    )
+    derive_day(LedgerResource(url=ledger_url).engine(), DAY, Policy())
+    asked, cursor = [], None
+    for _ in range(3):
+        cursor = tick(dead_letters_to_replay, ledger_url, cursor).cursor
+        asked.append(run_sql(ledger_url, "SELECT count(*) FROM execution.replay_requests")[0][0])
+    assert asked == [100, 150, 150]
+    hopeless = "SELECT count(*) FROM execution.replay_requests JOIN execution.dead_letters USING (dead_letter_id)"
+    assert run_sql(ledger_url, f"{hopeless} WHERE value = 'none'") == [(0,)]
+
+
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
 def something(context: dg.AssetExecutionContext) -> None:
     context.log.info("a line that nobody needs")

@@ -38,22 +38,22 @@ LIMIT %(limit)s
 
 -- name: replayable
 -- Dead letters that waited for what has landed since, in the reconciled days: a bust or correct whose ExecRefID is
--- there, a total whose venue waits for no fill any more. Never one that was replayed or asked for before.
+-- there, a total whose venue waits for no fill any more. Never one that was replayed or asked for before. Only those
+-- that can be facts now count towards the limit: letters that wait for ever must not hide the ones behind them.
 WITH waited AS (
     SELECT d.dead_letter_id, d.source, d.field, d.value, d.received_ns, d.received_at
     FROM execution.dead_letters d
     WHERE d.reason = 'out_of_order' AND d.replayed_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM execution.replay_requests r WHERE r.dead_letter_id = d.dead_letter_id)
-    ORDER BY d.received_ns, d.dead_letter_id
-    LIMIT %(scan)s
+), due AS (
+    SELECT w.dead_letter_id, w.received_ns
+    FROM waited w JOIN execution.fills f ON f.venue = w.source AND f.exec_id = w.value
+    WHERE w.field = 'exec_ref_id' AND f.trade_date = ANY(%(days)s)
+    UNION  -- a fill may have several versions: a letter once
+    SELECT w.dead_letter_id, w.received_ns
+    FROM waited w
+    WHERE w.field <> 'exec_ref_id' AND (w.received_at AT TIME ZONE 'UTC')::date = ANY(%(days)s)
+      AND NOT EXISTS (SELECT 1 FROM execution.fills_pending p
+                      WHERE p.venue = w.source AND p.reason = 'awaiting_gap')
 )
-SELECT w.dead_letter_id::text AS dead_letter_id
-FROM waited w
-WHERE (w.field = 'exec_ref_id' AND EXISTS (
-           SELECT 1 FROM execution.fills f
-           WHERE f.trade_date = ANY(%(days)s) AND f.venue = w.source AND f.exec_id = w.value))
-   OR (w.field <> 'exec_ref_id' AND (w.received_at AT TIME ZONE 'UTC')::date = ANY(%(days)s)
-       AND NOT EXISTS (SELECT 1 FROM execution.fills_pending p
-                       WHERE p.venue = w.source AND p.reason = 'awaiting_gap'))
-ORDER BY w.received_ns, w.dead_letter_id
-LIMIT %(limit)s
+SELECT dead_letter_id::text AS dead_letter_id FROM due ORDER BY received_ns, due.dead_letter_id LIMIT %(limit)s
