@@ -137,6 +137,8 @@ class VenueFeeds:
         now_ns = clocks.time_ns()
         lines = [line.seen(self._unanswered(line)) for line in (self._primary, self._backup) if line is not None]
         told = self.pair.step(Seen(now_ns, *lines))
+        if told:
+            self._show()
         for health in told:
             self._tell(health)
             if health.kind is HealthKind.SWITCHED:
@@ -146,8 +148,6 @@ class VenueFeeds:
                 self._recover(health, group)
         if self._backup is not None and self._backup.is_dialled and not self._is_backup_wanted():
             await self._backup.stop()
-        if told:
-            self._show()
         for feed in self.pair.outages:
             passed_ns = now_ns - self._looked_ns if self._looked_ns else 0
             self._metrics.outage_seconds.labels(self.venue, feed).inc(max(0, passed_ns) / NANOS)

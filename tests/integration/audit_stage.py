@@ -72,6 +72,14 @@ class AuditStage:
     def rows(self) -> int:
         return int(self.run("SELECT count(*) FROM execution.audit_events")[0][0])
 
+    def decisions(self) -> int:
+        """Count the events up to the last that is not of a checkpoint, in the order of the tree."""
+        query = (
+            "SELECT coalesce(max(place), 0) FROM (SELECT event_type, row_number() OVER (ORDER BY xid, position) "
+            "AS place FROM execution.audit_events) placed WHERE event_type <> 'checkpoint'"
+        )
+        return int(self.run(query)[0][0])
+
     def sizes(self) -> tuple[int, int, int]:
         """Give how many events are in the tree, signed, in the bucket."""
         tree = self.run("SELECT tree_size, stored_size FROM execution.audit_tree") or [(0, 0)]
@@ -91,9 +99,9 @@ class AuditStage:
             await asyncio.wait({task})
 
     async def settled(self, maker: Checkpointer) -> None:
-        """Wait until every event there is now is signed and stored."""
-        rows = await asyncio.to_thread(self.rows)
-        await eventually(lambda: min(self.sizes()[1:]) >= rows - 1 and self.sizes()[0] >= rows, maker)
+        """Wait until every event is in the tree, and all but the last checkpoint's own are signed and stored."""
+        decisions = await asyncio.to_thread(self.decisions)
+        await eventually(lambda: min(self.sizes()[1:]) >= decisions and self.sizes()[0] >= self.rows(), maker)
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(self.url)
