@@ -146,7 +146,8 @@ def _completed(
     old = [n for n, o in orders.items() if o.intents and root_intent(o.intents).routed_ns < known.start_ns]
     if old:
         for name, executions in _executions(connection, "earlier_executions", known, old):
-            orders[name].filled += filled_by(executions, instruments, {})
+            rates = _rates(connection, executions, instruments)
+            orders[name].filled += filled_by(executions, instruments, rates)
     return {name: order for name, order in orders.items() if order.intents}
 
 
@@ -171,13 +172,20 @@ def _one_by_one(
     connection: Connection, known: Known, orders: dict[str, Order], names: list[str], instruments: Instruments
 ) -> None:
     found = list(_executions(connection, "executions_of_orders", known, names))
-    rated = [e.execution_id for _, executions in found for e in executions if needs_rate(e, instruments)]
-    rates: dict[str, Decimal | None] = {
-        row["execution_id"]: row["bps"]
-        for row in rows_of(connection, "fee_rates", {"day": known.day, "ids": rated})
-    }
+    rates = _rates(connection, (e for _, executions in found for e in executions), instruments)
     for name, executions in found:
         orders[name].filled = filled_by(executions, instruments, rates)
+
+
+def _rates(
+    connection: Connection, executions: Iterable[Execution], instruments: Instruments
+) -> dict[str, Decimal | None]:
+    """Give the stored bps of the fees in a third currency, of whatever day."""
+    rated = [e for e in executions if needs_rate(e, instruments)]
+    if not rated:
+        return {}
+    asked = {"ids": [e.execution_id for e in rated], "days": sorted({e.trade_date for e in rated})}
+    return {row["execution_id"]: row["bps"] for row in rows_of(connection, "fee_rates", asked)}
 
 
 def _executions(

@@ -27,14 +27,15 @@ from execution_assets.market import DayMarket
 from execution_assets.parquet import write_day
 from execution_assets.processes import ShareError
 from execution_assets.resources import LedgerResource
+from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
 from ledger.domain.book import Book
-from ledger.domain.decide import Fact, Policy, decide
+from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.instruments import Instrument, InstrumentKind
 from ledger.domain.interval import interval_vwap, twap
 from ledger.domain.markouts import HORIZONS, markout
 from ledger.domain.numbers import exact_ratio
-from ledger.domain.records import ReportKind, Side, Snapshot
+from ledger.domain.records import Captured, ReportKind, Side, Snapshot
 from ledger.domain.slippage import slippage_bps
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
@@ -314,6 +315,35 @@ async def test_figures_in_columns_are_those_of_the_rules(ledger_url: str, engine
             assert row["interval_vwap_bps"] == slippage_bps(side, price, average, inverse=divides)
     assert {row["symbol"] for row in executed if row["interval_vwap_bps"] is not None} == set(symbols)
     assert [c.count for c in derive_finals(engine, DAY, Policy())] == [0, 0]
+
+
+async def test_a_fee_in_a_third_currency_of_an_earlier_day_is_known(ledger_url: str, engine: Engine) -> None:
+    """An order of two days pays in BNB on both: each fee at the rate of its own fill."""
+    day_ns = 86_400 * SECOND
+
+    def paid(name: str, at: int, **more: str) -> Captured:
+        captured = report(name, px="100", at=at, fee="0.01", **more)
+        return msgspec.structs.replace(
+            captured, report=msgspec.structs.replace(captured.report, fee_currency="BNB")
+        )
+
+    facts = [
+        snapshot("R1", "500", "500", T0, "BNBUSDT"),
+        snapshot("R2", "600", "600", T0 + day_ns, "BNBUSDT"),
+        snapshot("S1", "100", "100", T0),
+        intent("C1", "M1", qty="3", decision="100", at=T0),
+        paid("E1", T0 + SECOND, qty="1"),
+        paid("E2", T0 + day_ns + SECOND, qty="2"),
+    ]
+    async with connected(ledger_url) as connection:
+        known = await load_instruments(connection)
+        book = Book(SnapshotBook(), instruments=known)
+        await Landing(connection).land(decide(book, facts, with_instruments(Policy(), known)))
+    derive_finals(engine, DAY, Policy())
+    derive_finals(engine, DAY + timedelta(days=1), Policy())
+    told = rows(ledger_url, "SELECT explicit, quality_reason FROM execution.order_costs ORDER BY trade_date")
+    assert [row["explicit"] for row in told] == [5, 11]  # 0.01 BNB at 500, then another at 600
+    assert "no_fee" not in (told[1]["quality_reason"] or "")
 
 
 async def test_what_a_venue_gave_and_what_was_open(ledger_url: str, engine: Engine) -> None:

@@ -353,7 +353,7 @@ WHERE correlation_id = ANY(:ids)
 
 -- name: fee_rates
 SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, bps FROM execution.slippage_metrics
-WHERE trade_date = :day AND kind = 'fee' AND execution_id = ANY(CAST(:ids AS uuid[]))
+WHERE trade_date = ANY(CAST(:days AS date[])) AND kind = 'fee' AND execution_id = ANY(CAST(:ids AS uuid[]))
 
 -- name: newest_snapshot
 -- Up to when the market is known: each probe is of one symbol's index.
