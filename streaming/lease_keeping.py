@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _RENEW_SECONDS = leases.LEASE_SECONDS / 4
 _CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 1.0
 _DEAF_SECONDS = 1.0  # who waits for longer, while the server does nothing for the session, waits in vain
+_AGAIN_SECONDS = 0.3  # a second look shows that no answer is on its way
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class LeaseKeeper:
                     self._drop()
                     if is_deaf:
                         continue  # at once on a new one: it may be half-open
-                await asyncio.sleep(_RENEW_SECONDS)
+                await asyncio.sleep(_RENEW_SECONDS if deaf_at is None else _AGAIN_SECONDS)
         finally:
             self._drop()
 

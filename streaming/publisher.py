@@ -41,6 +41,7 @@ _PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
 _END_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
+_OWED_SECONDS = 0.5  # probes of indexes: of a session that has just been ended for silence, this one is like it
 _TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
 
 P = ParamSpec("P")
@@ -75,6 +76,7 @@ class Publisher:
         self._live = False
         self._busy = False
         self._wake = asyncio.Event()
+        self._ledger: tuple[asyncpg.Connection[Any], Outbox] | None = None
         self.state = "connecting"
 
     def offer(self, decision: Decision) -> None:
@@ -93,7 +95,12 @@ class Publisher:
         self._wake.set()
 
     def catch_up(self) -> None:
-        """Have a sweep go first: what the last session committed without an answer was never handed over."""
+        """Have a sweep go first: what the last session committed without an answer was never handed over.
+
+        The landing's connection is a new one. One of ours that still waits for an answer was lost with the old.
+        """
+        if self._ledger is not None and self._ledger[1].waits_seconds > _OWED_SECONDS:
+            self._ledger[0].terminate()
         self._overflowed = self._live
         self._offered.clear()
         self._wake.set()
@@ -127,6 +134,7 @@ class Publisher:
         writer: TopicWriter | None = None
         try:
             outbox = Outbox(connection, self._writer)
+            self._ledger = connection, outbox
             broker = await asyncio.to_thread(Broker, self._kafka)
             incarnation = await asyncio.to_thread(broker.incarnation)
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
@@ -144,6 +152,7 @@ class Publisher:
             self.state = "live"
             await self._follow(session, broker, incarnation)
         finally:
+            self._ledger = None
             if writer is not None:
                 writer.abandon()
             connection.terminate()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ledger import clocks
 from ledger.db.failures import explained
 from ledger.db.sql import load_queries
 
@@ -56,6 +57,12 @@ class Outbox:
     def __init__(self, connection: asyncpg.Connection[Any], publisher: str) -> None:
         self._connection = connection
         self._publisher = publisher
+        self._asked_at: float | None = None
+
+    @property
+    def waits_seconds(self) -> float:
+        """How long the server has been owing an answer."""
+        return 0.0 if self._asked_at is None else clocks.monotonic() - self._asked_at
 
     async def cursor(self) -> Cursor | None:
         """Give how far this publisher got; None before its first start."""
@@ -94,6 +101,12 @@ class Outbox:
         return [OutboxEvent(r["event_id"].hex, r["event_type"], r["key"], r["body"], r["raw"]) for r in found]
 
     async def _fetch(self, query: str, *arguments: object, seconds: float = _SECONDS) -> list[Mapping[str, Any]]:
-        with explained("the outbox"):
-            found: list[Mapping[str, Any]] = await self._connection.fetch(_SQL[query], *arguments, timeout=seconds)
+        self._asked_at = clocks.monotonic()
+        try:
+            with explained("the outbox"):
+                found: list[Mapping[str, Any]] = await self._connection.fetch(
+                    _SQL[query], *arguments, timeout=seconds
+                )
+        finally:
+            self._asked_at = None
         return found

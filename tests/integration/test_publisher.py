@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +199,29 @@ async def test_a_publisher_whose_session_is_terminated_goes_on_without_duplicate
                 )
                 await terminate_sessions(world.connection, [row[0] for row in pids])
             await asyncio.sleep(0.03)
+        await world.live(publisher)
+        await world.check()
+
+
+async def test_a_question_that_nobody_answers_ends_with_the_landings_session(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.db.outbox._SECONDS", 600.0)
+    await world.land(*orders(1))
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        pid = await world.connection.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'publisher' AND datname = current_database()"
+        )
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(30):
+                while publisher.state == "live":
+                    await asyncio.sleep(0.1)
+                    publisher.catch_up()  # as a new session of the landing does, once it has given the old one up
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await world.land(report("E0", cl_ord_id="M0"))
         await world.live(publisher)
         await world.check()
 
