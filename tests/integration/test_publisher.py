@@ -211,7 +211,8 @@ async def test_a_question_that_nobody_answers_ends_with_the_landings_session(
     async with world.publishing() as publisher:
         await world.live(publisher)
         pid = await world.connection.fetchval(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'publisher' AND datname = current_database()"
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE application_name = 'publisher' AND datname = current_database()"
         )
         os.kill(pid, signal.SIGSTOP)
         try:
