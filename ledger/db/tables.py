@@ -606,6 +606,7 @@ order_reports = Table(
     Column("raw", LargeBinary, nullable=False),
     PrimaryKeyConstraint("report_id", "trade_date"),
     Index("order_reports_message", "venue", "cl_ord_id"),
+    Index("order_reports_landed", "landed_at", postgresql_using="brin"),
     Index(
         "order_reports_original",
         "venue",

@@ -282,6 +282,8 @@ WITH landed AS MATERIALIZED (
 ), touched AS (
     SELECT trade_date AS day, landed_at FROM landed
     UNION ALL
+    SELECT trade_date, landed_at FROM execution.order_reports WHERE landed_at > :since
+    UNION ALL
     -- a bust or correct changes the day of the fill it refers to
     SELECT e.trade_date, l.landed_at
     FROM landed l

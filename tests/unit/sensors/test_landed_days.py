@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from sensors.landed_days import (
+from sensors.day_plan import (
+    CLOSE_SECONDS,
     DAYS_PER_TICK,
     DAYS_REMEMBERED,
     Cursor,
@@ -12,6 +13,7 @@ from sensors.landed_days import (
     LandedDay,
     plan_days,
     read_cursor,
+    reason_of,
     write_cursor,
 )
 
@@ -20,7 +22,11 @@ YESTERDAY = TODAY - timedelta(days=1)
 TOMORROW = TODAY + timedelta(days=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 
+MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+OVER = MIDNIGHT + CLOSE_SECONDS  # yesterday's figures are final
+
 ASKED = KnownDay(100, 0, "100.0", NOW - 60)  # derived with all that has landed
+CLOSED = KnownDay(100, 0, "100.0.closed", NOW - 60)  # and after its end
 
 CASES = [
     pytest.param({}, [], {}, [], id="nothing landed"),
@@ -28,7 +34,7 @@ CASES = [
     pytest.param({TODAY: ASKED}, [], {}, [], id="nothing since the last request"),
     pytest.param({TODAY: ASKED}, [LandedDay(TODAY, 101, 0)], {}, [(TODAY, "101.0")], id="more fills"),
     pytest.param(
-        {TODAY: ASKED}, [LandedDay(YESTERDAY, 101, 0)], {}, [(YESTERDAY, "101.0")],
+        {TODAY: ASKED}, [LandedDay(YESTERDAY, 101, 0)], {}, [(YESTERDAY, "101.0.closed")],
         id="a late fill asks for its own day only",
     ),
     pytest.param(
@@ -63,7 +69,38 @@ CASES = [
     ),
     pytest.param(
         {YESTERDAY: KnownDay(100, 0, "99.0", NOW - 90), TODAY: KnownDay(101, 0, "90.0", NOW - 30)}, [],
-        {"limit": 1}, [(YESTERDAY, "100.0")], id="one a tick: the one that has waited longest",
+        {"limit": 1}, [(YESTERDAY, "100.0.closed")], id="one a tick: the one that has waited longest",
+    ),
+    pytest.param(
+        {YESTERDAY: ASKED}, [], {}, [(YESTERDAY, "100.0.closed")],
+        id="the day is over: once more, though nothing landed",
+    ),
+    pytest.param({YESTERDAY: CLOSED}, [], {}, [], id="the day is over and was asked for since"),
+    pytest.param(
+        {YESTERDAY: CLOSED}, [LandedDay(YESTERDAY, 101, 0)], {}, [(YESTERDAY, "101.0.closed")],
+        id="a fill that landed after the day was closed",
+    ),
+    pytest.param({}, [LandedDay(TODAY, 0, 0, 7)], {}, [(TODAY, "0.0.o7")], id="only an order was routed"),
+    pytest.param(
+        {YESTERDAY: KnownDay(0, 0, "0.0.o7", NOW - 60, 7)}, [LandedDay(YESTERDAY, 0, 0, 7, 50)], {},
+        [(YESTERDAY, "0.0.o7.s50.closed")], id="a day of orders that never traded is over",
+    ),
+    pytest.param(
+        {TODAY: ASKED}, [LandedDay(TODAY, 0, 0, 0, 50)], {}, [],
+        id="today's market moves on: that alone is nothing",
+    ),
+    pytest.param(
+        {YESTERDAY: KnownDay(100, 0, "100.0.s50.closed", NOW - 60, 0, 50)},
+        [LandedDay(YESTERDAY, 0, 0, 0, 51)], {}, [(YESTERDAY, "100.0.s51.closed")],
+        id="a snapshot that landed after the day was closed",
+    ),
+    pytest.param({}, [LandedDay(YESTERDAY, 0, 0, 0, 50)], {}, [], id="a market in which we had no order"),
+    pytest.param(
+        {TODAY - timedelta(days=8): ASKED}, [], {}, [], id="asked for long ago, by a version that closed no day",
+    ),
+    pytest.param(
+        {YESTERDAY: ASKED}, [], {"busy": frozenset({YESTERDAY})}, [],
+        id="over, but a run of the day is unfinished",
     ),
 ]  # fmt: skip
 
@@ -75,6 +112,41 @@ def test_plan_days(known, rows, options, expected) -> None:  # type: ignore[no-u
     for day, mark in expected:
         assert plan.cursor.days[day].asked == mark
         assert plan.cursor.days[day].asked_at == NOW
+
+
+def test_a_day_is_closed_once_when_its_last_markout_is_known() -> None:
+    """A fill at 23:59:59 is derived at once; that it is final is known minutes later."""
+    landed = LandedDay(YESTERDAY, 100, 0)
+    cursor, asked = Cursor(), dict[float, str]()
+    for second in range(-1, 900):
+        plan = plan_days(cursor, [landed] if second < 0 else [], MIDNIGHT + second)
+        # as a restart would find it
+        cursor = read_cursor(write_cursor(plan.cursor), NOW)[0]
+        asked.update((second, key) for _, key in plan.requests)
+    assert asked == {-1: f"{YESTERDAY}:100.0", CLOSE_SECONDS: f"{YESTERDAY}:100.0.closed"}
+    assert CLOSE_SECONDS > 300
+
+
+def test_a_cursor_of_an_earlier_version_goes_on() -> None:
+    stored = '{"since":100,"days":{"2026-11-22":{"high_water":100,"pending":0,"asked":"100.0","asked_at":5.0}}}'
+    cursor, problem = read_cursor(stored, NOW)
+    assert problem is None
+    assert plan_days(cursor, [], OVER - 1).requests == []
+    assert plan_days(cursor, [], OVER).requests == [(YESTERDAY, f"{YESTERDAY}:100.0.closed")]
+
+
+@pytest.mark.parametrize(
+    ("before", "day", "reason"),
+    [
+        (None, TODAY, "landed"),
+        (ASKED, TODAY, "landed"),
+        (ASKED, YESTERDAY, "closed"),
+        (CLOSED, YESTERDAY, "late arrivals"),
+        (None, YESTERDAY, "late arrivals"),
+    ],
+)
+def test_the_run_says_why_it_was_asked_for(before: KnownDay | None, day: date, reason: str) -> None:
+    assert reason_of(before, day, TODAY) == reason
 
 
 def test_a_backlog_of_a_year_is_worked_off_a_few_days_a_tick_newest_first() -> None:
@@ -107,7 +179,7 @@ def test_the_cursor_only_grows_and_survives_a_restart() -> None:
 
 def test_the_cursor_is_bounded_and_never_forgets_a_day_that_waits() -> None:
     old = date(2020, 1, 1)
-    days = {TODAY - timedelta(days=n): ASKED for n in range(DAYS_REMEMBERED + 50)}
+    days = {TODAY - timedelta(days=n): CLOSED for n in range(1, DAYS_REMEMBERED + 50)}
     waiting = KnownDay(101, 0, "100.0", NOW)
     plan = plan_days(Cursor(0, {**days, old: waiting}), [], NOW)
     assert len(plan.cursor.days) == DAYS_REMEMBERED
