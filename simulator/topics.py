@@ -115,6 +115,7 @@ class Topics:
                 "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": NEVER_EXPIRES,
                 "reconnect.backoff.max.ms": 1000,
+                "socket.timeout.ms": 5_000,  # of a connection that leads nowhere it waits no minute for an answer
                 "log_level": 2,
             }
         )

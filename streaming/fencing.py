@@ -6,13 +6,14 @@ watches it: where another process has put a higher one there, before the write o
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -26,6 +27,20 @@ if known < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 
 class FencedError(RedisError):
     """Another process has the lease, and has written."""
+
+
+@contextmanager
+def redis_named() -> Iterator[None]:
+    """Raise what uvloop says of a connection that the server has just closed as a ``RedisError``.
+
+    It is a RuntimeError there, which redis-py lets through: a server that stops would end the process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "closed" not in str(error):
+            raise
+        raise RedisConnectionError(f"the connection was closed: {error}") from error
 
 
 @asynccontextmanager

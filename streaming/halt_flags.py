@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ledger import clocks
 from ledger.domain.times import NANOS, format_utc
 from ledger.faultpoints import at
-from streaming.fencing import fenced
+from streaming.fencing import fenced, redis_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +67,8 @@ class HaltFlags:
             self._wake.clear()
             try:
                 if self._wanted is not None:  # else it is not yet known who is halted
-                    await self._write(self._wanted)
+                    with redis_named():
+                        await self._write(self._wanted)
                     self.state = "live"
             except (RedisError, OSError) as error:
                 if self.state != "down":

@@ -21,7 +21,7 @@ from ledger.db.errors import LedgerUnavailableError
 from ledger.db.failures import explained
 from ledger.domain.numbers import text
 from ledger.faultpoints import at
-from streaming.fencing import fenced
+from streaming.fencing import fenced, redis_named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,9 +94,10 @@ class InFlight:
                 await self._may_write.wait()
                 self._overflowed = True
             try:
-                if self._overflowed or not await self._redis.exists(MARKER):
-                    await self._rebuild()
-                await self._write_changes()
+                with redis_named():
+                    if self._overflowed or not await self._redis.exists(MARKER):
+                        await self._rebuild()
+                    await self._write_changes()
                 self.state = "live"
             except (RedisError, LedgerUnavailableError, OSError) as error:
                 if self.state != "down":

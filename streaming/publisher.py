@@ -41,6 +41,7 @@ _PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
 _END_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
+_COMMIT_SECONDS = 0.5  # one that takes longer may wait for a broker that is not there: it is asked
 _OWED_SECONDS = 0.5  # probes of indexes: of a session that has just been ended for silence, this one is like it
 _TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
 
@@ -145,7 +146,7 @@ class Publisher:
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             faultpoints.at("publisher.tails_read")
             writer.tails.update(cursor.tails)
-            session = _Session(outbox, writer, cursor, found, self._metrics, self._may_publish)
+            session = _Session(outbox, writer, broker, cursor, found, self._metrics, self._may_publish)
             self._busy = self._live = True  # from now on what lands is handed over, and waits
             await session.sweep()
             await session.catch_up()
@@ -200,6 +201,7 @@ class _Session:
         self,
         outbox: Outbox,
         writer: TopicWriter,
+        broker: Broker,
         cursor: Cursor,
         found: set[tuple[str, str]],
         metrics: Metrics,
@@ -208,6 +210,7 @@ class _Session:
         self._may_publish = may_publish
         self._outbox = outbox
         self._writer = writer
+        self._broker = broker
         self._cursor = cursor
         self._found = found
         self._found_below: int | None = None
@@ -243,9 +246,20 @@ class _Session:
             at = (entries[-1].xid, entries[-1].position)
 
     async def _publish(self, events: list[OutboxEvent]) -> None:
-        if events:
-            topics = await _in_thread(self._writer.write, events, self._found)
-            self._metrics.count_published(topics)
+        if not events:
+            return
+        writing = asyncio.create_task(_in_thread(self._writer.write, events, self._found))
+        try:
+            while not (await asyncio.wait({writing}, timeout=_COMMIT_SECONDS))[0]:
+                await asyncio.to_thread(self._broker.incarnation)
+        except asyncio.CancelledError:
+            writing.cancel()
+            await asyncio.wait({writing})
+            raise
+        except KafkaException:
+            writing.cancel()  # not waited for: a producer that is left in a commit is fenced by the next one
+            raise
+        self._metrics.count_published(writing.result())
 
     async def sweep(self) -> None:
         """Publish every landed event behind the cursor, move it, and save it where a crash may rely on it."""

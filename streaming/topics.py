@@ -31,6 +31,7 @@ HEDGES = "hedge.request.provisional.v1"
 INBOUND = (ORDER_INTENT, MARKET_DATA)
 OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS, FILL_DELAYS, STATUS_REQUESTS, HEDGES)
 _TIMEOUT = 5.0
+_PROBE_SECONDS = 2.0  # metadata is small: a broker that has not sent it by then is away, or the connection is lost
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # sixteen zero bytes in base64, as librdkafka shows them
 _BESIDE_AUDIT = {  # the others' topics, by event type
     HALTED: HALTS,
@@ -74,7 +75,7 @@ class Broker:
 
     def incarnation(self) -> str:
         """Name the cluster: an embedded broker that forgot everything comes back under another id."""
-        metadata = self._admin.list_topics(timeout=_TIMEOUT)
+        metadata = self._admin.list_topics(timeout=_PROBE_SECONDS)
         return metadata.cluster_id or "unknown"
 
     def incarnations(self, topics: Sequence[str]) -> dict[str, str]:
@@ -84,10 +85,10 @@ class Broker:
         """
         cluster = self.incarnation()
         names = {topic: self._kafka.topic_prefix + topic for topic in topics}
-        asked = self._admin.describe_topics(TopicCollection(list(names.values())), request_timeout=_TIMEOUT)
+        asked = self._admin.describe_topics(TopicCollection(list(names.values())), request_timeout=_PROBE_SECONDS)
         found: dict[str, str] = {}
         for topic, name in names.items():
-            topic_id = str(asked[name].result(_TIMEOUT).topic_id or "")
+            topic_id = str(asked[name].result(_PROBE_SECONDS).topic_id or "")
             found[topic] = cluster if topic_id in ("", _NO_TOPIC_ID) else f"{cluster}/{topic_id}"
         return found
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _FEEDS = {ORDER_INTENT: (ORDER_INTENTS, ArrivalKind.INTENT), MARKET_DATA: (MARKET_DATA_FEED, ArrivalKind.SNAPSHOT)}
 _POLL_SECONDS = 0.05
 _POLL_MESSAGES = 500
-_CHECK_SECONDS = 2.0
+_CHECK_SECONDS = 1.0  # a lost connection shows here first: the client's own requests wait for a minute
 _RETRY_SECONDS = 0.5
 _ANSWER_SECONDS = 5.0
 _CONNECT_SECONDS = 2.0  # a broker that has not answered by then is away, and keeps no fill out
