@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from execution_assets.facts import rows_of, tuples_of
+from execution_assets.standings import standings_at
 from ledger.db.rows import read_execution, read_intent
 from ledger.domain.fees import needs_rate
 from ledger.domain.numbers import ZERO
 from ledger.domain.order import root_intent
 from ledger.domain.order_costs import FeeBasis, Filled, fee_basis, filled_by
 from ledger.domain.records import Execution, OrderIntent
+from ledger.domain.standing import UNREPORTED
 from ledger.domain.times import NANOS, day_start
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Order(msgspec.Struct):
     fills: list[Fills] = []
     intents: list[OrderIntent] = []
     filled: Filled = Filled()
-    standing: Any = None  # a row of order_standings
+    standing: Any = UNREPORTED  # a Standing, as of the day's end: msgspec would check it again
 
     @property
     def last_ns(self) -> int | None:
@@ -132,15 +134,16 @@ def _completed(
         intent = read_intent(row)
         if intent.routed_ns < known.end_ns:
             orders[intent.correlation_id].intents.append(intent)
-    for row in rows_of(connection, "standings", ids):
-        orders[row["correlation_id"]].standing = row
+    found = standings_at(connection, known.day, known.end_ns, {n: o.intents for n, o in orders.items()})
+    for name, standing in found.items():
+        orders[name].standing = standing
     apart = []
     for name, order in orders.items():
-        found = sum_of(order.fills, instruments)
-        if found is None:
+        total = sum_of(order.fills, instruments)
+        if total is None:
             apart.append(name)
         else:
-            order.filled = found
+            order.filled = total
     if apart:
         _one_by_one(connection, known, orders, apart, instruments)
     old = [n for n, o in orders.items() if o.intents and root_intent(o.intents).routed_ns < known.start_ns]

@@ -117,7 +117,7 @@ def _costs(
     for name, order in orders.items():
         root, (closing_ns, is_closed) = roots[name], closings[name]
         interval = intervals[name] = _interval(order, root, market, known, connection)
-        quantity = None if order.standing is None else order.standing["order_qty"]
+        quantity = order.standing.order_qty
         worked = Worked(
             root,
             quantity if quantity is not None else largest_qty(order.intents),
@@ -135,10 +135,8 @@ def _costs(
 def _closing(order: Order, known: Known) -> tuple[int, bool]:
     """Say when what never traded is valued, and whether the order had ended by the end of the day."""
     standing = order.standing
-    if standing is not None and standing["closed"] is not None and not standing["leaves"]:
-        closed_ns = standing["closed_ns"]
-        if closed_ns < known.end_ns:
-            return closed_ns, True
+    if standing.closed is not None and not standing.leaves:
+        return standing.closed_ns, True
     return min(known.end_ns - 1, known.known_until_ns), False
 
 

@@ -35,13 +35,13 @@ from ledger.domain.instruments import Instrument, InstrumentKind
 from ledger.domain.interval import interval_vwap, twap
 from ledger.domain.markouts import HORIZONS, markout
 from ledger.domain.numbers import exact_ratio
-from ledger.domain.records import Captured, ReportKind, Side, Snapshot
+from ledger.domain.records import Action, Captured, ExecType, OrdStatus, ReportKind, Side, Snapshot
 from ledger.domain.slippage import slippage_bps
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 from operations.cli import app
 from tests.integration.database import connected
-from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
+from tests.unit.domain.facts import SECOND, T0, intent, order_report, report, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +53,12 @@ D = Decimal
 SLO_US = 150_000
 
 
-async def land(url: str, facts: Sequence[Fact]) -> None:
+async def land(url: str, facts: Sequence[Fact], book: Book | None = None) -> None:
+    known = Book(SnapshotBook()) if book is None else book
     async with connected(url) as connection:
-        decision = decide(Book(SnapshotBook()), facts, Policy())
+        decision = decide(known, facts, Policy())
         await Landing(connection).land(decision)
+    known.apply(decision)
 
 
 def a_day() -> list[Fact]:
@@ -82,8 +84,8 @@ def a_day() -> list[Fact]:
 
 
 @pytest.fixture
-def engine(ledger_url: str) -> Engine:
-    return LedgerResource(url=ledger_url).engine()
+def engine(urls: dict[str, str]) -> Engine:
+    return LedgerResource(url=urls["dagster"]).engine()
 
 
 def rows(url: str, query: str) -> list[dict[str, Any]]:
@@ -344,6 +346,58 @@ async def test_a_fee_in_a_third_currency_of_an_earlier_day_is_known(ledger_url: 
     told = rows(ledger_url, "SELECT explicit, quality_reason FROM execution.order_costs ORDER BY trade_date")
     assert [row["explicit"] for row in told] == [5, 11]  # 0.01 BNB at 500, then another at 600
     assert "no_fee" not in (told[1]["quality_reason"] or "")
+
+
+async def test_what_becomes_of_an_order_later_does_not_change_its_earlier_days(
+    ledger_url: str, engine: Engine
+) -> None:
+    """A GTC order for 10 fills 4, is replaced to 5 on the next day, fills the rest and another is canceled."""
+    day_ns = 86_400 * SECOND
+    next_day = DAY + timedelta(days=1)
+    book = Book(SnapshotBook())
+    first = [
+        snapshot("S1", "99", "101", T0),
+        snapshot("S2", "89", "91", T0 + day_ns),  # the market is known to the day's end
+        intent("C1", "M1", qty="10", decision="99", at=T0),
+        intent("C2", "N1", qty="7", decision="99", at=T0),
+        intent("C3", "P1", qty="8", decision="99", at=T0),
+        order_report(ExecType.NEW, cl_ord_id="M1", status=OrdStatus.NEW, qty="10", at=T0 + SECOND),
+        order_report(ExecType.NEW, cl_ord_id="N1", status=OrdStatus.NEW, qty="7", at=T0 + SECOND),
+        intent("C3", "P2", action=Action.REPLACE, orig="P1", qty="6", at=T0 + 2 * SECOND),
+        order_report(ExecType.REPLACED, cl_ord_id="P2", orig="P1", qty="6", at=T0 + 3 * SECOND),
+        report("E1", qty="4", px="100", at=T0 + 2 * SECOND, fee="0"),
+    ]
+    await land(ledger_url, first, book)
+
+    def derived() -> tuple[str, dict[str, tuple[D, str, D]]]:
+        _, changes = derive_finals(engine, DAY, Policy())
+        found = [r for r in rows(ledger_url, "SELECT * FROM execution.order_costs") if r["trade_date"] == DAY]
+        told = {r["correlation_id"]: (r["order_qty"], r["state"], r["opportunity"]) for r in found}
+        return changes.digest, told
+
+    before = derived()
+    assert before[1] == {"C1": (10, "open", 6), "C2": (7, "open", 7), "C3": (6, "open", 6)}
+    later = [
+        intent("C1", "M2", action=Action.REPLACE, orig="M1", qty="5", at=T0 + day_ns),
+        order_report(ExecType.REPLACED, cl_ord_id="M2", orig="M1", qty="5", at=T0 + day_ns + SECOND),
+        report("E2", cl_ord_id="M2", qty="1", px="90", at=T0 + day_ns + 2 * SECOND, fee="0"),
+        order_report(ExecType.CANCELED, cl_ord_id="N1", at=T0 + day_ns),
+        order_report(ExecType.RESTATED, cl_ord_id="P2", qty="3", at=T0 + day_ns),
+    ]
+    await land(ledger_url, later, book)
+    stands = rows(ledger_url, "SELECT correlation_id, order_qty, closed FROM execution.order_standings ORDER BY 1")
+    assert [(r["order_qty"], r["closed"]) for r in stands] == [(5, None), (None, "Canceled"), (3, None)]
+    assert derived() == before
+    derive_finals(engine, next_day, Policy())
+    cost = rows(ledger_url, "SELECT * FROM execution.order_costs ORDER BY trade_date")[-1]
+    assert (cost["trade_date"], cost["correlation_id"]) == (next_day, "C1")
+    assert (cost["order_qty"], cost["filled_qty"], cost["state"]) == (5, 5, "filled")
+
+    # what happened on the day counts, however late it is told
+    await land(
+        ledger_url, [order_report(ExecType.CANCELED, cl_ord_id="N1", at=T0 + 4 * SECOND, exec_id="X")], book
+    )
+    assert derived()[1] == {**before[1], "C2": (7, "closed", 7)}
 
 
 async def test_what_a_venue_gave_and_what_was_open(ledger_url: str, engine: Engine) -> None:

@@ -349,9 +349,41 @@ ORDER BY correlation_id
 SELECT * FROM execution.executions
 WHERE correlation_id = ANY(:ids) AND trade_date < :day AND status = 'active'
 
--- name: standings
-SELECT correlation_id, order_qty, closed, closed_ns, leaves FROM execution.order_standings
-WHERE correlation_id = ANY(:ids)
+-- name: reported_orders
+SELECT correlation_id FROM execution.order_standings WHERE correlation_id = ANY(:ids)
+
+-- name: messages_of_fills
+-- The ClOrdIDs that fills of the orders name, up to a day.
+SELECT DISTINCT e.correlation_id, f.cl_ord_id
+FROM execution.executions e
+JOIN execution.fills f ON f.report_id = e.execution_id AND f.trade_date = e.trade_date
+WHERE e.correlation_id = ANY(:ids) AND e.trade_date <= :day AND f.cl_ord_id IS NOT NULL
+
+-- name: learned_references
+SELECT venue, kind, reference, correlation_id FROM execution.order_references WHERE correlation_id = ANY(:ids)
+
+-- name: order_reports_until
+-- What was reported of orders before a day's end, by what names them: an index probe a name, in the partitions from
+-- the order's first day on, with a day of room at both ends.
+SELECT DISTINCT ON (o.report_id)
+       o.report_id, o.venue, o.account, o.symbol, o.trade_date, o.exec_id, o.exec_type, o.ord_status, o.cl_ord_id,
+       o.orig_cl_ord_id, o.venue_order_id, o.correlation_id, o.side, o.order_qty, o.limit_price, o.cum_qty,
+       o.leaves_qty, o.avg_px, o.reason, o.transact_ns
+FROM unnest(CAST(:venues AS text[]), CAST(:kinds AS text[]), CAST(:refs AS text[]), CAST(:first AS date[]))
+     AS r(venue, kind, reference, day)
+JOIN LATERAL (
+    SELECT * FROM execution.order_reports
+    WHERE r.kind = 'c' AND venue = r.venue AND cl_ord_id = r.reference
+      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+    UNION ALL
+    SELECT * FROM execution.order_reports
+    WHERE r.kind = 'c' AND venue = r.venue AND orig_cl_ord_id = r.reference
+      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+    UNION ALL
+    SELECT * FROM execution.order_reports
+    WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference
+      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+) o ON true
 
 -- name: fee_rates
 SELECT replace(CAST(execution_id AS text), '-', '') AS execution_id, bps FROM execution.slippage_metrics
