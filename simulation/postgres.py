@@ -240,7 +240,7 @@ class Session:
             "takeover": lambda: server.locks.takeover(self, *arguments),
             "lock": lambda: server.locks.lock(self, *arguments),
             "renew": lambda: server.locks.renew(self, *arguments),
-            "answers": lambda: server.is_at_work(*arguments),
+            "idle_since": lambda: None if server.is_at_work(*arguments) else 0.0,
         }
         return await self._ask(lambda _: ask[name]())
 

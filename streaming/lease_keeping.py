@@ -43,7 +43,7 @@ class LeaseKeeper:
 
         ``asked_at`` gives since when (monotonic, s) it waits for the server; None while it does not.
         """
-        deaf_at: float | None = None  # the question that was found to be unanswered at the last look
+        deaf_at: tuple[float, float] | None = None  # what was found to be unanswered at the last look
         try:
             while not session.is_closed():
                 try:
@@ -70,11 +70,15 @@ class LeaseKeeper:
     @staticmethod
     async def _unanswered(
         own: asyncpg.Connection[Any], session: asyncpg.Connection[Any], asked: float | None
-    ) -> float | None:
-        """Give since when ``session`` waits for a server that does nothing for it."""
+    ) -> tuple[float, float] | None:
+        """Give since when ``session`` waits, and since when the server does nothing for it; None while it does.
+
+        A large batch is many statements, with work of ours between them: the second time moves with each.
+        """
         if asked is None or clocks.monotonic() - asked < _DEAF_SECONDS:
             return None
-        return None if await leases.is_at_work(own, session.get_server_pid()) else asked
+        idle = await leases.idle_since(own, session.get_server_pid())
+        return None if idle is None else (asked, idle)
 
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._own is None or self._own.is_closed():

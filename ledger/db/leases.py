@@ -83,7 +83,11 @@ async def renew(connection: asyncpg.Connection[Any], writer: str, token: int, se
             raise LeaseLostError(f"another process has taken the lease of {writer!r} (ours had token {token})")
 
 
-async def is_at_work(connection: asyncpg.Connection[Any], pid: int) -> bool:
-    """Whether the server works on what session ``pid`` asked; else it never got it, or its answer was lost."""
+async def idle_since(connection: asyncpg.Connection[Any], pid: int) -> float | None:
+    """Give when the server last did something for session ``pid`` (s, its clock); None while it works for it.
+
+    Of who waits for an answer, twice the same: the question never got there, or its answer was lost.
+    """
     with explained("looking at a session"):
-        return bool(await connection.fetchval(_SQL["answers"], pid))
+        found: float | None = await connection.fetchval(_SQL["idle_since"], pid)
+    return found

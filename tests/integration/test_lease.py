@@ -131,10 +131,16 @@ async def test_two_that_wait_do_not_both_get_it(sessions: list[asyncpg.Connectio
 async def test_a_session_that_waits_for_its_client_is_not_at_work(sessions: list[asyncpg.Connection[Any]]) -> None:
     first, second, _ = sessions
     pid = first.get_server_pid()
-    assert not await leases.is_at_work(second, pid)
+    before = await leases.idle_since(second, pid)
+    assert before is not None
+    assert await leases.idle_since(second, pid) == before
+    await first.execute("SELECT 1")
+    after = await leases.idle_since(second, pid)
+    assert after is not None
+    assert after > before
     asking = asyncio.create_task(first.execute("SELECT pg_sleep(20)"))
     async with asyncio.timeout(10):
-        while not await leases.is_at_work(second, pid):  # noqa: ASYNC110  Postgres has no event for it
+        while await leases.idle_since(second, pid) is not None:  # noqa: ASYNC110  Postgres has no event for it
             await asyncio.sleep(0.01)
     first.terminate()
     await asyncio.gather(asking, return_exceptions=True)

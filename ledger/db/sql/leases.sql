@@ -40,7 +40,8 @@ SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interv
 WHERE writer = $1 AND token = $2
 RETURNING token
 
--- name: answers
--- Whether the server is still at work for a session: false where it waits for its client, or has ended it.
-SELECT coalesce(bool_or(state = 'active' AND coalesce(wait_event_type, '') <> 'Client'), false)
+-- name: idle_since
+-- When the server last did something for a session, s: null while it is at work, 0 where it has ended it.
+SELECT CASE WHEN NOT coalesce(bool_or(state = 'active' AND coalesce(wait_event_type, '') <> 'Client'), false)
+       THEN coalesce(extract(epoch FROM max(state_change))::double precision, 0) END
 FROM pg_stat_activity WHERE pid = $1
