@@ -2,8 +2,8 @@
 
 Dagster never shrinks its event log; a trading day adds some 50,000 rows (every tick of a changed day reports
 landed tables). What must be kept for years is not there: executions, breaks and audit events are in the ledger's
-tables. The last materialization of every partition and the last evaluation of every check stay, whatever their
-age: lineage and automation ask for them.
+tables. The last materialization of every partition and the last evaluation of every check of every day stay,
+whatever their age: lineage and automation ask for them.
 """
 
 import time
@@ -45,6 +45,7 @@ _STATEMENTS = {
             WHERE e.timestamp < :before
               AND EXISTS (SELECT 1 FROM asset_check_executions newer
                           WHERE newer.asset_key = old.asset_key AND newer.check_name = old.check_name
+                            AND newer.partition IS NOT DISTINCT FROM old.partition
                             AND newer.id > old.id AND newer.evaluation_event_storage_id IS NOT NULL)
             ORDER BY 1 LIMIT :batch)""",
     "rows of those evaluations": """
@@ -53,6 +54,7 @@ _STATEMENTS = {
             WHERE old.evaluation_event_timestamp < :before
               AND EXISTS (SELECT 1 FROM asset_check_executions newer
                           WHERE newer.asset_key = old.asset_key AND newer.check_name = old.check_name
+                            AND newer.partition IS NOT DISTINCT FROM old.partition
                             AND newer.id > old.id AND newer.evaluation_event_storage_id IS NOT NULL)
             ORDER BY old.id LIMIT :batch)""",
     "tags of what is gone": """

@@ -8,14 +8,19 @@ seconds.
 
 import io
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,  # Dagster exports the evaluation, not this part of it
+)
 
 from execution_assets.checks.keeping import Judge, keep
+from execution_assets.day_by_day import without_limit
 from execution_assets.days import TRADING_DAYS
 from execution_assets.expectations import Outcome, evaluate
 from execution_assets.resources import LedgerResource
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 _SQL = load_queries("checks")
+
+# every check would say at each load that partitions of checks are new
+warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
 
 Frame = Callable[["Connection", date], "pd.DataFrame"]
 Suite = Callable[[Any], Sequence[Any]]
@@ -58,11 +66,19 @@ def expectations_check(
     """
     judge = Judge(asset.key.to_user_string(), name, severity.value, blocking, description, remedy)
 
-    @dg.asset_check(asset=asset, name=name, description=description, blocking=blocking)
+    # partitioned, or the gate between runs would take the last verdict on any day for that on every day
+    @dg.asset_check(
+        asset=asset, name=name, description=description, blocking=blocking, partitions_def=TRADING_DAYS
+    )
     def check(context: dg.AssetCheckExecutionContext, ledger: LedgerResource) -> dg.AssetCheckResult:
         with ledger.reading() as connection:
             days = days_of(context, connection)
-        return together([_of_day(ledger, day) for day in days])
+        without_limit(context.instance, context.run, days=len(days))
+        results = {day: _of_day(ledger, day) for day in days}
+        if not context.has_partition_key:
+            for day, result in results.items():
+                _tell_of_day(context, judge, day, result)
+        return together(list(results.values()))
 
     def _of_day(ledger: LedgerResource, day: date) -> dg.AssetCheckResult:
         started = time.monotonic()
@@ -79,6 +95,44 @@ def expectations_check(
         return outcome_result(outcome, day, remedy, severity, {**more, "seconds": time.monotonic() - started})
 
     return check
+
+
+def _tell_of_day(
+    context: dg.AssetCheckExecutionContext, judge: Judge, day: date, result: dg.AssetCheckResult
+) -> None:
+    """Report the verdict on one of a run's days: of a run without a partition key Dagster keeps one for all."""
+    asset = dg.AssetKey.from_user_string(judge.asset)
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=judge.name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+        blocking=judge.blocking,
+        partition=day.isoformat(),
+        target_materialization_data=_judged(context.instance, asset, day),
+    )
+    context.instance.report_dagster_event(
+        dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=context.run.job_name,
+            event_specific_data=evaluation,
+        ),
+        run_id=context.run.run_id,
+    )
+
+
+def _judged(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """Name the materialization that was judged: Dagster takes a verdict that names none for one on an older."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[day.isoformat()])
+    newest = next(iter(instance.fetch_materializations(wanted, limit=1).records), None)
+    if newest is None:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        run_id=newest.run_id, storage_id=newest.storage_id, timestamp=newest.timestamp
+    )
 
 
 def together(results: Sequence[dg.AssetCheckResult]) -> dg.AssetCheckResult:

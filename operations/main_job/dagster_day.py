@@ -31,13 +31,20 @@ ORDER BY f.trade_date
 _CHECKS = """
 query Checks($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) {
-    ... on AssetNode {
-      assetChecksOrError { ... on AssetChecks { checks { name
-        executionForLatestMaterialization { status evaluation { success severity } } } } }
-    }
+    ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name } } } }
   }
 }
 """
+
+# planned when the day's run is asked for, so the newest belongs to its newest run
+_VERDICT = """
+query Verdict($asset: AssetKeyInput!, $check: String!, $day: String!) {
+  assetCheckExecutions(assetKey: $asset, checkName: $check, partition: $day, limit: 1) {
+    status evaluation { success severity }
+  }
+}
+"""
+_ENDED = ("EXECUTION_FAILED", "SKIPPED")  # the run ended before the check could look
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -70,10 +77,12 @@ def wait_for_days(
         days = connection.execute(_DAYS.encode()).fetchall()
         behind = [day for day, landed_to, derived_to, *_ in days if derived_to is None or derived_to < landed_to]
         if days and not behind:
-            checks = read_checks(webserver)
-            if checks and None not in checks.values():
-                found = {name: bool(passed) for name, passed in checks.items()}
-                return [Day(day.isoformat(), count, differing, found) for day, _, _, count, differing in days]
+            checks = {day: read_checks(webserver, day) for day, *_ in days}
+            if all(of_day and None not in of_day.values() for of_day in checks.values()):
+                return [
+                    Day(day.isoformat(), count, differing, {name: bool(ok) for name, ok in checks[day].items()})
+                    for day, _, _, count, differing in days
+                ]
             tell("Dagster has derived the day and is checking it")
         else:
             tell(f"Dagster's sensor sees the landed day and derives it: {_shown(behind)} is under way")
@@ -85,18 +94,27 @@ def _shown(days: list[date]) -> str:
     return ", ".join(day.isoformat() for day in days) or "the day"
 
 
-def read_checks(webserver: str) -> dict[str, bool | None]:
-    """Ask Dagster for the checks of the latest materializations; None stands for one that is not in yet."""
+def read_checks(webserver: str, day: date) -> dict[str, bool | None]:
+    """Ask Dagster for a day's latest checks; None stands for one that is not in yet, a warning passes."""
     found: dict[str, bool | None] = {}
+    unseen: list[str] = []
     for asset in ("executions", "slippage_metrics"):
-        answer = _graphql(webserver, _CHECKS, {"asset": {"path": [asset]}})
+        key = {"path": [asset]}
+        answer = _graphql(webserver, _CHECKS, {"asset": key})
         node = answer.get("data", {}).get("assetNodeOrError", {})
         for check in node.get("assetChecksOrError", {}).get("checks", []):
-            execution = check["executionForLatestMaterialization"]
-            evaluation = execution and execution.get("evaluation")
-            warned = bool(evaluation) and evaluation["severity"] == "WARN"
-            found[f"{asset}.{check['name']}"] = None if not evaluation else evaluation["success"] or warned
-    return found
+            of_day = {"asset": key, "check": check["name"], "day": day.isoformat()}
+            executions = _graphql(webserver, _VERDICT, of_day).get("data", {}).get("assetCheckExecutions", [])
+            name = f"{asset}.{check['name']}"
+            found[name] = _passed(executions[0]) if executions else None
+            unseen += [name for execution in executions if execution["status"] in _ENDED]
+    # a run whose process died is started again; behind a check that blocks nothing more is to come
+    return found | dict.fromkeys(unseen, False) if False in found.values() else found
+
+
+def _passed(execution: dict[str, Any]) -> bool | None:
+    evaluation = execution["evaluation"]
+    return None if evaluation is None else evaluation["success"] or evaluation["severity"] == "WARN"
 
 
 def _graphql(webserver: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Every check is shown a day with its fault planted, on a real Postgres: it names the rows and the remedy."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
 from execution_assets.derivation import derive_day
@@ -334,3 +335,40 @@ def test_a_run_of_several_days_checks_each_and_names_those_that_fail(url: str) -
     assert not evaluation.passed
     assert (metadata["day"], metadata["days"], metadata["days_failed"]) == (DAY.isoformat(), 3, [DAY.isoformat()])
     assert "LastQty 0" in metadata["findings"]
+
+
+def test_each_day_of_a_backfill_is_held_back_by_its_own_verdict(url: str) -> None:
+    """Runs over several days: what follows is made of the days that passed, and of the one that failed later."""
+    before, after = DAY - timedelta(days=1), DAY + timedelta(days=1)
+    [check] = [c for c in CHECKS if next(iter(c.check_keys)).name == "executions_are_sound"]
+    assets = [*SOURCES, *automated([executions, slippage_metrics])]
+    resources = {"ledger": LedgerResource(url=url)}
+    definitions = dg.Definitions(assets=assets, asset_checks=[check], resources=resources)
+    now = datetime.combine(after, datetime.min.time(), tzinfo=UTC) + timedelta(hours=12)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def run(first: date, last: date, selection: Any) -> bool:
+            return dg.materialize(
+                [*assets, check], instance=instance, resources=resources, selection=selection,
+                tags={
+                    "dagster/asset_partition_range_start": first.isoformat(),
+                    "dagster/asset_partition_range_end": last.isoformat(),
+                },
+                raise_on_error=False,
+            ).success  # fmt: skip
+
+        def tick(cursor: Any) -> Any:
+            asked = dg.AssetSelection.assets("slippage_metrics")
+            return dg.evaluate_automation_conditions(definitions, instance, asked, now, cursor=cursor)
+
+        seen = tick(None)
+        assert run(before, after, dg.AssetSelection.assets(executions).without_checks())
+        run_sql(url, FAULTS_BY_ID["a price that is no number"])
+        assert not run(before, after, dg.AssetSelection.checks(check))
+        seen = tick(seen.cursor)
+        passed = {before.isoformat(), after.isoformat()}
+        assert seen.get_requested_partitions(slippage_metrics.key) == passed
+        assert run(DAY, DAY, dg.AssetSelection.assets(executions))
+        seen = tick(seen.cursor)
+        assert seen.get_requested_partitions(slippage_metrics.key) == {DAY.isoformat()}

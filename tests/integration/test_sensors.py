@@ -141,7 +141,7 @@ def something(context: dg.AssetExecutionContext) -> None:
     context.log.info("a line that nobody needs")
 
 
-@dg.asset_check(asset=something)
+@dg.asset_check(asset=something, partitions_def=something.partitions_def)
 def is_good() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
@@ -163,12 +163,17 @@ def test_the_event_log_shrinks_and_lineage_stays(
         stopped = prune(instance, datetime.now(UTC) + timedelta(days=1), seconds=0)
         assert (stopped.is_complete, sum(stopped.rows.values())) == (False, 0)
         pruned = prune(instance, datetime.now(UTC) + timedelta(days=1), batch=7)
-        left = run_sql(database_url, "SELECT dagster_event_type, partition FROM event_logs ORDER BY 1, 2")
+        left = run_sql(
+            database_url,
+            "SELECT e.dagster_event_type, coalesce(e.partition, c.partition) FROM event_logs e"
+            " LEFT JOIN asset_check_executions c ON c.evaluation_event_storage_id = e.id ORDER BY 1, 2",
+        )
         assert left == [
-            ("ASSET_CHECK_EVALUATION", None), ("ASSET_MATERIALIZATION", "a"), ("ASSET_MATERIALIZATION", "b"),
+            ("ASSET_CHECK_EVALUATION", "a"), ("ASSET_CHECK_EVALUATION", "b"),
+            ("ASSET_MATERIALIZATION", "a"), ("ASSET_MATERIALIZATION", "b"),
         ]  # fmt: skip
         assert pruned.is_complete
         assert rows > 60
         assert instance.get_materialized_partitions(something.key) == {"a", "b"}
-        assert run_sql(database_url, "SELECT count(*) FROM asset_check_executions") == [(1,)]
+        assert run_sql(database_url, "SELECT count(*) FROM asset_check_executions") == [(2,)]
         assert dg.materialize([something, is_good], partition_key="a", instance=instance).success

@@ -23,7 +23,7 @@ def specs() -> dict[str, Any]:
     return {
         "assets": {key.to_user_string(): _asset(graph.get(key)) for key in sorted(graph.get_all_asset_keys())},
         "checks": {
-            f"{key.asset_key.to_user_string()}.{key.name}": {"blocking": graph.get_check_spec(key).blocking}
+            f"{key.asset_key.to_user_string()}.{key.name}": _check(graph.get_check_spec(key))
             for key in sorted(graph.asset_check_keys, key=lambda k: (k.asset_key, k.name))
         },
         "jobs": {
@@ -37,6 +37,11 @@ def specs() -> dict[str, Any]:
             for s in sorted(repository.sensor_defs, key=lambda s: s.name)
         },
     }
+
+
+def _check(spec: Any) -> dict[str, Any]:
+    days = spec.partitions_def
+    return {"blocking": spec.blocking, "partitions": None if days is None else type(days).__name__}
 
 
 def _asset(node: Any) -> dict[str, Any]:

@@ -5,20 +5,24 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from execution_assets.automation import AFTER_CHECKS, LOOKBACK, automated
+from execution_assets.automation import AFTER_CHECKS, ASKED_TAG, LOOKBACK, automated
+from execution_assets.checks import CHECKS
+from execution_assets.days import TRADING_DAYS
+from sensors.landed_days import REASON_TAG
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", timezone="UTC", end_offset=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STEP = timedelta(seconds=30)
+VERDICT = "verdict"
 
 
 @dg.asset(partitions_def=DAYS, group_name="derived")
 def executions() -> None: ...
 
 
-@dg.asset_check(asset=executions, blocking=True)
-def sound() -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=True)
+@dg.asset_check(asset=executions, blocking=True, partitions_def=DAYS)
+def sound(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=context.run.tags[VERDICT] == "passed")
 
 
 @dg.asset(partitions_def=DAYS, deps=[executions, "fills"], group_name="derived")
@@ -41,14 +45,18 @@ class World:
         self._cursor = None
         self._now = NOW
 
-    def derived(self, day: str, *, passed: bool | None = True) -> None:
-        self.instance.report_runless_asset_event(dg.AssetMaterialization("executions", partition=day))
-        if passed is not None:
-            self.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=executions.key, check_name="sound", passed=passed, metadata={}, blocking=True
-                )
-            )
+    def derived(self, day: str, *, passed: bool | None = True, by_sensor: bool = False) -> None:
+        dg.materialize(
+            [FILLS, executions, sound],
+            instance=self.instance,
+            partition_key=day,
+            selection=[executions] if passed is None else [executions, sound],
+            tags={
+                VERDICT: "passed" if passed else "failed",
+                **({REASON_TAG: "late arrivals"} if by_sensor else {}),
+            },
+            raise_on_error=False,
+        )
 
     def tick(
         self, asset: dg.AssetsDefinition = downstream, *, after: timedelta = timedelta(seconds=30)
@@ -65,6 +73,7 @@ class World:
 def world():  # type: ignore[no-untyped-def]  # noqa: ANN201
     with dg.DagsterInstance.ephemeral() as instance:
         world = World(instance)
+        instance.report_runless_asset_event(dg.AssetMaterialization("fills", partition="2026-11-01"))
         assert world.tick() == set()
         yield world
 
@@ -81,12 +90,40 @@ def test_an_old_day_that_is_derived_again_is_followed_too(world: World) -> None:
     assert world.tick() == {(NOW - LOOKBACK + timedelta(days=2)).date().isoformat()}
 
 
+def test_a_late_fill_of_a_day_long_ago_is_followed_by_all_that_is_made_of_it(world: World) -> None:
+    """What people backfill of such days is theirs to choose."""
+    assert ASKED_TAG == REASON_TAG
+    world.derived("2026-03-02", by_sensor=True)
+    world.derived("2026-03-03")
+    assert world.tick() == {"2026-03-02"}
+    assert world.tick() == set()
+    world.derived("2026-03-04", passed=False, by_sensor=True)
+    assert world.tick() == set()
+    world.derived("2026-03-04")  # a person mended it; it was asked for
+    assert world.tick() == {"2026-03-04"}
+    assert world.tick(fill_archive, after=timedelta(hours=1)) == {"2026-03-02", "2026-03-04"}
+
+
 def test_a_blocking_check_that_failed_holds_a_day_back_until_it_passes(world: World) -> None:
     world.derived("2026-11-22", passed=False)
     assert world.tick() == set()
     assert world.tick() == set()
     world.derived("2026-11-22")
     assert world.tick() == {"2026-11-22"}
+
+
+def test_a_day_is_held_back_by_its_own_verdict_and_by_no_other(world: World) -> None:
+    world.derived("2026-11-20", passed=False)
+    assert world.tick() == set()
+    world.derived("2026-11-22")
+    assert world.tick() == {"2026-11-22"}
+    assert world.tick() == set()
+    world.derived("2026-11-20")
+    assert world.tick() == {"2026-11-20"}
+
+
+def test_the_checks_have_the_days_of_what_they_judge() -> None:
+    assert {spec.partitions_def for check in CHECKS for spec in check.check_specs} == {TRADING_DAYS}
 
 
 def test_fills_that_keep_landing_ask_for_nothing(world: World) -> None:
