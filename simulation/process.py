@@ -87,6 +87,7 @@ class CalledSettings(msgspec.Struct):
     """Of the HTTP edge and its one REST feed."""
 
     secrets: list[Any] = msgspec.field(default_factory=list)
+    peers: tuple[str, ...] = ()
     timestamp_tolerance_seconds: int = 300
     body_limit: int = 1 << 20
 
@@ -149,6 +150,7 @@ class Process:
             policy=POLICY,
             batch_limit=1000,
             keeper=LeaseKeeper(server.connect, WRITER),  # type: ignore[arg-type]
+            ahead_from=1,  # its batches are small
         )
         self.publisher = parts.publisher(
             server.connect,  # type: ignore[arg-type]
