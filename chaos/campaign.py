@@ -17,6 +17,7 @@ from operations.embedded import EmbeddedStack, ServerName
 from operations.main_job.balance import Line
 from operations.main_job.figures import ask
 from operations.main_job.plan import Plan
+from operations.main_job.logins import make_logins
 from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from chaos.plan import Kill
     from operations.embedded.endpoints import Endpoints
     from operations.main_job.programs import Program
+    from operations.embedded.state import StateFolder
 
 _POINT_SECONDS = 6.0  # a point that is not passed by then: the process is killed from outside
 _READY_SECONDS = 30.0
@@ -120,7 +122,7 @@ class Campaign:
         simulator: Program | None = None
         victim: Victim | None = None
         try:
-            prepare(endpoints)
+            prepare(endpoints, stack.state)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
@@ -233,7 +235,7 @@ class Campaign:
         )
 
 
-def prepare(endpoints: Endpoints) -> None:
+def prepare(endpoints: Endpoints, state: StateFolder) -> None:
     """Make the ledger's database, unless an earlier campaign has left it in this state folder."""
     with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (LEDGER_DATABASE,)).fetchone()
@@ -254,6 +256,7 @@ def _catch_up(ports: Ports, victim: Victim) -> None:
 
 
 def _ended_by_itself(victim: Victim) -> ChaosError:
+    make_logins(endpoints, state)
     return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SQL = load_queries("dead_letters")
+ADMINISTRATOR = "secrets/administrator-url"  # in the state folder, readable by its owner alone
 _URL, _CONFIG = "EXECUTION_AGENT_POSTGRES_URL", "EXECUTION_AGENT_CONFIG"
 _CONNECT_SECONDS = 5
 _LISTED = ("id", "received", "source", "reason", "field", "value", "replay_outcome")
@@ -50,6 +51,12 @@ def ledger_url(url: str | None, state: Path) -> str:
     if not isinstance(found, str):
         raise NoLedgerError(f"{path} names no postgres_url: give --url, or set {_URL}")
     return _plain(str(path), found)
+
+
+def administrator_url(url: str | None, state: Path) -> str:
+    """Give the URL as named, else that of the embedded database's administrator, else as ``ledger_url`` does."""
+    path = state / ADMINISTRATOR
+    return ledger_url(url if url is not None or not path.is_file() else path.read_text("utf-8"), state)
 
 
 def _plain(place: str, url: str) -> str:

@@ -41,6 +41,8 @@ from streaming.questions import Questions
 
 if TYPE_CHECKING:
     from streaming.settings import Settings
+    from pydantic import SecretStr
+
     from streaming.steady_clock import SteadyClock
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
@@ -73,7 +75,7 @@ class Process:
             keeper=LeaseKeeper(self.connect, settings.writer),
         )
         self.publisher = Publisher(
-            self.connect,
+            self._connect_to_publish,
             settings.kafka,
             self.metrics,
             writer=settings.writer,
@@ -147,9 +149,12 @@ class Process:
     async def _connect_to_land(self) -> asyncpg.Connection[Any]:
         return await self._open(_LANDING_SECONDS)
 
-    async def _open(self, command_seconds: float) -> asyncpg.Connection[Any]:
+    async def _connect_to_publish(self) -> asyncpg.Connection[Any]:
+        return await self._open(_COMMAND_SECONDS, self._settings.publisher_postgres_url)
+
+    async def _open(self, command_seconds: float, url: SecretStr | None = None) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
-            plain_url(self._settings.postgres_url.get_secret_value()),
+            plain_url((url or self._settings.postgres_url).get_secret_value()),
             timeout=_CONNECT_SECONDS,
             command_timeout=command_seconds,
             server_settings={

@@ -345,6 +345,9 @@ class Settings(BaseSettings):
     )
     benchmark_price: Literal["mid", "microprice"] = Field(
         default="mid", description="which price of a snapshot is the benchmark"
+    publisher_postgres_url: SecretStr | None = Field(
+        default=None, description="the same database by the publisher's own login; else postgres_url's"
+    )
     )
     batch_limit: int = Field(default=1000, ge=1, le=10_000)
     inbox_limit: int = Field(default=20_000, ge=100)

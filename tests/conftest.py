@@ -155,6 +155,33 @@ def ledger_url(endpoints: Endpoints, _ledger_template: str) -> Iterator[str]:
         yield endpoints.postgres_url(name)
 
 
+@pytest.fixture(scope="session")
+def _logins(endpoints: Endpoints, _ledger_template: str) -> Iterator[dict[str, Endpoints]]:
+    """The servers by a login of each role: roles are the cluster's, so each worker has logins of its own."""
+    worker = uuid.uuid4().hex[:12]
+    groups = ("writer", "publisher", "dagster", "analyst", "auditor")
+    names = {group: f"t_{group}_{worker}" for group in groups}
+    with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as admin:
+        for group, name in names.items():
+            make = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}")
+            admin.execute(make.format(sql.Identifier(name), name, sql.Identifier(f"execution_{group}")))
+    yield {
+        group: msgspec.structs.replace(endpoints, postgres_user=name, postgres_password=name)
+        for group, name in names.items()
+    }
+    with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as admin:
+        for name in names.values():
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def urls(ledger_url: str, _logins: dict[str, Endpoints]) -> dict[str, str]:
+    """The URLs of ``ledger_url``'s database by a login of each role (without its ``execution_``)."""
+    database = ledger_url.rpartition("/")[2]
+    return {group: seen.postgres_url(database) for group, seen in _logins.items()}
+
+
 # --- Redis, Kafka, S3 --------------------------------------------------------------------------------------
 
 

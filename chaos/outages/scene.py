@@ -113,7 +113,7 @@ class Scene:
         self._cleaning.callback(self._stop_broker)
         self.endpoints: Endpoints = msgspec.structs.replace(found, kafka_bootstrap=bootstrap)
         self.disk = self._mount() if self._small_disk else None
-        prepare(self.endpoints)
+        prepare(self.endpoints, state)
         through = msgspec.structs.replace(
             self.endpoints,
             postgres_port=self.proxies["postgres"].port,

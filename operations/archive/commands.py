@@ -38,7 +38,7 @@ PersonOption = Annotated[
     str | None,
     typer.Option(
         "--person",
-        help="Who asks, beside the account that runs this.",
+        help="Who asks, where Postgres is away; else it is who is logged in there.",
         envvar="EXECUTION_AGENT_PERSON",
         show_envvar=True,
     ),
@@ -110,6 +110,7 @@ def pull(
     from operations.archive.shown import pulled_as_data, pulled_as_text
 
     choice = _choice(record_class, first, last, venue, symbol, account, correlation_id)
+    ledger, asking = _asking("to pull from archives", url, state, person)
     with _opened(state) as library:
         done = write(
             library,
@@ -118,8 +119,8 @@ def pull(
             output,
             kind,
             reason,
-            url=_ledger(url, state),
-            person=person,
+            url=ledger,
+            person=asking,
             log=_tell,
         )
         _print(pulled_as_data(done) if as_json else pulled_as_text(done))
@@ -156,8 +157,9 @@ def query(
 
     choice = _choice(record_class, first, last, venue, symbol, account, correlation_id)
     sql = sys.stdin.read() if statement == "-" else statement
+    ledger, asking = _asking("to query archives", url, state, person)
     with _opened(state) as library:
-        found = answer(library, choice, sql, reason, url=_ledger(url, state), person=person)
+        found = answer(library, choice, sql, reason, url=ledger, person=asking)
     _print(answer_as_data(found) if as_json else answer_as_table(found))
     _tell(f"receipt {found.receipt.event_id}, audit event {found.receipt.ledger}")
     if found.is_cut:
@@ -194,7 +196,10 @@ def verify(
                 library, record_class, choice.first, choice.last, url=ledger, deep=not quick, log=_tell
             )
             if ledger is not None and not quick and not found.wrong:
-                note_verified(ledger, library.listed(record_class, choice.first, choice.last))
+                try:
+                    note_verified(ledger, library.listed(record_class, choice.first, choice.last))
+                except psycopg.errors.InsufficientPrivilege:
+                    _tell("Postgres does not note that it was verified: that takes the role auditor")
         except psycopg.Error as error:
             _tell(f"Postgres is not compared: {first_line(error)}")
             found = read_back(library, record_class, choice.first, choice.last, deep=not quick, log=_tell)
@@ -226,12 +231,12 @@ def hold(
     from operations.archive.choosing import choose
 
     choice = _choice(record_class, first, last, venue)
+    ledger, asking = _asking("a legal hold", url, state, person)
     with _opened(state) as library:
-        ledger = _ledger(url, state)
         listed = choose(library, choice, all_revisions=True)
         files = [held for o in listed for held in o.manifest.objects]
         event = HOLD_LIFTED if lift else HOLD_PLACED
-        receipt = record_access(library, ledger, event, reason, choice.asked, files, person)
+        receipt = record_access(library, ledger, event, reason, choice.asked, files, asking)
         count = put(library, listed, on=not lift)
         if receipt.ledger == "recorded" and ledger is not None:
             note_held(ledger, listed, on=not lift)
@@ -264,14 +269,14 @@ def rotate(
     from operations.archive.opening import add_key
 
     choice = _choice(record_class, first, last, None)
+    ledger, asking = _asking("to rotate keys", url, state, person)
     if new_key:
         with _opened(state):
             add_key(state)
     with _opened(state) as library:
-        ledger = _ledger(url, state)
         listed = choose(library, choice, all_revisions=True)
         files = [held for o in listed for held in o.manifest.objects]
-        receipt = record_access(library, ledger, ROTATED, reason, choice.asked, files, person)
+        receipt = record_access(library, ledger, ROTATED, reason, choice.asked, files, asking)
         count = wrap(library, listed, forget=forget, log=_tell)
         if receipt.ledger == "recorded" and ledger is not None:
             note_rotated(ledger, listed, library.keys.key_id)
@@ -362,6 +367,34 @@ def _ledger(url: str | None, state: Path) -> str | None:
         return ledger_if_any(url, state)
     except NoLedgerError as error:
         fail(str(error), USAGE)
+
+
+def _asking(what: str, url: str | None, state: Path, person: str | None) -> tuple[str | None, str]:
+    """Give the ledger's URL, and who asks: whoever is logged in there, an auditor.
+
+    Archives open without Postgres, too: then the keys of the store and of the archives are what lets somebody in,
+    the receipt has the name that is given and the account that runs this, and waits to be handed in.
+    """
+    import psycopg
+
+    from operations.people import AUDITOR, PeopleError, require_person
+
+    ledger = _ledger(url, state)
+    try:
+        if ledger is not None:
+            return ledger, require_person(ledger, what, AUDITOR)
+        why = "no ledger is named"
+    except PeopleError as error:
+        fail(str(error), FAILED)
+    except psycopg.OperationalError as error:
+        if "authentication failed" in str(error):
+            fail(f"{what} is a person's to do: {first_line(error)}", FAILED)
+        why = first_line(error)
+    except psycopg.Error as error:
+        fail(f"the ledger could not be asked who you are: {first_line(error)}", FAILED)
+    if person is None:
+        fail(f"--person: say who you are, Postgres cannot be asked ({why})", USAGE)
+    return ledger, person
 
 
 def _print(text: str) -> None:

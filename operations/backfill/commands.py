@@ -37,10 +37,15 @@ def backfill(
 
     Executions, live and final slippage, shortfalls, breaks and the quality of venues. Each day is committed by
     itself: interrupt it at any time and start it again; days that are as derived change nothing. A dry run shows,
-    by day and table, the rows that would be added, changed and removed, with examples; the final figures are those
-    of the executions as they stand.
+    by day and table, the rows that would be added, changed and removed, with examples; each table as it would be
+    after those before it were corrected. It writes nothing, and reading is all the rights it takes.
 
-    Exit codes: 0 done; 1 a day failed (those before it are done); 2 wrong usage; 130 interrupted.
+    Tables only: checks, reports, Parquet files, data docs and archives stay as they were; the summary says how
+    Dagster makes them again.
+
+    Without --dry-run it takes a person's login with the role backfill; the audit trail says who corrected what.
+
+    Exit codes: 0 done; 1 refused, or a day failed (those before it are done); 2 wrong usage; 130 interrupted.
     """
     import psycopg
     from sqlalchemy.exc import SQLAlchemyError
@@ -49,14 +54,14 @@ def backfill(
     from execution_assets.resources import PRICE_VARIABLE, STALE_VARIABLE, LedgerResource
     from execution_assets.settings import slo_us
     from operations.backfill.days import backfill as derive
-    from operations.backfill.days import days_of, shown
+    from operations.backfill.days import days_of, left_behind, shown
     from operations.dead_letters import NoLedgerError, ledger_url
     from streaming.errors import SettingsError
 
     try:
         days = days_of(_day("FROM", first), _day("TO", last))
         ledger = LedgerResource(
-            url=ledger_url(url, state),
+            url=ledger_url(url, state) if dry_run else _acting(ledger_url(url, state)),
             stale_snapshot_seconds=os.environ.get(STALE_VARIABLE, "5"),
             benchmark_price=os.environ.get(PRICE_VARIABLE, "mid"),
         )
@@ -83,6 +88,23 @@ def backfill(
     if not as_json:
         verb = "would change" if dry_run else "changed"
         sys.stdout.write(f"{done} days, {changed:,} rows {verb}, {time.monotonic() - began:.1f} s\n")
+        if not dry_run:
+            sys.stdout.write("\n".join(left_behind(days)) + "\n")
+
+
+def _acting(url: str) -> str:
+    """Give the person's URL with the right to write what is derived; end the command for anybody else."""
+    import psycopg
+
+    from operations.people import BACKFILL, PeopleError, require_person, with_role
+
+    try:
+        require_person(url, "a backfill", BACKFILL)
+    except PeopleError as error:
+        fail(str(error), FAILED)
+    except psycopg.Error as error:
+        fail(f"the ledger could not be asked: {first_line(error)}", FAILED)
+    return with_role(url, BACKFILL)
 
 
 def _day(name: str, value: str) -> date:

@@ -123,7 +123,7 @@ def note(
     state: StateOption = STATE,
 ) -> None:
     """Add a note to a break."""
-    with _desk(url, state) as desk:
+    with _desk(url, state, "a note") as desk:
         person = desk.note(desk.one(break_id), "note", text)
     _print(f"noted by {person}")
 
@@ -136,7 +136,7 @@ def assign(
     state: StateOption = STATE,
 ) -> None:
     """Say who handles a break."""
-    with _desk(url, state) as desk:
+    with _desk(url, state, "to assign a break") as desk:
         person = desk.note(desk.one(break_id), "owner", owner)
     _print(f"{owner} owns it, says {person}")
 
@@ -184,17 +184,29 @@ def _vote(
 )
 def add_person(
     name: Annotated[str, typer.Argument(help="Their login: lower-case letters, digits, _ . -")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--role",
+            help="operator (votes, halts, replays; if none is named), auditor (opens archives), analyst (reads), "
+            "backfill (derives days again); may be given several times.",
+        ),
+    ] = None,
+    administrator: Annotated[
+        bool, typer.Option("--administrator", help="May add and remove persons, too.")
+    ] = False,
     url: LedgerOption = None,
     state: StateOption = STATE,
 ) -> None:
     """Make a login for a person; prints the URL with its new password, this once.
 
+    Needs an administrator's login: a person's, or the database's for the first one; the audit trail has whose.
     One person, one login: two logins of one person would be two persons to the four-eyes rule.
     """
     from operations import people as logins
 
-    with asked_ledger(url, state) as ledger:
-        made = logins.add(ledger, name)
+    with asked_ledger(url, state, administers=True) as ledger:
+        made = logins.add(ledger, name, tuple(role or (logins.OPERATOR,)), administrator=administrator)
     _print(made)
 
 
@@ -217,24 +229,27 @@ def remove_person(
     """Lock a person's login and end its sessions; what they did stays, under their name."""
     from operations import people as logins
 
-    with asked_ledger(url, state) as ledger:
+    with asked_ledger(url, state, administers=True) as ledger:
         logins.remove(ledger, name)
     _print(f"{name} may not log in any more")
 
 
 @contextmanager
-def asked_ledger(url: str | None, state: Path) -> Iterator[str]:
-    """Give the ledger's URL; end the command with one line where something is not as it must be."""
+def asked_ledger(url: str | None, state: Path, *, administers: bool = False) -> Iterator[str]:
+    """Give the ledger's URL; end the command with one line where something is not as it must be.
+
+    ``administers``: of the embedded servers that of the database's administrator.
+    """
     import psycopg
 
     from ledger.db.errors import LedgerError
     from operations.breaks.desk import BreakError
-    from operations.dead_letters import NoLedgerError, ledger_url
+    from operations.dead_letters import NoLedgerError, administrator_url, ledger_url
     from operations.people import PeopleError
     from streaming.errors import SettingsError, StreamingError
 
     try:
-        yield ledger_url(url, state)
+        yield administrator_url(url, state) if administers else ledger_url(url, state)
     except (NoLedgerError, SettingsError) as error:
         fail(str(error), USAGE)
     except (BreakError, PeopleError, LedgerError, StreamingError) as error:
@@ -244,11 +259,16 @@ def asked_ledger(url: str | None, state: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _desk(url: str | None, state: Path) -> Iterator[Desk]:
+def _desk(url: str | None, state: Path, what: str | None = None) -> Iterator[Desk]:
+    """Open the desk; where ``what`` is said, only to a person."""
     from operations.breaks.desk import opened
+    from operations.people import OPERATOR, require_person
 
-    with asked_ledger(url, state) as ledger, opened(ledger) as desk:
-        yield desk
+    with asked_ledger(url, state) as ledger:
+        if what is not None:
+            require_person(ledger, what, OPERATOR)
+        with opened(ledger) as desk:
+            yield desk
 
 
 def _print(text: str) -> None:

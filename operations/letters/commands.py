@@ -111,17 +111,22 @@ def replay(
 ) -> None:
     """Hand dead letters in again, through the decoders and rules of now: after a mended decoder or setting.
 
+    Without --dry-run it takes a person's login (`execution-agent people add NAME`): the audit trail says who.
+
     Exit codes: 0 done or recorded; 1 one of them is a dead letter still, or is refused; 2 wrong usage.
     """
     from operations.applying import service_settings
     from operations.breaks.commands import asked_ledger
     from operations.letters.replaying import Selection, select, try_out
     from operations.letters.replaying import replay as hand_in
+    from operations.people import OPERATOR, require_person
 
     if not (ids or venue or reason or since):
         fail("which dead letters? give ids, --venue, --reason or --since", USAGE)
     selection = Selection(_checked(ids), venue, reason, _seconds(since), limit)
     with asked_ledger(url, state) as ledger:
+        if not dry_run:
+            require_person(ledger, "a replay", OPERATOR)
         settings = service_settings(state)
         letters = select(ledger, selection)
         if not dry_run:

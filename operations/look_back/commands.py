@@ -36,6 +36,8 @@ def look_back(
 ) -> None:
     """Compare a venue's own list of fills with ours, and hand in what is missing here.
 
+    Without --dry-run it takes a person's login (`execution-agent people add NAME`): the audit trail says who.
+
     Exit codes: 0 nothing is missing any more, or the request is recorded; 1 it failed, or fills are missing still;
     2 wrong usage or settings.
     """
@@ -79,6 +81,7 @@ def _compared(
     from operations.applying import service_settings
     from operations.dead_letters import NoLedgerError, ledger_url
     from operations.look_back.comparing import asked, shown
+    from operations.people import OPERATOR, PeopleError, require_person
     from streaming.errors import SettingsError, StreamingError
 
     try:
@@ -86,13 +89,14 @@ def _compared(
         if settings is not None:
             _check(venue, settings)
         if not dry_run:
+            require_person(ledger, "handing in what a venue lists", OPERATOR)
             return asked(settings, venue, window, ledger, wait)
         if settings is None:
             fail("--dry-run asks the venue from here: set EXECUTION_AGENT_CONFIG to the process's settings", USAGE)
         return shown(settings, venue, window, ledger)
     except (NoLedgerError, SettingsError) as error:
         fail(str(error), USAGE)
-    except (LedgerError, StreamingError, OSError) as error:
+    except (LedgerError, StreamingError, PeopleError, OSError) as error:
         fail(str(error), FAILED)
     except psycopg.Error as error:
         fail(f"the ledger could not be asked: {first_line(error)}", FAILED)

@@ -104,7 +104,7 @@ class MainJob:
         began = time.monotonic()
         endpoints = self._stack.start(self._tell)
         try:
-            revision = prepare(endpoints)
+            revision = prepare(endpoints, self._stack.state)
             self._tell("schema", f"at revision {revision}")
             ports = Ports(self._stack.state)
             stream = stream_program(self._plan, self._stack.state, endpoints, ports)

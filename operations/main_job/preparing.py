@@ -11,13 +11,17 @@ from botocore.exceptions import ClientError
 from psycopg import sql
 
 from ledger.db.migrate import migrate
+from operations.dead_letters import ADMINISTRATOR
+from operations.main_job.logins import Login, give_database, make_logins
 from operations.main_job.programs import ARCHIVE_BUCKET, DAGSTER_DATABASE, LEDGER_DATABASE
+from trust.private_files import write_private
 
 if TYPE_CHECKING:
     from operations.embedded.endpoints import Endpoints
+    from operations.embedded.state import StateFolder
 
 
-def prepare(endpoints: Endpoints) -> str:
+def prepare(endpoints: Endpoints, state: StateFolder) -> str:
     """Make what is missing; give the schema's revision."""
     with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as connection:
         for name in (LEDGER_DATABASE, DAGSTER_DATABASE):
@@ -25,7 +29,11 @@ def prepare(endpoints: Endpoints) -> str:
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     _make_bucket(endpoints)
-    return migrate(endpoints.postgres_url(LEDGER_DATABASE))
+    revision = migrate(endpoints.postgres_url(LEDGER_DATABASE))
+    make_logins(endpoints, state)
+    write_private(state.path / ADMINISTRATOR, endpoints.postgres_url(LEDGER_DATABASE))
+    give_database(endpoints, DAGSTER_DATABASE, Login.DAGSTER)
+    return revision
 
 
 def _make_bucket(endpoints: Endpoints) -> None:

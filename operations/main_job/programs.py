@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, SIGNER_VARIABLE
 from operations.archive.opening import EMBEDDED
 from operations.embedded.process import ServerProcess
+from operations.main_job.logins import Login, as_login
 from trust import keys, signing
 from trust.signing import make_key_file
 
@@ -98,8 +99,10 @@ def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: 
     del plan
     secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
     store = state.folder("stream") / "fix"
+    publisher = as_login(Login.PUBLISHER, state, endpoints)
     lines = [
-        f"postgres_url = {_quoted(endpoints.postgres_url(LEDGER_DATABASE))}",
+        f"postgres_url = {_quoted(as_login(Login.STREAM, state, endpoints).postgres_url(LEDGER_DATABASE))}",
+        f"publisher_postgres_url = {_quoted(publisher.postgres_url(LEDGER_DATABASE))}",
         f"redis_url = {_quoted(endpoints.redis_url)}",
         "[kafka]",
         f"bootstrap = {_quoted(endpoints.kafka_bootstrap)}",
@@ -198,7 +201,8 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
     """Lay out DAGSTER_HOME and give the webserver and the daemon."""
     home = state.folder("dagster")
     shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
-    environment = {**dagster_environment(home, endpoints), **archive_environment(state, endpoints)}
+    deriving = as_login(Login.DAGSTER, state, endpoints)
+    environment = {**dagster_environment(home, deriving), **archive_environment(state, endpoints)}
     workspace = PROJECT / "workspace.yaml"
     bin_folder = Path(sys.executable).parent
     webserver = Program(
@@ -218,7 +222,7 @@ def analysts_program(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
         "dagster-analysts",
         state,
         [program, "--read-only", "-h", "127.0.0.1", "-p", str(ports.analysts), "-w", PROJECT / "workspace.yaml"],
-        dagster_environment(state.folder("dagster"), endpoints),
+        dagster_environment(state.folder("dagster"), as_login(Login.DAGSTER, state, endpoints)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from operations.people import add
+from operations.people import OPERATOR, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,10 @@ class Person:
 
 
 @contextmanager
-def person(ledger_url: str, name: str) -> Iterator[Person]:
+def person(ledger_url: str, name: str, *roles: str) -> Iterator[Person]:
     """A person whose login begins with ``name``: roles are the cluster's, and tests run beside each other."""
     login = f"{name}_{uuid.uuid4().hex[:12]}"
-    made = Person(login, add(ledger_url, login))
+    made = Person(login, add(ledger_url, login, roles or (OPERATOR,)))
     try:
         yield made
     finally:

@@ -31,7 +31,9 @@ from execution_assets.archives.settings import (
 from execution_assets.archives.writing import archive_day
 from ledger.domain.records import Side
 from operations.cli import app
+from operations.people import AUDITOR
 from streaming.topics import AUDIT_EVENT
+from tests.integration.people import person
 from tests.integration.test_archives import DAY
 from tests.integration.test_dagster_day import Streaming
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
@@ -40,6 +42,8 @@ from trust import keys, signing
 from trust.errors import NoteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from operations.embedded.endpoints import Endpoints
 
 RAW = {"E1": b"8=FIX.4.4\x0117=E1\x0110=000\x01", "E2": b"\x00\xff,\"'\r\n\\", "E3": b""}
@@ -51,12 +55,14 @@ WHY = ("--reason", "inquiry 17")
 class Desk:
     """An archived day, and the command line beside it."""
 
-    def __init__(self, url: str, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, url: str, auditor: str, environment: dict[str, str], folder: Path) -> None:
+        self.auditor = auditor
         self.url, self.environment, self.folder = url, environment, folder
         self.library = open_library(settings_from(environment), environment)
 
     def call(self, *arguments: str | Path, code: int = 0, url: str | None = None) -> Result:
-        named = [] if arguments[0] == "list" else ["--url", url or self.url]
+        login = self.url if arguments[0] == "drop-partition" else self.auditor
+        named = [] if arguments[0] == "list" else ["--url", url or login]
         result = CliRunner().invoke(app, ["archive", *map(str, arguments), *named], env=self.environment)
         assert result.exit_code == code, result.output
         return result
@@ -73,7 +79,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(ledger_url: str, endpoints: Endpoints, worm_bucket: str, tmp_path: Path) -> Desk:
+def desk(ledger_url: str, endpoints: Endpoints, worm_bucket: str, tmp_path: Path) -> Iterator[Desk]:
     Streaming(ledger_url).land([
         snapshot("S1", "99.5", "100.5", T0),
         intent("C1", "M1", qty="10"),
@@ -93,15 +99,16 @@ def desk(ledger_url: str, endpoints: Endpoints, worm_bucket: str, tmp_path: Path
     }
     keys.make_key_file(tmp_path / "keys.json")
     signing.make_key_file(tmp_path / "signer.pem")
-    desk = Desk(ledger_url, environment, tmp_path)
-    archive_day(ledger_url, desk.library, settings_from(environment), FILLS, DAY)
-    return desk
+    with person(ledger_url, "carol", AUDITOR) as carol:
+        desk = Desk(ledger_url, carol.url, environment, tmp_path)
+        archive_day(ledger_url, desk.library, settings_from(environment), FILLS, DAY)
+        yield desk
 
 
 def test_what_is_pulled_is_what_the_venue_sent(desk: Desk) -> None:
     pulled = {}
     for kind in ("parquet", "csv", "json"):
-        desk.call("pull", *DAYS, *WHY, "--output", desk.folder / kind, "--format", kind, "--person", "alice")
+        desk.call("pull", *DAYS, *WHY, "--output", desk.folder / kind, "--format", kind)
         pulled[kind] = desk.folder / kind / f"fills.{kind}"
     assert {r["exec_id"]: r["raw"] for r in pq.read_table(pulled["parquet"]).to_pylist()} == RAW
     with pulled["csv"].open(newline="") as file:
@@ -113,7 +120,7 @@ def test_what_is_pulled_is_what_the_venue_sent(desk: Desk) -> None:
     # the receipt says who, when, why, what
     note = (desk.folder / "csv" / "receipt.note").read_bytes()
     receipt = read_receipt(note, desk.library)
-    assert (receipt.person.startswith("alice ("), receipt.reason, receipt.ledger) == (
+    assert (receipt.person.startswith("carol_"), receipt.reason, receipt.ledger) == (
         True,
         "inquiry 17",
         "recorded",
@@ -141,7 +148,11 @@ def test_a_pull_is_narrowed_to_an_order(desk: Desk) -> None:
 
 
 def test_a_pull_without_postgres_waits_to_be_handed_in(desk: Desk) -> None:
-    told = json.loads(desk.call("pull", *DAYS, *WHY, "--output", desk.folder / "out", "--json", url=GONE).stdout)
+    told = json.loads(
+        desk.call(
+            "pull", *DAYS, *WHY, "--output", desk.folder / "out", "--json", "--person", "dan", url=GONE
+        ).stdout
+    )
     assert told["ledger"].startswith("pending: ")
     assert desk.events() == []
     assert (hand_in(desk.library, desk.url), hand_in(desk.library, desk.url)) == (1, 0)
@@ -160,7 +171,7 @@ def test_sql_is_answered_and_no_byte_is_written(desk: Desk) -> None:
     )
     command = [sys.executable, "-B", "-m", "operations.cli", "archive", "query", statement, *DAYS, *WHY, "--json"]
     done = subprocess.run(
-        [*command, "--url", desk.url],
+        [*command, "--url", desk.auditor],
         env={**os.environ, **desk.environment},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -198,6 +209,16 @@ def test_numbers_are_decimals_and_their_text_is_there(desk: Desk) -> None:
     )
     rows = json.loads(desk.call("query", statement, *DAYS, *WHY, "--json").stdout)["rows"]
     assert rows == [{"last_px": "100.250", "t": "DECIMAL(38,12)"}]
+
+
+@pytest.mark.parametrize("command", ["pull", "query", "hold", "rotate"])
+def test_an_access_takes_an_auditor(desk: Desk, ledger_url: str, command: str) -> None:
+    words = {"pull": ("--output", desk.folder / "x"), "query": ("SELECT 1",)}.get(command, ())
+    with person(ledger_url, "oscar") as oscar:
+        for url, said in ((desk.url, "is the database administrator's"), (oscar.url, "needs the role auditor")):
+            assert said in desk.call(command, *words, *DAYS, *WHY, url=url, code=1).stderr
+    assert "say who you are" in desk.call(command, *words, *DAYS, *WHY, url=GONE, code=2).stderr
+    assert (desk.events(), (desk.folder / "x").exists()) == ([], False)
 
 
 def test_a_reason_is_required(desk: Desk) -> None:

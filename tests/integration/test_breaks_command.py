@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ledger.domain.records import BreakKind
 from operations.breaks.guide import WHAT_TO_DO
 from operations.breaks.pages import summary
 from operations.cli import app
+from operations.people import require_person
 from tests.integration.arrivals import fill, fill_message, fills, intent
 from tests.integration.database import connected
 from tests.integration.people import Person, person
@@ -320,6 +322,45 @@ async def test_people_are_added_listed_and_locked_out(ledger_url: str, state: Pa
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(dora.url)
         assert dora.name not in await said("people", "list", state=state)
+
+
+async def test_a_note_takes_a_person(floor: Floor, urls: dict[str, str], state: Path) -> None:
+    break_id = await floor.overfill()
+    for url in (urls["writer"], urls["auditor"]):
+        for words in (("note", break_id, "mine"), ("assign", break_id, "me")):
+            refused = await run("breaks", *words, "--url", url, state=state)
+            assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+            assert "is a person's to do" in refused.stderr or "needs the role operator" in refused.stderr
+    assert await floor.value("SELECT count(*) FROM execution.break_notes") == 0
+
+
+async def test_an_administrator_adds_persons_and_is_named(
+    ledger_url: str, urls: dict[str, str], state: Path
+) -> None:
+    made = f"eve_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(ledger_url, autocommit=True) as owner:
+        try:
+            root = (await said("people", "add", f"{made}_root", "--administrator", state=state)).strip()
+            for url in (urls["writer"], urls["dagster"], urls["auditor"]):
+                refused = await run("people", "add", made, "--url", url, state=state)
+                assert (refused.exit_code, "may not add or remove persons" in refused.stderr) == (1, True)
+            added = ("--role", "auditor", "--role", "backfill", "--url", root)
+            url = (await said("people", "add", made, *added, state=state)).strip()
+            shown = await said("people", "list", state=state)
+            assert f"{made}  auditor, backfill\n" in shown
+            assert f"{made}_root  operator, administrator\n" in shown
+            assert require_person(url, "this", "auditor") == made
+            refused = await run("people", "add", f"{made}_too", "--url", url, state=state)
+            assert (refused.exit_code, "may not add or remove persons" in refused.stderr) == (1, True)
+            await said("people", "remove", made, "--url", root, state=state)
+            acts = owner.execute(
+                "SELECT event_type, recorded_by FROM execution.audit_events WHERE key = %s ORDER BY position",
+                [made],
+            ).fetchall()
+            assert acts == [("person_added", f"{made}_root"), ("person_removed", f"{made}_root")]
+        finally:
+            for name in (made, f"{made}_root"):
+                owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 async def test_a_login_that_was_made_may_look_and_vote_and_nothing_else(ledger_url: str, alice: Person) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from operations.cli import app
 from tests.integration.arrivals import fill_message
-from tests.integration.people import person
+from tests.integration.people import Person, person
 
 OLD, NEW = "11111111-1111-5111-8111-111111111111", "22222222-2222-5222-8222-222222222222"
 RAW = b"8=FIX.4.4\x0135=8\x0132=\x1b[31mnan\x0110=000\x01\xff"
@@ -169,10 +169,10 @@ def replayed(*arguments: str, code: int = 0) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def empty(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A ledger without dead letters; the settings of its streaming process are in the state folder."""
+def empty(ledger_url: str, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A ledger without dead letters, asked by a person; the process's settings are in the state folder."""
     monkeypatch.delenv("EXECUTION_AGENT_CONFIG", raising=False)
-    monkeypatch.setenv("EXECUTION_AGENT_POSTGRES_URL", ledger_url)
+    monkeypatch.setenv("EXECUTION_AGENT_POSTGRES_URL", alice.url)
     monkeypatch.setenv("EXECUTION_AGENT_STATE", str(write_settings(tmp_path, ledger_url)))
     return ledger_url
 
@@ -229,6 +229,17 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(empty: str) -> None
     assert replayed(routed) == [(routed, "landed")]
     assert replayed(letter, "--dry-run") == [(letter, "duplicate: fill E1: buy 1 BTCUSDT @ 100")]
     assert replayed(letter) == [(letter, "duplicate")]
+
+
+@pytest.mark.parametrize(("login", "kind"), [(None, "the database administrator's"), ("writer", "no person's")])
+def test_a_replay_takes_a_person(empty: str, urls: dict[str, str], login: str | None, kind: str) -> None:
+    letter = keep(empty, json.dumps(fill_message("E1")).encode())
+    url = empty if login is None else urls[login]
+    refused = CliRunner().invoke(app, ["dlq", "replay", letter, "--url", url])
+    assert refused.exit_code == 1
+    assert f"is {kind}: log in as yourself with --url" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert rows(empty, "SELECT count(*) FROM execution.replay_requests") == [(0,)]
 
 
 def test_a_person_may_ask_and_the_running_settings_do_it(empty: str) -> None:

@@ -108,10 +108,13 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str) -> AsyncIterator[Stage]:
+async def stage(
+    endpoints: Endpoints, ledger_url: str, urls: dict[str, str], redis_url: str, topic_prefix: str
+) -> AsyncIterator[Stage]:
     rest = RestFeedSettings(secrets=[SecretStr("whsec_" + "MDEyMzQ1Njc4OWFiY2RlZg==")])
     settings = Settings(
-        postgres_url=SecretStr(ledger_url),
+        postgres_url=SecretStr(urls["writer"]),
+        publisher_postgres_url=SecretStr(urls["publisher"]),
         redis_url=SecretStr(redis_url),
         kafka=KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=topic_prefix),
         http=HttpSettings(port=0),

@@ -40,11 +40,13 @@ from ledger.domain.slippage import slippage_bps
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 from operations.cli import app
+from operations.people import BACKFILL, OPERATOR
 from tests.integration.database import connected
+from tests.integration.people import Person, person
 from tests.unit.domain.facts import SECOND, T0, intent, order_report, report, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Engine
 
@@ -497,7 +499,29 @@ async def test_the_analysts_file_has_exact_decimals_and_nothing_raw(
     assert changed["last_px"] == D("100.5")
 
 
-async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: str) -> None:
+@pytest.fixture
+def frank(ledger_url: str) -> Iterator[Person]:
+    with person(ledger_url, "frank", OPERATOR, BACKFILL) as who:
+        yield who
+
+
+async def test_a_backfill_takes_a_person_who_may(ledger_url: str, urls: dict[str, str], alice: Person) -> None:
+    await land(ledger_url, a_day())
+    for url, said in (
+        (ledger_url, "is the database administrator's: log in as yourself"),
+        (urls["dagster"], "is no person's: log in as yourself"),
+        (alice.url, f"a backfill needs the role backfill, and {alice.name} has operator"),
+    ):
+        refused = CliRunner().invoke(app, ["backfill", str(DAY), str(DAY), "--url", url])
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+        assert said in refused.stderr
+    assert rows(ledger_url, "SELECT * FROM execution.derivations") == []
+    # without the command's SET ROLE the right is not there
+    with psycopg.connect(alice.url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("UPDATE execution.executions SET last_px = 1")
+
+
+async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: str, frank: Person) -> None:
     await land(ledger_url, a_day())
     with psycopg.connect(ledger_url, autocommit=True) as connection:
         connection.execute("UPDATE execution.executions SET last_px = 1 WHERE exec_id = 'E1'")
@@ -505,7 +529,7 @@ async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: s
 
     def run(*options: str) -> Any:
         day = DAY.isoformat()
-        return CliRunner().invoke(app, ["backfill", day, day, "--url", ledger_url, *options])
+        return CliRunner().invoke(app, ["backfill", day, day, "--url", frank.url, *options])
 
     told = run("--dry-run", "--json")
     assert told.exit_code == 0, told.output
@@ -521,12 +545,16 @@ async def test_a_backfill_says_what_would_change_before_it_changes(ledger_url: s
     assert done.exit_code == 0, done.output
     assert "executions: 0 added, 1 changed, 0 removed (of 5)" in done.stdout
     assert "last_px: 1 -> 100.25" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"  dg launch --assets group:derived --partition-range {DAY}...{DAY}"
+    told_of = "SELECT recorded_by, body FROM execution.audit_events WHERE event_type = 'executions_corrected'"
+    [corrected] = rows(ledger_url, told_of)
+    assert corrected["recorded_by"] == json.loads(corrected["body"])["detail"]["person"] == frank.name
     second = run("--json")
     assert json.loads(second.stdout)["changes"] == 0
     assert run("--dry-run").stdout.splitlines()[-1].startswith("1 days, 0 rows would change")
 
 
-async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str) -> None:
+async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str, frank: Person) -> None:
     days = 4
     for n in range(days):
         at = T0 + n * 86_400 * SECOND
@@ -542,7 +570,7 @@ async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str) -
         connection.execute("UPDATE execution.executions SET last_px = 1")
     last = DAY + timedelta(days=days - 1)
     command = [str(Path(sys.executable).with_name("execution-agent")), "backfill", str(DAY), str(last), "--json"]
-    with subprocess.Popen([*command, "--url", ledger_url], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+    with subprocess.Popen([*command, "--url", frank.url], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         process.kill()  # one day is told, the next is under way
@@ -550,7 +578,7 @@ async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str) -
     assert first["changes"]
     right = "SELECT trade_date, last_px FROM execution.executions ORDER BY trade_date"
     assert rows(ledger_url, right)[0] == {"trade_date": DAY, "last_px": 100}
-    again = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", ledger_url])
+    again = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", frank.url])
     assert again.exit_code == 0, again.output
     told = [json.loads(line) for line in again.stdout.splitlines() if line.startswith("{")]
     assert told[0]["changes"] == 0
@@ -559,7 +587,7 @@ async def test_a_backfill_that_is_killed_goes_on_where_it_was(ledger_url: str) -
     digests = "SELECT * FROM execution.derivations ORDER BY 1, 2"
     kept = rows(ledger_url, digests)
     assert len({row["trade_date"] for row in kept}) == days
-    third = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", ledger_url])
+    third = CliRunner().invoke(app, ["backfill", str(DAY), str(last), "--json", "--url", frank.url])
     assert '"changes":0' in third.stdout
     now = rows(ledger_url, digests)
     assert [row["digest"] for row in now] == [row["digest"] for row in kept]

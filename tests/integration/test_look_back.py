@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from operations.embedded import Endpoints
+    from tests.integration.people import Person
 
 NAME = "BRAVO"
 ROOT = Path(__file__).parents[2]
@@ -352,7 +353,7 @@ async def test_a_fill_that_the_venue_does_not_list_is_flagged_kept_and_confirmed
 
 
 async def test_the_command_compares_and_has_it_handed_in(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "stream.toml"
 
@@ -374,10 +375,12 @@ async def test_the_command_compares_and_has_it_handed_in(
             code, shown = await run("--dry-run")
             assert (code, shown["figures"]["missing"], len(shown["missing"])) == (1, withheld, withheld)
             assert await stage.value("SELECT count(*) FROM execution.fills") == made - withheld
-            code, done = await run()
+            refused = await asyncio.to_thread(CliRunner().invoke, app, ["look-back", NAME, "--from", "5m"])
+            assert "is a person's to do" in refused.stderr
+            code, done = await run("--url", alice.url)
             assert (code, done["outcome"], done["figures"]["handed_in"]) == (0, "done", withheld)
             await stage.balances(simulation)
         assert (await run("--dry-run"))[0] == 0
         # where no process lands, the command does
-        code, again = await run()
+        code, again = await run("--url", alice.url)
         assert (code, again["outcome"], again["figures"]["missing"]) == (0, "done", 0)

@@ -78,14 +78,21 @@ async def venue(tmp_path: Path) -> AsyncIterator[Acceptor]:
 
 @pytest.fixture
 async def stage(
-    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path, venue: Acceptor
+    endpoints: Endpoints,
+    ledger_url: str,
+    urls: dict[str, str],
+    redis_url: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    venue: Acceptor,
 ) -> AsyncIterator[Stage]:
     fix = FixFeedSettings(
         host="127.0.0.1", port=venue.port, sender_comp_id="AGENT", target_comp_id="VENUE", store=tmp_path / "store"
     )
     rest = RestFeedSettings(secrets=[SecretStr("whsec_" + "MDEyMzQ1Njc4OWFiY2RlZg==")])
     settings = Settings(
-        postgres_url=SecretStr(ledger_url),
+        postgres_url=SecretStr(urls["writer"]),
+        publisher_postgres_url=SecretStr(urls["publisher"]),
         redis_url=SecretStr(redis_url),
         kafka=KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=topic_prefix),
         http=HttpSettings(port=0),

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 
 from ledger.db.tables import SCHEMA, metadata
 
-LANDING = Path(__file__).with_name("land.sql")
+AFTERWARDS = tuple(Path(__file__).with_name(name) for name in ("land.sql", "roles.sql"))
 
 
 def run() -> None:
@@ -23,7 +23,8 @@ def run() -> None:
         context.run_migrations()
         driver = connection.connection.driver_connection
         assert driver is not None, "migrations run online"
-        driver.execute(LANDING.read_text("utf-8"))
+        for script in AFTERWARDS:
+            driver.execute(script.read_text("utf-8"))
     engine.dispose()
 
 
