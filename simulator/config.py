@@ -46,6 +46,8 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base URL of the callee, without the path (rest)."""
     secret: str = ""
     """Standard Webhooks secret, ``whsec_`` + base64 (rest)."""
+    key: str = ""
+    """What a client must show: Password(554) of its Logon (fix), a bearer (websocket); empty: nobody is asked."""
     sender_comp_id: str = ""
     """The venue's own (fix); its name where empty."""
     target_comp_id: str = "EXECUTIONAGENT"

@@ -48,6 +48,7 @@ class FixVenue:
         comp_ids = (config.sender_comp_id or config.name, config.target_comp_id)
         state = journal.session(config.name)
         self.session = FixSession(comp_ids, journal, state, self._delivered, config.resend_limit)
+        self.rekey(config.key)
         for message_id, sequence, _, reports in journal.undelivered(config.name):
             assert sequence is not None
             self.session.unconfirmed[sequence] = Unconfirmed(message_id, reports)
@@ -64,6 +65,10 @@ class FixVenue:
     def answer_status(self, ask: StatusDesk) -> None:
         """Answer OrderStatusRequests with what ``ask`` puts out."""
         self.session.on_status = lambda cl_ord_id, request_id: ask(self.name, cl_ord_id, request_id)
+
+    def rekey(self, *keys: str) -> None:
+        """Let in who shows one of these from the next Logon on."""
+        self.session.keys = {key for key in keys if key}
 
     async def start(self) -> None:
         """Listen."""

@@ -70,6 +70,8 @@ class FixSession:
         self.hang_up = ""
         """Why the connection is to be closed; empty: it is not."""
         self.rejects = 0
+        self.keys: set[str] = set()
+        """Passwords that a Logon may show; none: anybody may log on."""
         self.on_status: Callable[[str, str], bool] = lambda _cl_ord_id, _request_id: False
         """Answers an OrderStatusRequest; False: there is no such order."""
         self._resend_limit = resend_limit
@@ -186,6 +188,11 @@ class FixSession:
             self._admin("5", [(58, text)] if text else [])
 
     def _logon(self, message: simplefix.FixMessage, sequence: int) -> None:
+        shown = (message.get(554) or b"").decode("latin-1")
+        if self.keys and shown not in self.keys:
+            self._took(sequence)
+            self._refuse("the password is wrong")
+            return
         reset = message.get(141) == b"Y"
         if reset:
             self._reset()

@@ -53,7 +53,7 @@ class RestVenue:
         self._config = config
         self._journal = journal
         self._state = journal.session(config.name)
-        self._key = base64.b64decode(config.secret.removeprefix("whsec_") + "==")
+        self.rekey(config.secret)
         self._rng = random.Random(f"{seed}/{config.name}")  # of waits only, so the run stays the same
         self._path = f"/v1/venues/{config.name}/fills"
         self._ready: asyncio.Queue[Call] = asyncio.Queue()
@@ -66,6 +66,11 @@ class RestVenue:
         for message_id, _, fault, reports in journal.undelivered(config.name):
             self._undelivered.add(message_id)
             self._taken.append(Call(message_id, reports, fault))
+
+    def rekey(self, *keys: str) -> None:
+        """Sign with another secret from now on: one of the callee's."""
+        (secret,) = keys
+        self._key = base64.b64decode(secret.removeprefix("whsec_") + "==")
 
     def answer_status(self, ask: StatusDesk) -> None:
         """Nobody asks: this venue calls."""

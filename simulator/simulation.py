@@ -335,7 +335,9 @@ class Simulation:
         )
 
     def _delivered_all(self) -> bool:
-        return not self._topics.outstanding and not any(venue.outstanding for venue in self.venues)
+        # a mirror may have no listener: what it holds is delivered by the feed that it mirrors
+        trading = (self._by_name[venue.name] for venue in self._config.trading)
+        return not self._topics.outstanding and not any(venue.outstanding for venue in trading)
 
     async def _deliver_rest(self) -> None:
         # leaving is bounded; a drained run waits for its peers as long as it takes

@@ -39,6 +39,9 @@ class Venue(Protocol):
     def release(self) -> None:
         """Send what was taken; the journal has committed."""
 
+    def rekey(self, *keys: str) -> None:
+        """Let in who shows one of these, or sign with it, from now on."""
+
     def drop(self) -> bool:
         """Lose the connection once everything sent is out; False where there is none."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,8 @@ from simulator.fix_acceptor import server_context
 from simulator.websocket_frames import Ask, frame, is_utf8
 
 if TYPE_CHECKING:
+    from websockets.http11 import Request, Response
+
     from simulator.config import VenueConfig
     from simulator.journal import Journal
     from simulator.records import Message, ReportRow
@@ -54,6 +57,8 @@ class WebSocketVenue:
     def __init__(self, config: VenueConfig, journal: Journal) -> None:
         self.name = config.name
         self._config = config
+        self._keys: set[str] = set()
+        self.rekey(config.key)
         self._journal = journal
         self._state = journal.session(config.name)
         self._undelivered: dict[int, tuple[int, tuple[int, ...]]] = {}  # by sequence, ascending
@@ -77,12 +82,23 @@ class WebSocketVenue:
         """Answer who asks for an order's state with a report of it, in the sequence, to all."""
         self._ask = ask
 
+    def rekey(self, *keys: str) -> None:
+        """Let in who shows one of these from the next connection on."""
+        self._keys = {key for key in keys if key}
+
+    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+        if self._keys and (scheme != "Bearer" or shown not in self._keys):
+            return socket.respond(HTTPStatus.UNAUTHORIZED, "the bearer is wrong\n")
+        return None
+
     async def start(self) -> None:
         """Listen."""
         context = server_context(self._config)
         where = (self._config.host, self._config.port)
         # no keepalive: a client under back-pressure is left alone
-        self._server = await serve(self._serve, *where, ssl=context, compression=None, ping_interval=None)
+        options = {"ssl": context, "compression": None, "ping_interval": None, "process_request": self._admit}
+        self._server = await serve(self._serve, *where, **options)  # type: ignore[arg-type]
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 
     def take(self, deliveries: list[Delivery]) -> None:

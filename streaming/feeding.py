@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
+import msgspec
 import structlog
 
 from ledger import clocks
@@ -13,9 +14,10 @@ from ledger.db.reading import Reader
 from ledger.domain.failover import Health, HealthKind
 from ledger.domain.snapshot_feed import MARKET_DATA
 from ledger.domain.times import NANOS
+from streaming.arrivals import Arrival, ArrivalKind
 from streaming.failover import SnapshotWatch, VenueFeeds, tell
 from streaming.feed_lines import Line, Tap
-from streaming.feeds.desk import DeskFeed
+from streaming.feeds.desk import CONTROLS, DeskFeed
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.kafka import KafkaFeed
 from streaming.feeds.websocket import WebSocketFeed
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
     from ledger.domain.decision import Decision
     from ledger.domain.records import Position
+    from ledger.domain.sequence_gaps import GapFilled
     from ledger.domain.venue_health import VenueHealth
     from streaming.arrivals import Inbox
+    from streaming.credentials import Credentials
     from streaming.feed_lines import Runs
     from streaming.look_back.look_back import LookBack
     from streaming.metrics import Metrics
@@ -59,8 +63,10 @@ class Feeding:
         metrics: Metrics,
         look_backs: Mapping[str, LookBack],
         questions: Questions,
+        credentials: Credentials,
     ) -> None:
         self._settings = settings
+        self._credentials = credentials
         self._connect = connect
         self._inbox = inbox
         self._metrics = metrics
@@ -162,17 +168,25 @@ class Feeding:
     def _feed(self, venue: str, line: Line, start: Position | None) -> Runs:
         settings, tap = line.settings, line.tap
         if isinstance(settings, FixFeedSettings):
-            fix = FixFeed(venue, settings, tap, start, line.note, feed=line.name)
+            fix = FixFeed(venue, settings, tap, start, line.note, feed=line.name, credentials=self._credentials)
             fix.on_gap = lambda first, last, _: self._metrics.gaps_filled.labels(line.name).inc(last - first + 1)
+            fix.on_filled = self._tell_filled
             self._questions.join(venue, line.name, fix)
             return fix
         if isinstance(settings, WebSocketFeedSettings):
-            websocket = WebSocketFeed(venue, settings, tap, start, line.note, feed=line.name)
+            secrets = self._credentials
+            websocket = WebSocketFeed(venue, settings, tap, start, line.note, feed=line.name, credentials=secrets)
+            websocket.on_filled = self._tell_filled
             self._questions.join(venue, line.name, websocket)
             return websocket
         if isinstance(settings, RestFeedSettings):
             raise TypeError(f"{line.name} is called, it connects to nothing")
         assert_never(settings)
+
+    def _tell_filled(self, gap: GapFilled) -> None:
+        """Hand over that a gap is filled, behind what filled it."""
+        raw = msgspec.json.encode(gap)
+        self._inbox.put_last(Arrival(CONTROLS, None, ArrivalKind.CONTROL, raw, clocks.time_ns()))
 
     def _end_strangers(self, standing: VenueHealth) -> None:
         """End what the ledger says of venues that are not in the settings any more."""

@@ -23,11 +23,13 @@ from streaming.problems import Problem, problem
 from streaming.settings import RestFeedSettings, feed_settings
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
 
     from streaming.arrivals import Intake
+    from streaming.credentials import Credentials
     from streaming.metrics import Metrics
     from streaming.settings import Settings
 
@@ -117,10 +119,12 @@ class HttpServer:
         ready: Callable[[], bool],
         status: Callable[[], dict[str, Any]],
         grace_seconds: int = 2,
+        credentials: Credentials | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         http = settings.http
         feeds = {
-            feed: RestFeed(name, of, http, taps[feed], ready, feed=feed)
+            feed: RestFeed(name, of, http, taps[feed], ready, feed=feed, credentials=credentials)
             for name, venue in settings.venues.items()
             for feed, of in feed_settings(name, venue)
             if isinstance(of, RestFeedSettings)
@@ -129,6 +133,7 @@ class HttpServer:
         self._host = http.host
         self._port = http.port
         self._grace_seconds = grace_seconds
+        self._tls = tls
         self._socket: socket.socket | None = None
         self.started = asyncio.Event()
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
 
 from streaming.audit_metrics import AuditMetrics
+from streaming.credential_metrics import CredentialMetrics
 from streaming.delay_metrics import DelayMetrics
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Metrics:
         )
         self.delays = DelayMetrics(self.registry)
         self.audit = AuditMetrics(self.registry)
+        self.credentials = CredentialMetrics(self.registry)
         self.gaps_filled = self._counter(
             "execution_gaps_filled", "Sequence numbers that the venue has passed over.", "feed"
         )

@@ -38,11 +38,12 @@ from streaming.metrics import Metrics
 from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of, venues_to_ask
 from streaming.publisher import Publisher
 from streaming.questions import Questions
+from streaming.trusting import Trust
 
 if TYPE_CHECKING:
-    from streaming.settings import Settings
     from pydantic import SecretStr
 
+    from streaming.settings import Settings
     from streaming.steady_clock import SteadyClock
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
@@ -63,6 +64,7 @@ class Process:
         self._settings = settings
         self._clock = clock
         self.metrics = Metrics()
+        self.trust = Trust(settings, self.metrics)
         self.inbox = Inbox(settings.inbox_limit)
         self.lander = Lander(
             self._connect_to_land,
@@ -94,12 +96,15 @@ class Process:
             token=lambda: self.lander.token,
         )
         decoders = decoders_of(settings)
-        self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect)
+        secrets = self.trust.credentials
+        self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect, secrets)
         self.auditing = auditing_of(
             settings, self.inbox, self.metrics, self.look_backs, self.connect, self.lander.ready
         )
         self.questions = Questions(venues_to_ask(settings))
-        self.feeding = Feeding(settings, self.connect, self.inbox, self.metrics, self.look_backs, self.questions)
+        self.feeding = Feeding(
+            settings, self.connect, self.inbox, self.metrics, self.look_backs, self.questions, secrets
+        )
         self.flags = HaltFlags(
             self._redis, settings.venues, may_write=self.lander.ready, token=lambda: self.lander.token
         )
@@ -139,7 +144,12 @@ class Process:
         self.lander.on_session.append(self.publisher.catch_up)
         self._feeds: asyncio.Task[None] | None = None
         self.http = HttpServer(
-            settings, self.feeding.taps, self.metrics, ready=self.lander.ready.is_set, status=self.status
+            settings,
+            self.feeding.taps,
+            self.metrics,
+            ready=self.lander.ready.is_set,
+            status=self.status,
+            credentials=secrets,
         )
 
     async def connect(self) -> asyncpg.Connection[Any]:
@@ -181,6 +191,7 @@ class Process:
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
             "audit": {"state": "off", "reason": ""} if self.checkpointer is None else self.checkpointer.status(),
+            "secrets": self.trust.credentials.status(),
             "feeds": dict(metrics.feed_states),
             "failover": self.feeding.status(),
             "complete_to": self.auditing.status(),
@@ -211,6 +222,8 @@ class Process:
             asyncio.create_task(self.auditing.run(), name="completeness"),
             asyncio.create_task(self._observe(), name="observer"),
         }
+        if self.trust.watches:
+            parts.add(asyncio.create_task(self.trust.credentials.run(), name="secrets"))
         if self.delays is not None:
             parts.add(asyncio.create_task(self.delays.run(), name="fill delays"))
         if self.checkpointer is None:

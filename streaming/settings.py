@@ -26,7 +26,10 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from streaming.errors import SettingsError
 from streaming.feeds.names import backup_feed, primary_feed
 from streaming.look_back.formats import unfit
+from streaming.references import references_in
+from streaming.trust_settings import IdentitySettings, SpiffeId, VaultSettings
 from streaming.venues import DECODERS
+from trust.references import parse_reference
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -41,7 +44,7 @@ _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the test
     | {"ARCHIVE_BUCKET", "ARCHIVE_KEYS", "ARCHIVE_SIGNER", "ARCHIVE_NAME", "ARCHIVE_VERIFIERS", "ARCHIVE_YEARS"}
     | {"PERSON"}
 )
-_PARTS = frozenset({"kafka", "http", "venues", "grace", "audit"})
+_PARTS = frozenset({"kafka", "http", "venues", "grace", "audit", "identity", "vault"})
 _IN_FEED = 3  # parts of venues.*.feed
 _NAMED_IN = "docs/operations.md, Settings"
 
@@ -68,6 +71,8 @@ class FixFeedSettings(_Part):
         default=0, ge=0, description="messages that one ResendRequest may ask for (CME: 2500); 0 is no limit"
     )
     store: Path = Field(description="folder of the session's message store; keep it between starts")
+    username: str = Field(default="", description="Username(553) of the Logon")
+    password: SecretStr = Field(default=SecretStr(""), description="Password(554) of the Logon")
     tls: bool = False
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
@@ -79,15 +84,23 @@ class WebSocketFeedSettings(_Part):
 
     kind: Literal["websocket"] = "websocket"
     url: str = Field(pattern=r"^wss?://")
+    token: SecretStr = Field(default=SecretStr(""), description="shown as Authorization: Bearer")
     silence_seconds: float = Field(default=5.0, gt=0, description="no frame for so long: connect again")
     reconnect_max_seconds: float = Field(default=5.0, gt=0)
 
 
 class RestFeedSettings(_Part):
-    """A venue that calls us; any of ``secrets`` may sign (two during a rotation)."""
+    """A venue that calls us: what any of ``secrets`` has signed counts, and what any of ``peers`` brings."""
 
     kind: Literal["rest"] = "rest"
-    secrets: list[SecretStr] = Field(min_length=1, description="Standard Webhooks secrets, whsec_…")
+    secrets: list[SecretStr] = Field(default_factory=list, description="Standard Webhooks secrets, whsec_…")
+    peers: list[SpiffeId] = Field(default_factory=list, description="SPIFFE IDs that need not sign (mTLS)")
+
+    @model_validator(mode="after")
+    def _lets_somebody_in(self) -> RestFeedSettings:
+        if not self.secrets and not self.peers:
+            raise PydanticCustomError("nobody", "secrets or peers must name at least one: nobody may call")
+        return self
 
 
 FeedSettings = Annotated[FixFeedSettings | WebSocketFeedSettings | RestFeedSettings, Field(discriminator="kind")]
@@ -259,6 +272,7 @@ class HttpSettings(_Part):
     port: int = Field(default=8080, ge=0, lt=65536)
     body_limit: int = Field(default=1 << 20, gt=0, description="bytes of a callback's body")
     timestamp_tolerance_seconds: int = Field(default=300, gt=0)
+    tls: bool = Field(default=False, description="with our X.509-SVID; callers may show theirs (mTLS)")
 
 
 def _key_place(place: str) -> str:
@@ -331,6 +345,9 @@ class Settings(BaseSettings):
     )
 
     postgres_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    publisher_postgres_url: SecretStr | None = Field(
+        default=None, description="the same database by the publisher's own login; else postgres_url's"
+    )
     redis_url: SecretStr = Field(description="redis://[:password@]host:port/db")
     kafka: KafkaSettings
     http: HttpSettings = HttpSettings()
@@ -339,15 +356,14 @@ class Settings(BaseSettings):
     source: str = Field(default="spiffe://dynamic.capital/agent/execution", description="ce_source of events")
     grace: GraceSettings = GraceSettings()
     audit: AuditSettings | None = Field(default=None, description="off where it is not set")
+    identity: IdentitySettings | None = Field(default=None, description="off where it is not set")
+    vault: VaultSettings | None = Field(default=None, description="required by references to secrets")
     stale_snapshot_seconds: Decimal = Field(default=Decimal(5), gt=0)
     snapshot_out_seconds: Decimal = Field(
         default=Decimal(30), ge=0, description="no snapshot of a symbol with open orders for so long; 0 is off"
     )
     benchmark_price: Literal["mid", "microprice"] = Field(
         default="mid", description="which price of a snapshot is the benchmark"
-    publisher_postgres_url: SecretStr | None = Field(
-        default=None, description="the same database by the publisher's own login; else postgres_url's"
-    )
     )
     batch_limit: int = Field(default=1000, ge=1, le=10_000)
     inbox_limit: int = Field(default=20_000, ge=100)
@@ -362,6 +378,27 @@ class Settings(BaseSettings):
             for feed in feeds_of(name, venue):
                 if feed in self.venues:
                     raise ValueError(f"venues {feed}: a feed of {name} has that name, give the venue another")
+        return self
+
+    @model_validator(mode="after")
+    def _trust_is_complete(self) -> Settings:
+        feeds = (feed for name, venue in self.venues.items() for feed in feed_settings(name, venue))
+        called = [feed for feed, of in feeds if isinstance(of, RestFeedSettings) and of.peers]
+        if called and not self.http.tls:
+            raise ValueError(f"peers of {called[0]} need http.tls: without TLS nobody shows who they are")
+        for what, needs in (("http.tls", self.http.tls), ("vault.role", self.vault and self.vault.role)):
+            if needs and self.identity is None:
+                raise ValueError(f"{what} needs the setting identity (docs/identity.md)")
+        return self
+
+    @model_validator(mode="after")
+    def _references_can_be_read(self) -> Settings:
+        for reference in references_in(self.venues):
+            parse_reference(reference)
+            if self.vault is None:
+                raise ValueError(f"{reference} needs the setting vault (docs/identity.md)")
+        for text in references_in(self.model_copy(update={"venues": {}})):
+            raise ValueError(f"{text}: only settings of venues may be references to secrets")
         return self
 
     @classmethod

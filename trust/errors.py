@@ -29,3 +29,11 @@ class StoreError(TrustError):
 
 class AlreadyStoredError(StoreError):
     """The key is taken, by other bytes than these: nothing was written."""
+
+
+class CredentialsError(TrustError):
+    """A secret cannot be read now, or is not what it should be. The message never has the secret in it."""
+
+
+class IdentityError(TrustError):
+    """The Workload API gives no identity, or a peer does not show the one that it must have."""

@@ -11,17 +11,20 @@ import structlog
 
 from ledger.domain.errors import Defect
 from ledger.domain.records import Position, Side
+from ledger.domain.sequence_gaps import Gaps
 from ledger.domain.times import format_utc
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
+from streaming.credentials import Credentials, NotHeldError
 from streaming.feeds.fix_frames import REFUSED, Frame, unpack
-from streaming.feeds.fix_process import EngineProcess
+from streaming.feeds.fix_process import EngineProcess, Shown, secrets_of
 from streaming.feeds.names import primary_feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ledger.domain.delay_events import StatusRequest
+    from ledger.domain.sequence_gaps import GapFilled
     from streaming.arrivals import Intake
     from streaming.settings import FixFeedSettings
 
@@ -50,6 +53,7 @@ class FixFeed:
         on_state: Callable[[str], None],
         *,
         feed: str | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         """Of this process: messages, rejects, logons, logouts, resets, restarts, garbled, errors, questions,
@@ -62,23 +66,50 @@ class FixFeed:
         self._on_state = on_state
         self.on_gap: Callable[[int, int, int], None] | None = None
         """Hears of numbers that the venue passed over: the first, the last, when that came (ns)."""
+        self.on_filled: Callable[[GapFilled], None] | None = None
+        """Hears of a gap that is filled, once what filled it is handed over."""
+        self._gaps = Gaps(venue, self._feed)
         self._missing_ns: int | None = None
         self._taken_ns = 0
         self._state = ""
         self._engine: EngineProcess | None = None
         self._questions: deque[StatusRequest] = deque(maxlen=_QUESTIONS)
+        self._credentials = credentials or Credentials()
+        self._renewed = asyncio.Event()
         self._stream = f"{settings.begin_string}:{settings.sender_comp_id}->{settings.target_comp_id}"
         self._incarnation, self._last = self._resume(start_after)
 
     async def run(self) -> None:
         """Keep an engine running until cancelled."""
+        unsubscribe = self._credentials.subscribe(secrets_of(self._settings), self.renew)
+        try:
+            await self._run()
+        finally:
+            unsubscribe()
+
+    def renew(self) -> None:
+        """Log out, and on again with the password and certificate as they are now."""
+        log.info("the FIX session logs on anew: its credentials were replaced", venue=self._venue)
+        self._renewed.set()
+        if self._engine is not None:
+            self._engine.end()
+
+    async def _run(self) -> None:
         backoff = _FIRST_BACKOFF
         while True:
             self._say("connecting")
             before = self.counters["messages"]
-            status = await self._run_engine()
+            self._renewed.clear()
+            try:
+                status = await self._run_engine()
+            except NotHeldError as error:
+                log.warning("the FIX session waits for its credentials", venue=self._venue, why=str(error))
+                await self._renewed.wait()
+                continue
             self.counters["restarts"] += 1
             self._say("down")
+            if self._renewed.is_set():
+                continue
             if before != self.counters["messages"]:
                 backoff = _FIRST_BACKOFF
             log.error(
@@ -117,8 +148,11 @@ class FixFeed:
 
     async def _run_engine(self) -> int | None:
         at("fix.start")
-        async with EngineProcess(self._settings, self._last + 1, self._event) as engine:
+        shown = Shown.of(self._settings, self._credentials)
+        async with EngineProcess(self._settings, shown, self._last + 1, self._event) as engine:
             self.engine_pid, self._engine = engine.pid, engine
+            if self._renewed.is_set():  # while it was starting: what it shows is not the newest
+                engine.end()
             buffer = bytearray()
             try:
                 while content := await engine.read():
@@ -164,6 +198,7 @@ class FixFeed:
             self._ask()
         elif kind is Frame.MISSING or kind is Frame.WHOLE:
             self._missing_ns = received_ns if kind is Frame.MISSING else None
+            self._note_gap(kind, sequence, received_ns)
         elif kind is Frame.GAP_FILL:
             self._passed_over(sequence - int(content) + 1, sequence, received_ns)
         elif kind is Frame.LOGOUT:
@@ -178,6 +213,18 @@ class FixFeed:
             self.counters["errors"] += 1
             log.error("the FIX engine's callback failed", venue=self._venue, error=content.decode())
 
+    def _note_gap(self, kind: Frame, sequence: int, now_ns: int) -> None:
+        if kind is Frame.MISSING:
+            self._gaps.miss(sequence, 0, now_ns)
+        elif sequence:
+            self._tell_filled(self._gaps.fill(now_ns, sequence))
+        else:
+            self._tell_filled(self._gaps.break_off(now_ns))
+
+    def _tell_filled(self, gap: GapFilled | None) -> None:
+        if gap is not None and self.on_filled is not None:
+            self.on_filled(gap)
+
     def _passed_over(self, first: int, last: int, received_ns: int) -> None:
         # which of them were reports the venue does not say: session messages are passed over as a rule
         self.counters["gaps_filled"] += last - first + 1
@@ -191,6 +238,7 @@ class FixFeed:
         )
         if self.on_gap is not None:
             self.on_gap(first, last, received_ns)
+        self._tell_filled(self._gaps.pass_over(first, last, received_ns))
 
     def _event(self, text: str) -> None:
         if "Invalid message" in text:

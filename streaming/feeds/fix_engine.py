@@ -52,7 +52,6 @@ EndTime=00:00:00
 ResetOnLogon=N
 ResetOnLogout=N
 ResetOnDisconnect=N
-PersistMessages=Y
 SendRedundantResendRequests=N
 SocketNodelay=Y
 LogonTimeout=10
@@ -93,8 +92,16 @@ class Pipe:
 class Application(fix.Application):  # type: ignore[misc]  # the wheel has no types
     """QuickFIX's callbacks. Nothing may raise here: an exception ends the engine's thread without a word."""
 
-    def __init__(self, pipe: Pipe, session_id: Any, next_sequence: int, resend_limit: int) -> None:
+    def __init__(
+        self,
+        pipe: Pipe,
+        session_id: Any,
+        next_sequence: int,
+        resend_limit: int,
+        logon: dict[int, str] | None = None,
+    ) -> None:
         super().__init__()
+        self._logon = logon or {}  # fields that each of our Logons shows
         self._pipe = pipe
         self._session_id = session_id
         self._session: Any = None
@@ -155,7 +162,7 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
             elif _REJECT in text:
                 print(f"{REFUSED} {text.replace(chr(1), '|')}", flush=True)  # noqa: T201  an event like the engine's
             elif any(kind in text for kind in _IN_TURN):
-                self.resends.ended()
+                self.resends.ended(_number(text, "\x0134="))
             elif _LOGON in text and "\x01141=Y\x01" in text:
                 self.was_reset = True
                 self._resets += 1
@@ -178,7 +185,11 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
                     message.setField(fix.EndSeqNo(end))
             elif _REJECT in text:
                 self._pipe.send(Frame.REJECT, _number(text, "\x0145="), clocks.time_ns(), _encoded(text))
-            elif _LOGON in text and "\x01141=Y\x01" in text:
+            elif _LOGON in text:
+                for tag, value in self._logon.items():
+                    message.setField(fix.StringField(tag, value))
+                if "\x01141=Y\x01" not in text:
+                    return
                 # never asked for by us (ResetOn…=N): the engine takes the flag in the venue's answer for a request
                 # and answers with a flag of its own, which another QuickFIX takes for a request …
                 message.removeField(141)
@@ -216,8 +227,8 @@ class Application(fix.Application):  # type: ignore[misc]  # the wheel has no ty
         self._session.setSendRedundantResendRequests(True)
         self._say([(35, "1"), (112, "gap")])
 
-    def _tell_missing(self, is_missing: bool) -> None:
-        self._pipe.send(Frame.MISSING if is_missing else Frame.WHOLE, 0, clocks.time_ns(), b"")
+    def _tell_missing(self, is_missing: bool, number: int) -> None:
+        self._pipe.send(Frame.MISSING if is_missing else Frame.WHOLE, number, clocks.time_ns(), b"")
 
     def _passed_over(self, text: str, received_ns: int) -> None:
         # verified, so a gap fill stands where it is expected. What it passes over does not come any more
@@ -261,8 +272,18 @@ def _number(text: str, tag: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def session_text(settings: dict[str, Any], dictionaries: dict[str, Path]) -> str:
-    """Settings as QuickFIX reads them."""
+def in_memory(pem: dict[str, str]) -> dict[str, str]:
+    """Put contents into files that are in no file system; give their paths by setting."""
+    paths = {}
+    for name, content in pem.items():
+        descriptor = os.memfd_create(name)
+        os.write(descriptor, content.encode())
+        paths[name] = f"/proc/self/fd/{descriptor}"
+    return paths
+
+
+def session_text(settings: dict[str, Any], dictionaries: dict[str, Path], *, is_secret: bool = False) -> str:
+    """Settings as QuickFIX reads them; ``is_secret``: our Logon is to be in no file."""
     lines = [
         _SETTINGS + "\n".join(f"{name}={path}" for name, path in dictionaries.items()),
         f"FileStorePath={settings['store']}",
@@ -282,6 +303,9 @@ def session_text(settings: dict[str, Any], dictionaries: dict[str, Path]) -> str
             if settings[key]:
                 lines.append(f"{name}={settings[key]}")
     lines += [
+        # the store would keep our Logon with its password. Without it a ResendRequest is answered with a gap fill:
+        # what we say beside session messages are questions, which may be lost
+        f"PersistMessages={'N' if is_secret else 'Y'}",
         "[SESSION]",
         f"BeginString={settings['begin_string']}",
         f"DefaultApplVerID={settings['appl_ver_id']}",
@@ -327,18 +351,21 @@ def main() -> None:
     handed = json.loads(sys.stdin.readline())
     anchor = handed["clock_anchor_ns"]
     clocks.time_ns = lambda: anchor + time.clock_gettime_ns(time.CLOCK_BOOTTIME)  # the parent's clock
-    settings, store = handed["settings"], Path(handed["settings"]["store"])
+    shown = handed["shown"]
+    settings, store = {**handed["settings"], **in_memory(shown["pem"])}, Path(handed["settings"]["store"])
+    logon = {tag: value for tag, value in ((553, settings["username"]), (554, shown["password"])) if value}
     store.mkdir(parents=True, exist_ok=True)
     lock = _lock(store)
     names = settings["begin_string"], settings["sender_comp_id"], settings["target_comp_id"]
     schedule = Schedule(store / ("-".join(names) + ".session"))
     schedule.postpone()
     configuration = store / "engine.cfg"
-    configuration.write_text(session_text(settings, write_relaxed(store, settings["begin_string"])))
+    dictionaries = write_relaxed(store, settings["begin_string"])
+    configuration.write_text(session_text(settings, dictionaries, is_secret=bool(logon)))
     session_settings = fix.SessionSettings(str(configuration))
     session_id = fix.SessionID(*names)
     pipe = Pipe(handed["pipe"])
-    application = Application(pipe, session_id, handed["next_sequence"], settings["resend_limit"])
+    application = Application(pipe, session_id, handed["next_sequence"], settings["resend_limit"], logon)
     initiator = (fix.SSLSocketInitiator if settings["tls"] else fix.SocketInitiator)(
         application,
         fix.FileStoreFactory(session_settings),

@@ -10,15 +10,19 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ledger import clocks
 from streaming.feeds.fix_frames import F_SETPIPE_SZ, PIPE_BYTES
+from trust.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from pydantic import SecretStr
+
+    from streaming.credentials import Credentials
     from streaming.settings import FixFeedSettings
 
 _ENGINE = "streaming.feeds.fix_engine"
@@ -29,11 +33,37 @@ _BEAT_SECONDS = 0.5
 _COMMAND_BYTES = 64 * 1024  # of commands that the engine has not read: more is not handed over
 
 
+class Shown(NamedTuple):
+    """What an engine shows the venue of us. It goes to the engine over its standard input, and into no file."""
+
+    password: str
+    pem: dict[str, str]
+    """Contents of ``tls_certificate`` and ``tls_key`` where they are references and no files."""
+
+    @classmethod
+    def of(cls, settings: FixFeedSettings, credentials: Credentials) -> Self:
+        """Look it up. Raises ``NotHeldError``."""
+        places = {"tls_certificate": settings.tls_certificate, "tls_key": settings.tls_key}
+        named = {name: place for name, place in places.items() if place is not None and is_reference(str(place))}
+        return cls(
+            credentials.value(settings.password),
+            {name: credentials.value(place) for name, place in named.items()},
+        )
+
+
+def secrets_of(settings: FixFeedSettings) -> list[SecretStr | Path]:
+    """Give the settings that a session logs on anew for."""
+    return [settings.password, *(p for p in (settings.tls_certificate, settings.tls_key) if p is not None)]
+
+
 class EngineProcess:
     """A running engine. Leaving the context logs the session out, or kills what does not end in 2 s."""
 
-    def __init__(self, settings: FixFeedSettings, next_sequence: int, on_event: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: FixFeedSettings, shown: Shown, next_sequence: int, on_event: Callable[[str], None]
+    ) -> None:
         self._settings = settings
+        self._shown = shown
         self._next_sequence = next_sequence
         self._on_event = on_event
 
@@ -101,6 +131,11 @@ class EngineProcess:
         self._process.stdin.write(json.dumps(fields).encode() + b"\n")
         return True
 
+    def end(self) -> None:
+        """Have it log out and end; what it has received can still be read."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
     async def _beat(self) -> None:
         """Tell the engine that we are there: where we are stopped, it leaves the session to the next writer."""
         while True:
@@ -110,7 +145,8 @@ class EngineProcess:
     def _hand_over(self, write_end: int) -> None:
         assert self._process.stdin is not None
         handed = {
-            "settings": self._settings.model_dump(mode="json"),
+            "settings": self._settings.model_dump(mode="json", exclude={"password"}),
+            "shown": self._shown._asdict(),
             "next_sequence": self._next_sequence,
             "pipe": write_end,
             "parent": os.getpid(),

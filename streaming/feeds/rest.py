@@ -14,9 +14,10 @@ from ledger import clocks
 from ledger.domain.times import NANOS
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Intake, Outcome
+from streaming.credentials import Credentials, NotHeldError
 from streaming.errors import InboxFullError
 from streaming.feeds.names import primary_feed
-from streaming.feeds.webhook import SignatureError, Verifier
+from streaming.feeds.webhook import SignatureError, Verifier, secret_key
 from streaming.problems import Problem, problem
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ BODY_SECONDS = 30.0
 MAX_OPEN = 256  # requests of a venue being read or waiting: with body_limit it bounds the memory
 MAX_ERRORS = 100  # in an answer; the dead letters are kept all the same
 RETRY_AFTER = {"retry-after": "1"}
+PEER = "peer"  # of the request's state: the caller's SPIFFE ID, where it showed one (streaming.http)
 LINGER_BYTES, LINGER_SECONDS = 8 << 20, 2.0
 
 log = structlog.get_logger()
@@ -49,12 +51,16 @@ class RestFeed:
         ready: Callable[[], bool],
         *,
         feed: str | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.feed = feed or primary_feed(venue, "rest")
         self._venue = venue
-        self._verifier = Verifier(
-            (secret.get_secret_value() for secret in settings.secrets), http.timestamp_tolerance_seconds
-        )
+        self._secrets = settings.secrets
+        self._peers = frozenset(settings.peers)
+        self._credentials = credentials or Credentials()
+        for secret in settings.secrets:
+            self._credentials.check(secret, secret_key)
+        self._verifier = Verifier((), http.timestamp_tolerance_seconds)
         self._body_limit = http.body_limit
         self._inbox = inbox
         self._ready = ready
@@ -84,7 +90,12 @@ class RestFeed:
             detail = f"at most {self._body_limit} bytes are read: split it"
             return problem(Problem.TOO_LARGE, detail, where, headers=_CLOSE, response_class=LingeringResponse)
         try:
-            self._verifier.verify(request.headers, body, clocks.time_ns() / NANOS)
+            self._authenticate(request, body)
+        except NotHeldError as error:
+            log.warning("callback put off", feed=self.feed, reason=str(error))
+            return problem(
+                Problem.LEDGER_AWAY, "its secret is not here yet: send it again", where, headers=RETRY_AFTER
+            )
         except SignatureError as error:
             log.warning("callback refused", feed=self.feed, reason=str(error))
             challenge = {"www-authenticate": "Standard-Webhooks"}
@@ -92,6 +103,17 @@ class RestFeed:
         if not self._ready():
             return problem(Problem.LEDGER_AWAY, "nothing was kept: send it again", where, headers=RETRY_AFTER)
         return await self._land(request, body, received_ns)
+
+    def _authenticate(self, request: Request, body: bytes) -> None:
+        """Raise ``SignatureError`` unless a peer that may bring reports brought it, or a secret has signed it."""
+        peer = getattr(request.state, PEER, None)
+        if peer is not None and peer in self._peers:
+            return
+        if not self._secrets:
+            shown = "no certificate with a SPIFFE ID" if peer is None else peer
+            raise SignatureError(f"the venue is known by its certificate (mTLS), and this caller showed {shown}")
+        self._verifier.renew(value for secret in self._secrets for value in self._credentials.accepted(secret))
+        self._verifier.verify(request.headers, body, clocks.time_ns() / NANOS)
 
     async def _read(self, request: Request) -> bytes | None:
         """Read the body; None as soon as it is known to be over the limit."""

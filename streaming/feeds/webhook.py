@@ -42,8 +42,16 @@ class Verifier:
     """Accepts what any of a venue's secrets has signed within the tolerance."""
 
     def __init__(self, secrets: Iterable[str], tolerance_seconds: float) -> None:
-        self._keys = [secret_key(secret) for secret in secrets]
+        self._secrets: tuple[str, ...] = ()
+        self._keys: list[bytes] = []
         self._tolerance = tolerance_seconds
+        self.renew(secrets)
+
+    def renew(self, secrets: Iterable[str]) -> None:
+        """Accept what any of these has signed, and nothing else any more."""
+        secrets = tuple(secrets)
+        if secrets != self._secrets:
+            self._keys, self._secrets = [secret_key(secret) for secret in secrets], secrets
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> None:
         """Raise ``SignatureError`` unless a secret has signed this id, timestamp and body."""

@@ -21,8 +21,10 @@ from websockets.frames import CloseCode
 
 from ledger import clocks
 from ledger.domain.records import Position
+from ledger.domain.sequence_gaps import Gaps
 from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
+from streaming.credentials import Credentials
 from streaming.errors import FeedError
 from streaming.feeds.names import primary_feed
 from streaming.feeds.sequence import MAX_ISLANDS, Hole, Sequences
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ledger.domain.delay_events import StatusRequest
+    from ledger.domain.sequence_gaps import GapFilled
     from streaming.arrivals import Intake
     from streaming.settings import WebSocketFeedSettings
 
@@ -74,6 +77,7 @@ class WebSocketFeed:
         on_state: Callable[[str], None],
         *,
         feed: str | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.feed = feed or primary_feed(venue, "websocket")
         self.heard_ns: int | None = None
@@ -95,6 +99,13 @@ class WebSocketFeed:
         self._restarted_at: int | None = None
         self._questions: deque[StatusRequest] = deque(maxlen=QUESTIONS)
         self._asked = asyncio.Event()
+        self.on_filled: Callable[[GapFilled], None] | None = None
+        """Hears of a gap that is filled, once what filled it is handed over."""
+        self._gaps = Gaps(venue, self.feed)
+        self._credentials = credentials or Credentials()
+        self._renewed = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def beyond(self) -> int:
@@ -108,6 +119,13 @@ class WebSocketFeed:
 
     async def run(self) -> None:
         """Read until cancelled; a connection that fails or falls silent is made anew, later each time."""
+        unsubscribe = self._credentials.subscribe([self._settings.token], self.renew)
+        try:
+            await self._run()
+        finally:
+            unsubscribe()
+
+    async def _run(self) -> None:
         wait = BACKOFF_FIRST_SECONDS
         while True:
             self._enter("connecting")
@@ -115,15 +133,29 @@ class WebSocketFeed:
             try:
                 await self._session()
             except (OSError, TimeoutError, WebSocketException, FeedError) as error:
-                log.warning("websocket feed starts over", feed=self.feed, error=str(error) or repr(error))
+                if not self._renewed.is_set():
+                    log.warning("websocket feed starts over", feed=self.feed, error=str(error) or repr(error))
             self._enter("down")
+            if self._renewed.is_set():
+                continue
             if clocks.monotonic() - started >= GOOD_SPELL_SECONDS:
                 wait = BACKOFF_FIRST_SECONDS
             # jitter: clients that a venue's restart cut off together do not come back together
             await asyncio.sleep(min(wait, self._settings.reconnect_max_seconds) * random.uniform(0.5, 1.0))
             wait = min(wait * 2, self._settings.reconnect_max_seconds)
 
+    def renew(self) -> None:
+        """Connect anew with the token as it is now; what was not seen is subscribed to again."""
+        log.info("websocket feed connects anew: its token was replaced", feed=self.feed)
+        self._renewed.set()
+        if self._socket is not None:
+            task = asyncio.create_task(self._socket.close(CloseCode.GOING_AWAY), name=f"{self.feed} renewal")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
     async def _session(self) -> None:
+        self._renewed.clear()
+        token = self._credentials.value(self._settings.token)
         self._sequences = Sequences(self._sequences.contiguous)  # what lies ahead is sent again from there
         self._asked_to, self._ask_at, self._announced = 0, None, None
         self._at_last_heartbeat, self._restarted_at = None, None
@@ -135,7 +167,11 @@ class WebSocketFeed:
             max_queue=QUEUE_FRAMES,
             ping_interval=None,  # silence_seconds watches; a full inbox must not look like a dead venue
             close_timeout=1.0,
+            additional_headers={"authorization": f"Bearer {token}"} if token else None,
         ) as socket:
+            if self._renewed.is_set():  # while it was connecting: what it showed is not the newest
+                return
+            self._socket = socket
             asking: asyncio.Task[None] | None = None
             try:
                 await _say(socket, op="subscribe", channel=STREAM, from_sequence=self._sequences.contiguous + 1)
@@ -143,6 +179,7 @@ class WebSocketFeed:
                 asking = asyncio.create_task(self._ask_orders(socket), name=f"{self.feed} questions")
                 await self._read(socket)
             finally:
+                self._socket = None
                 if asking is not None:
                     asking.cancel()
                 await socket.close(
@@ -254,6 +291,7 @@ class WebSocketFeed:
         before, last = self._sequences.contiguous, self._restarted_at
         self._incarnation = str(clocks.time_ns())
         self._sequences = Sequences(0)
+        self._gaps = Gaps(self._venue, self.feed)
         self._illegible.clear()
         raise FeedError(f"the venue has sent up to {before} and now says {last}: its numbers start over")
 
@@ -264,8 +302,10 @@ class WebSocketFeed:
             self._announced = None
         holes = self._sequences.holes()
         if not holes:
+            self._tell_filled()
             self._ask_at, self._ask_wait, self._asked_to = None, ASK_FIRST_SECONDS, 0
             return
+        self._gaps.miss(holes[0].first, holes[-1].last, clocks.time_ns())
         if self._sequences.is_overgrown:
             raise FeedError(f"{len(holes)} holes are open")
         if self._ask_at is None or now >= self._ask_at:
@@ -275,6 +315,13 @@ class WebSocketFeed:
         elif holes[-1].last > self._asked_to and len(holes) <= ASK_HOLES:
             fresh = [Hole(max(first, self._asked_to + 1), last) for first, last in holes if last > self._asked_to]
             await self._ask(socket, fresh)
+
+    def _tell_filled(self) -> None:
+        # a connection that ended in between starts over from the first hole, and has none: not until all is here
+        if self._gaps.is_open and self._sequences.contiguous >= self._gaps.last:
+            gap = self._gaps.fill(clocks.time_ns())
+            if gap is not None and self.on_filled is not None:
+                self.on_filled(gap)
 
     async def _ask(self, socket: ClientConnection, holes: list[Hole]) -> None:
         for hole in holes:

@@ -19,6 +19,7 @@ from ledger.domain.identity import identify
 from ledger.domain.records import FillReport
 from ledger.domain.times import NANOS
 from streaming.arrivals import Arrival, ArrivalKind, Outcome
+from streaming.credentials import Credentials, NotHeldError
 from streaming.feeds.names import look_back_feed
 from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError, StatesOrders
 from streaming.look_back.calling import Caller
@@ -71,6 +72,7 @@ class LookBack:
         account: str = "",
         known: Known | None = None,
         metrics: Metrics | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.venue = venue
         self.feed = look_back_feed(venue)
@@ -85,12 +87,17 @@ class LookBack:
         self.write_down: Callable[[Audited], Awaitable[None]] | None = None
         """Lands the row of what a recovery came to."""
         self._caller = Caller(venue, settings, metrics)
-        self._access = Access(
-            settings.key.get_secret_value(),
-            settings.secret.get_secret_value(),
-            settings.page_size,
-            settings.pairs,
-        )
+        self._credentials = credentials or Credentials()
+
+    @property
+    def _access(self) -> Access:
+        """How we ask now: key and secret may be replaced between two pages. Raises ``LookBackError``."""
+        settings = self._settings
+        try:
+            key, secret = self._credentials.value(settings.key), self._credentials.value(settings.secret)
+        except NotHeldError as error:
+            raise LookBackError(str(error)) from None
+        return Access(key, secret, settings.page_size, settings.pairs)
 
     async def recover(self, since_ns: int, until_ns: int, reason: str) -> int:
         """Hand in what the venue lists of ``[since_ns, until_ns)`` and is not here; how many reports have landed.

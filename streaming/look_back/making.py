@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from streaming.arrivals import Inbox
+    from streaming.credentials import Credentials
     from streaming.metrics import Metrics
     from streaming.settings import Settings
     from streaming.venues.decoded import Decoder
@@ -36,6 +37,7 @@ def look_backs_of(
     decoders: Mapping[str, Decoder],
     metrics: Metrics | None = None,
     connect: Connect | None = None,
+    credentials: Credentials | None = None,
 ) -> dict[str, LookBack]:
     """Give the venues whose lists can be asked for; with ``connect`` what has landed is not handed in again."""
     known = None if connect is None else _known(connect)
@@ -49,6 +51,7 @@ def look_backs_of(
             account=venue.account,
             known=known,
             metrics=metrics,
+            credentials=credentials,
         )
         for name, venue in settings.venues.items()
         if venue.look_back is not None

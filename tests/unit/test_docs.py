@@ -25,6 +25,7 @@ from streaming.settings import (
     Settings,
     ToleranceSettings,
 )
+from streaming.trust_settings import IdentitySettings, VaultSettings
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -96,6 +97,12 @@ def test_the_defaults_of_the_audit_log_are_those_of_the_reference() -> None:
         check(f"audit.{name}", field, OPERATIONS)
 
 
+@pytest.mark.parametrize(("part", "model"), [("identity", IdentitySettings), ("vault", VaultSettings)])
+def test_the_defaults_of_identity_and_vault_are_those_of_the_reference(part: str, model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        check(f"{part}.{name}", field, OPERATIONS)
+
+
 def test_every_setting_of_the_reference_is_there() -> None:
     described = OPERATIONS.split("## Settings")[1].split("\n## ")[0].split("A FIX feed")[0]
     known = {name for name, _ in fields_of(Settings)} | {
@@ -109,6 +116,8 @@ def test_every_setting_of_the_reference_is_there() -> None:
         *(f"venues.*.delay.{name}" for name in DelaySettings.model_fields),
         *(f"venues.*.look_back.{name}" for name in LookBackSettings.model_fields),
         *(f"audit.{name}" for name in AuditSettings.model_fields),
+        *(f"identity.{name}" for name in IdentitySettings.model_fields),
+        *(f"vault.{name}" for name in VaultSettings.model_fields),
     }
     assert set(documented(described)) == known
 

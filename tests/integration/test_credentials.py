@@ -1,0 +1,221 @@
+"""Secrets of venues in a real OpenBao: versions, overlaps, leases, and what is done while it is away or sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from streaming.credential_metrics import CredentialMetrics
+from streaming.credentials import Credentials, NotHeldError
+from streaming.feeds.webhook import secret_key
+from tests.integration.bao import Corner, OwnVault, corner_of
+from trust.credentials import VaultReader
+from trust.errors import CredentialsError
+from trust.vault import VaultSession, client_at, token_login
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operations.embedded import Endpoints
+
+OLD, NEW = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZA==", "whsec_bmV3IG5ldyBuZXcgbmV3IG5ldw=="
+
+
+@pytest.fixture
+def corner(endpoints: Endpoints) -> Iterator[Corner]:
+    with corner_of(endpoints.vault_addr, endpoints.vault_token) as corner:
+        yield corner
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnVault]:
+    vault = OwnVault(tmp_path_factory.mktemp("vault") / "state")
+    yield vault
+    vault.close()
+
+
+def reader_of(address: str, token: str, overlap: float = 3600.0) -> VaultReader:
+    return VaultReader(VaultSession(lambda: client_at(address), token_login(token)), overlap)
+
+
+class Watched:
+    """Credentials of some references, looked at by hand."""
+
+    def __init__(self, reader: VaultReader, *references: str) -> None:
+        self.registry = CollectorRegistry()
+        self.credentials = Credentials(references, reader, CredentialMetrics(self.registry))
+
+    def series(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+def test_a_replaced_value_counts_for_the_overlap_and_a_deleted_one_no_more(
+    corner: Corner, endpoints: Endpoints
+) -> None:
+    token, path = corner.token(), f"vault:{corner.mount}/venues/charlie"
+    corner.put("venues/charlie", webhook=OLD)
+    corner.put("venues/charlie", webhook=NEW)
+    held = reader_of(endpoints.vault_addr, token).read(path)
+    now = time.time()
+    assert held.value("webhook") == NEW
+    assert held.accepted("webhook", now) == (NEW, OLD)
+    assert held.accepted("webhook", held.versions[0].made + 3600.1) == (NEW,)
+    assert reader_of(endpoints.vault_addr, token, 0.0).read(path).accepted("webhook", now) == (NEW,)
+    corner.client.secrets.kv.v2.delete_secret_versions("venues/charlie", [1], mount_point=corner.mount)
+    assert reader_of(endpoints.vault_addr, token).read(path).accepted("webhook", now) == (NEW,)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("venues/nobody", "there is no such secret"), ("../../other/data/x", "other/data/x")],
+)
+def test_what_cannot_be_read_is_said(corner: Corner, endpoints: Endpoints, path: str, said: str) -> None:
+    with pytest.raises(CredentialsError, match=said):
+        reader_of(endpoints.vault_addr, corner.token()).read(f"vault:{corner.mount}/{path}")
+
+
+def test_a_token_that_may_not_read_is_said(corner: Corner, endpoints: Endpoints) -> None:
+    with corner_of(endpoints.vault_addr, endpoints.vault_token) as other:
+        other.put("a", b="c")
+        with pytest.raises(CredentialsError, match="we may not read it"):
+            reader_of(endpoints.vault_addr, corner.token()).read(f"vault:{other.mount}/a")
+
+
+async def test_whoever_uses_a_value_hears_of_its_change_and_nobody_else(
+    corner: Corner, endpoints: Endpoints
+) -> None:
+    corner.put("venues/alpha", password="one", webhook=OLD)
+    password, webhook = corner.reference("venues/alpha", "password"), corner.reference("venues/alpha", "webhook")
+    watched = Watched(reader_of(endpoints.vault_addr, corner.token()), password, webhook)
+    credentials, heard = watched.credentials, []
+    end = credentials.subscribe([SecretStr(password)], lambda: heard.append("password"))
+    credentials.subscribe([SecretStr(webhook)], lambda: heard.append("webhook"))
+    with pytest.raises(NotHeldError, match="was not read from Vault yet"):
+        credentials.value(SecretStr(password))
+    await credentials.look()
+    assert sorted(heard) == ["password", "webhook"], "the first value, too: somebody may wait for it"
+    heard.clear()
+    await credentials.look()
+    corner.put("venues/alpha", password="two", webhook=OLD)
+    assert credentials.value(SecretStr(password)) == "one"
+    await credentials.look()
+    assert heard == ["password"]
+    assert credentials.value(SecretStr(password)) == "two"
+    assert watched.series("execution_credential_rotations_total", path=f"vault:{corner.mount}/venues/alpha") == 1
+    end()
+    corner.put("venues/alpha", password="three", webhook=OLD)
+    await credentials.look()
+    assert heard == ["password"]
+
+
+async def test_a_value_that_cannot_be_used_is_refused_and_the_old_one_stays(
+    corner: Corner, endpoints: Endpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corner.put("venues/charlie", webhook=OLD)
+    webhook = SecretStr(corner.reference("venues/charlie", "webhook"))
+    watched = Watched(reader_of(endpoints.vault_addr, corner.token()), webhook.get_secret_value())
+    watched.credentials.check(webhook, secret_key)
+    await watched.credentials.look()
+    path = f"vault:{corner.mount}/venues/charlie"
+    for bad in ({"webhook": "whsec_###not-base64###"}, {"other": "x"}):
+        corner.put("venues/charlie", **bad)
+        await watched.credentials.look()
+        assert watched.credentials.accepted(webhook) == (OLD,)
+        assert watched.series("execution_credentials_refused", path=path) == 1
+    corner.put("venues/charlie", webhook=NEW)
+    await watched.credentials.look()
+    assert watched.credentials.accepted(webhook) == (NEW, OLD)
+    assert watched.series("execution_credentials_refused", path=path) == 0
+    told = capsys.readouterr()
+    assert "write it again" in told.out + told.err
+    assert "not-base64" not in told.out + told.err
+
+
+async def test_sealed_or_gone_it_runs_on_what_is_held_and_takes_up_what_changed(own: OwnVault) -> None:
+    with corner_of(own.address, own.token) as corner:
+        corner.put("venues/bravo", token="one")
+        place = SecretStr(corner.reference("venues/bravo", "token"))
+        watched = Watched(reader_of(own.address, corner.token()), place.get_secret_value())
+        for away, back in ((own.seal, own.unseal), (own.stop, own.start)):
+            await watched.credentials.look()
+            assert watched.series("execution_vault_away") == 0
+            before = watched.credentials.value(place)
+            await asyncio.to_thread(away)
+            await watched.credentials.look()
+            assert watched.series("execution_vault_away") == 1
+            assert watched.credentials.value(place) == before
+            assert watched.credentials.status()["troubles"]
+            await asyncio.to_thread(back)
+            async with asyncio.timeout(30):
+                while watched.series("execution_vault_away"):  # it elects itself
+                    await watched.credentials.look()
+            corner.put("venues/bravo", token=f"after {before}")
+            await watched.credentials.look()
+            assert watched.credentials.value(place) == f"after {before}"
+
+
+def test_a_token_is_renewed_and_a_lost_one_is_replaced(
+    corner: Corner, endpoints: Endpoints
+) -> None:
+    corner.put("a", b="c")
+    logins: list[str] = []
+
+    def login(client: Any) -> float | None:
+        logins.append(corner.token(ttl="3s"))
+        return token_login(logins[-1])(client)
+
+    session = VaultSession(lambda: client_at(endpoints.vault_addr), login)
+    reader = VaultReader(session, 0.0)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:  # longer than one token lives
+        assert reader.read(f"vault:{corner.mount}/a").value("b") == "c"
+        time.sleep(0.25)
+    assert len(logins) == 1, "it was renewed"
+    corner.client.auth.token.revoke(logins[0])
+    assert reader.read(f"vault:{corner.mount}/a").value("b") == "c"
+    assert len(logins) == 2
+
+
+def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner: Corner) -> None:
+    """A login of Postgres that OpenBao makes for a few seconds."""
+    mount, client = f"db-{corner.mount}", corner.client
+    client.sys.enable_secrets_engine("database", path=mount)
+    try:
+        client.secrets.database.configure(
+            "ledger",
+            "postgresql-database-plugin",
+            allowed_roles=["*"],
+            connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@{endpoints.postgres_host}:"
+            f"{endpoints.postgres_port}/postgres?sslmode=disable",
+            username=endpoints.postgres_user,
+            password=endpoints.postgres_password,
+            mount_point=mount,
+        )
+        makes = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
+        client.secrets.database.create_role(
+            "agent", "ledger", [makes], default_ttl="3s", max_ttl="6s", mount_point=mount
+        )
+        reader = reader_of(endpoints.vault_addr, endpoints.vault_token)
+        place = f"vault-lease:{mount}/creds/agent"
+        held, logins, leases = None, [], set()
+        until = time.monotonic() + 9
+        while time.monotonic() < until:
+            held = reader.read(place, held)
+            assert held.lease is not None
+            leases.add(held.lease.since)
+            if held.value("username") not in logins:
+                logins.append(held.value("username"))
+            login = {"user": held.value("username"), "password": held.value("password")}
+            where = {"host": endpoints.postgres_host, "port": endpoints.postgres_port, "dbname": "postgres"}
+            psycopg.connect(**where, **login).close()  # type: ignore[arg-type]
+            time.sleep(0.3)
+        assert 2 <= len(logins) <= 4, "another login at the end of the longest life, and not before"
+        assert len(leases) > len(logins), "in between the lease was renewed"
+    finally:
+        client.sys.disable_secrets_engine(mount)

@@ -1,0 +1,150 @@
+"""Secrets in Vault: of a KV engine (version 2) by their versions, of an engine that lends them by their leases.
+
+A value that was replaced goes on being accepted for an overlap, counted from the time at which Vault was given the
+new one, so that whoever signs with it can change in peace. A version that was deleted or destroyed in Vault is not
+accepted any more: that is how one is taken back at once.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import hvac
+import requests
+
+from trust.errors import CredentialsError
+from trust.references import KV, LEASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trust.vault import VaultSession
+
+_RENEW_AT = 2 / 3  # of a lease
+
+
+class Version(NamedTuple):
+    """One version of what lies at a path; ``made`` is Unix time."""
+
+    number: int
+    made: float
+    fields: Mapping[str, str]
+
+
+class Lease(NamedTuple):
+    """For how long something is lent, from when it was got or renewed (monotonic seconds)."""
+
+    lease_id: str
+    since: float
+    seconds: float
+    renewable: bool
+
+
+class Held(NamedTuple):
+    """What is held of a path: the newest version first, then those that it replaced not long ago."""
+
+    versions: tuple[Version, ...]
+    overlap: float
+    lease: Lease | None = None
+
+    def value(self, field: str) -> str:
+        """Give the newest value. Raises ``KeyError``."""
+        return self.versions[0].fields[field]
+
+    def accepted(self, field: str, now: float) -> tuple[str, ...]:
+        """Give the values that count at ``now`` (Unix time), the newest first."""
+        values = [self.versions[0].fields[field]]
+        for newer, older in zip(self.versions, self.versions[1:], strict=False):
+            if now < newer.made + self.overlap and field in older.fields:
+                values.append(older.fields[field])
+        return tuple(dict.fromkeys(values))
+
+
+class VaultReader:
+    """Reads what references name. All raise ``CredentialsError`` while Vault is away, sealed or refuses."""
+
+    def __init__(self, session: VaultSession, overlap_seconds: float) -> None:
+        self._session = session
+        self._overlap = overlap_seconds
+
+    def read(self, place: str, held: Held | None = None) -> Held:
+        """Read a path, or keep what is held of it where a lease is not due."""
+        if place.startswith(LEASE):
+            return self._lend(place, held)
+        mount, _, path = place.removeprefix(KV).partition("/")
+        newest = self._version(place, mount, path, None)
+        versions, now = [newest], time.time()
+        older, since = newest.number - 1, newest.made
+        while older > 0 and now < since + self._overlap:
+            try:
+                version = self._version(place, mount, path, older)
+            except _GoneError:  # taken back, or too old for the engine to keep
+                break
+            versions.append(version)
+            older, since = older - 1, version.made
+        return Held(tuple(versions), self._overlap)
+
+    def _version(self, place: str, mount: str, path: str, number: int | None) -> Version:
+        def ask(client: hvac.Client) -> Any:
+            kv = client.secrets.kv.v2
+            return kv.read_secret_version(path, number, mount_point=mount, raise_on_deleted_version=True)
+
+        data = self._ask(place, ask)["data"]
+        made = datetime.fromisoformat(data["metadata"]["created_time"]).timestamp()
+        return Version(int(data["metadata"]["version"]), made, _texts(data["data"]))
+
+    def _lend(self, place: str, held: Held | None) -> Held:
+        lease = None if held is None else held.lease
+        now = time.monotonic()
+        if held is not None and lease is not None:
+            if now < lease.since + lease.seconds * _RENEW_AT:
+                return held
+            longer = self._renewed(place, lease) if lease.renewable else None
+            # near its longest life a lease is renewed for less and less: then a new one is had
+            if longer is not None and longer.seconds > lease.seconds * _RENEW_AT:
+                return held._replace(lease=longer)
+        answer = self._ask(place, lambda client: client.read(place.removeprefix(LEASE)))
+        if answer is None or not answer.get("lease_id"):
+            raise CredentialsError(f"{place}: nothing is lent there: is it a KV path (vault:)?")
+        number = held.versions[0].number + 1 if held is not None else 1
+        version = Version(number, time.time(), _texts(answer["data"]))
+        got = Lease(answer["lease_id"], now, float(answer["lease_duration"]), bool(answer["renewable"]))
+        return Held((version,), 0.0, got)
+
+    def _renewed(self, place: str, lease: Lease) -> Lease | None:
+        now = time.monotonic()
+        try:
+            answer = self._ask(place, lambda client: client.sys.renew_lease(lease.lease_id))
+        except _GoneError:
+            return None
+        return lease._replace(
+            since=now, seconds=float(answer["lease_duration"]), renewable=bool(answer["renewable"])
+        )
+
+    def _ask(self, place: str, ask: Callable[[hvac.Client], Any]) -> Any:
+        for again in (True, False):
+            try:
+                return ask(self._session())
+            except (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized) as error:
+                self._session.forget()
+                if not again:
+                    raise CredentialsError(f"{place}: we may not read it: {error}") from None
+            except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest) as error:
+                raise _GoneError.of(place, error) from None
+            except (hvac.exceptions.VaultError, requests.RequestException) as error:
+                raise CredentialsError(f"{place} cannot be read: {error}") from None
+        raise AssertionError("it is asked twice at most")
+
+
+class _GoneError(CredentialsError):
+    """It was there, perhaps, and is not."""
+
+    @classmethod
+    def of(cls, place: str, error: Exception) -> Self:
+        return cls(f"{place}: there is no such secret, or its newest version was deleted: {error}")
+
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if isinstance(value, str) and value}

@@ -1,0 +1,144 @@
+"""A client of Vault or OpenBao that is logged in, and stays so: its token is renewed, or a new one is had.
+
+The token is in memory only. It comes by a JWT-SVID (the workload's identity), or is handed over by the
+environment, as where people work by hand.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import hvac
+import requests
+
+from trust.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hvac.adapters import Adapter
+
+TIMEOUT_SECONDS = 5.0
+_RENEW_AT = 0.5  # of a token's life: half of it is left to try again in
+_FAILURES = (hvac.exceptions.VaultError, requests.RequestException)
+
+
+class Login(Protocol):
+    """Gets a token for a client."""
+
+    def __call__(self, client: hvac.Client) -> float | None:
+        """Set the client's token; give for how many seconds it lives, None for ever."""
+
+
+def token_login(token: str) -> Login:
+    """Log in with a token that is there already."""
+
+    def login(client: hvac.Client) -> float | None:
+        client.token = token
+        seconds = float(client.auth.token.lookup_self()["data"]["ttl"])
+        return seconds or None
+
+    return login
+
+
+def jwt_login(fetch: Callable[[], str], role: str, mount: str = "jwt") -> Login:
+    """Log in with a JWT, a new one each time (docs of the jwt auth method)."""
+
+    def login(client: hvac.Client) -> float | None:
+        answer = client.auth.jwt.jwt_login(role, fetch(), path=mount)
+        return float(answer["auth"]["lease_duration"]) or None
+
+    return login
+
+
+class VaultSession:
+    """Gives the logged-in client to whoever calls it, from any thread.
+
+    ``made`` makes a client without a token; it is asked again after ``reconnect``, for its TLS has changed.
+    Raises ``CredentialsError`` where Vault cannot be reached, or does not let us in.
+    """
+
+    def __init__(self, made: Callable[[], hvac.Client], login: Login) -> None:
+        self._made, self._login = made, login
+        self._lock = threading.Lock()
+        self._client: hvac.Client | None = None
+        self._renew_at: float | None = 0.0
+        self._dead_at: float | None = 0.0
+
+    def __call__(self) -> hvac.Client:
+        """Give the client, after its token was renewed where that was due."""
+        with self._lock:
+            now = time.monotonic()
+            if self._client is None or (self._dead_at is not None and now >= self._dead_at):
+                self._log_in()
+            elif self._renew_at is not None and now >= self._renew_at:
+                self._renew(self._client)
+            assert self._client is not None
+            return self._client
+
+    def forget(self) -> None:
+        """Log in anew at the next call: the token was refused."""
+        with self._lock:
+            self._client = None
+
+    reconnect = forget
+    """The same: a client with newer TLS logs in by itself, whoever still uses the old one may end with it."""
+
+    def _log_in(self) -> None:
+        client = self._made()
+        try:
+            seconds = self._login(client)
+        except _FAILURES as error:
+            raise CredentialsError(f"Vault does not let us in: {error}") from error
+        self._client = client
+        self._lives(seconds)
+
+    def _renew(self, client: hvac.Client) -> None:
+        # a token at the end of its longest life cannot be renewed, and one that is lost cannot be either
+        seconds: float | None = None
+        with suppress(*_FAILURES):
+            answer = client.auth.token.renew_self()["auth"]
+            seconds = float(answer["lease_duration"]) if answer["renewable"] else None
+        left = (self._dead_at or 0.0) - time.monotonic()
+        if seconds is not None and seconds > left:
+            self._lives(seconds)
+            return
+        try:
+            self._log_in()
+        except CredentialsError:
+            # what is left of the old token is used; soon it is tried again
+            self._renew_at = time.monotonic() + max(1.0, left * _RENEW_AT)
+
+    def _lives(self, seconds: float | None) -> None:
+        now = time.monotonic()
+        self._renew_at = None if seconds is None else now + seconds * _RENEW_AT
+        self._dead_at = None if seconds is None else now + seconds
+
+
+def client_at(
+    address: str,
+    *,
+    namespace: str = "",
+    verify: str | bool | None = None,
+    transport: requests.adapters.HTTPAdapter | None = None,
+    adapter: type[Adapter] = hvac.adapters.JSONAdapter,
+) -> hvac.Client:
+    """Make a client without a token; ``transport`` is what speaks TLS where we show an identity of ours."""
+    session = requests.Session()
+    session.trust_env = False  # a proxy or a .netrc of the environment is none of Vault's
+    if transport is not None:
+        session.mount("https://", transport)
+    client = hvac.Client(
+        url=address,
+        token="",
+        verify=verify,
+        timeout=TIMEOUT_SECONDS,
+        namespace=namespace or None,
+        session=session,
+        adapter=adapter,
+    )
+    client.token = None
+    return client
