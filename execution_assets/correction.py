@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from execution_assets.facts import SQL
+from execution_assets.facts import SQL, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,15 +76,16 @@ class Correction:
 def write_corrections(connection: Connection, day: date, folder: Path) -> None:
     """Write all that was collected in ``folder``; the caller commits."""
     for rows in _batches(folder, _EXECUTIONS):
-        connection.execute(SQL["write_executions"], {"rows": _array(rows)})
+        connection.execute(statement(connection, SQL["write_executions"]), {"rows": _array(rows)})
     for rows in _batches(folder, _METRICS):
-        connection.execute(SQL["write_metrics"], {"rows": _array(rows)})
+        connection.execute(statement(connection, SQL["write_metrics"]), {"rows": _array(rows)})
     for rows in _batches(folder, _GONE_METRICS):
         gone: list[tuple[str, str]] = [msgspec.json.decode(row) for row in rows]
         parameters: dict[str, Any] = {"ids": [name for name, _ in gone], "kinds": [kind for _, kind in gone]}
-        connection.execute(SQL["remove_metrics"], {"day": day, **parameters})
+        connection.execute(statement(connection, SQL["remove_metrics"]), {"day": day, **parameters})
     for rows in _batches(folder, _GONE_EXECUTIONS):
-        connection.execute(SQL["remove_executions"], {"day": day, "ids": [msgspec.json.decode(r) for r in rows]})
+        ids = [msgspec.json.decode(row) for row in rows]
+        connection.execute(statement(connection, SQL["remove_executions"]), {"day": day, "ids": ids})
 
 
 def _batches(folder: Path, what: str) -> Iterator[list[bytes]]:

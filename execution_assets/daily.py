@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from execution_assets.facts import statement
 from execution_assets.final_day import record
 from execution_assets.serial import in_one_transaction
 from execution_assets.sheets import Changes, Compared, Row, Sheet, batched, settle
@@ -30,29 +31,40 @@ def derive_breaks(
     engine: Engine, day: date, *, correct: bool = True, log: Callable[[str], None] = lambda _: None
 ) -> Changes:
     """Write the breaks that were open on a day, as they stood at its end; of today as they stand now."""
+    return in_one_transaction(
+        engine, day, lambda connection: breaks_in(connection, day, correct=correct), correct=correct, log=log
+    )
 
-    def work(connection: Connection) -> Changes:
-        found = connection.execute(DAILY["breaks_of_day"], {"day": day}).mappings()
-        return _write(connection, day, BREAKS, (break_row(row, day) for row in found))
 
-    return in_one_transaction(engine, day, work, correct=correct, log=log)
+def breaks_in(connection: Connection, day: date, *, correct: bool) -> Changes:
+    """Derive a day's breaks in the caller's transaction."""
+    found = connection.execute(DAILY["breaks_of_day"], {"day": day}).mappings()
+    return _settled(connection, day, BREAKS, (break_row(row, day) for row in found), write=correct)
 
 
 def derive_quality(
     engine: Engine, day: date, slo_us: int, *, correct: bool = True, log: Callable[[str], None] = lambda _: None
 ) -> Changes:
     """Write how each venue served a day. ``slo_us``: how long from received to landed may be."""
+    return in_one_transaction(
+        engine,
+        day,
+        lambda connection: quality_in(connection, day, slo_us, correct=correct),
+        correct=correct,
+        log=log,
+    )
+
+
+def quality_in(connection: Connection, day: date, slo_us: int, *, correct: bool) -> Changes:
+    """Derive how each venue served a day in the caller's transaction."""
     start = day_start(day.year, day.month, day.day)
     bounds = {
         "day": day, "start_ns": start, "end_ns": start + 86_400 * NANOS, "now_ns": time.time_ns(),
         "slo_us": slo_us,
     }  # fmt: skip
-
-    def work(connection: Connection) -> Changes:
-        found = connection.execute(DAILY["quality_of_day"], bounds).mappings()
-        return _write(connection, day, QUALITY, (_shown(QUALITY, {**row, "trade_date": day}) for row in found))
-
-    return in_one_transaction(engine, day, work, correct=correct, log=log)
+    found = connection.execute(statement(connection, DAILY["quality_of_day"]), bounds).mappings()
+    rows = (_shown(QUALITY, {**row, "trade_date": day}) for row in found)
+    return _settled(connection, day, QUALITY, rows, write=correct)
 
 
 def break_row(row: Mapping[Any, Any], day: date) -> Row:
@@ -71,7 +83,7 @@ def _shown(sheet: Sheet, values: Mapping[Any, Any]) -> Row:
     return [None if values[name] is None else str(values[name]) for name in sheet.columns]
 
 
-def _write(connection: Connection, day: date, sheet: Sheet, rows: Iterable[Row]) -> Changes:
+def _settled(connection: Connection, day: date, sheet: Sheet, rows: Iterable[Row], *, write: bool) -> Changes:
     with TemporaryDirectory(prefix="execution-agent-") as name:
         folder = Path(name)
         compared = Compared(sheet, connection, day, folder / f"share-0.{sheet.name}")
@@ -79,7 +91,15 @@ def _write(connection: Connection, day: date, sheet: Sheet, rows: Iterable[Row])
             compared.put(batch)
         compared.close()
         changes = settle(
-            sheet, connection, day, compared.changes, bytes(compared.entries), compared.matched, folder
+            sheet,
+            connection,
+            day,
+            compared.changes,
+            bytes(compared.entries),
+            compared.matched,
+            folder,
+            write=write,
         )
-    record(connection, day, changes)
+    if write:
+        record(connection, day, changes)
     return changes

@@ -59,15 +59,22 @@ def derive_day(
     return in_one_transaction(
         engine,
         day,
-        lambda connection: _derive(connection, day, policy, log, correct=correct),
+        lambda connection: derive_in(connection, day, policy, log, correct=correct),
         correct=correct,
         log=log,
     )
 
 
-def _derive(
-    connection: Connection, day: date, settings: Policy, log: Callable[[str], None], *, correct: bool
+def derive_in(
+    connection: Connection,
+    day: date,
+    settings: Policy,
+    log: Callable[[str], None],
+    *,
+    correct: bool,
+    stage: Callable[[Path], None] | None = None,
 ) -> Derivation:
+    """Derive a day in the caller's transaction; where rows differ ``stage`` hears in which folder they are."""
     from execution_assets.shares import entries_of, find_unsupported  # noqa: PLC0415  numpy and pyarrow: 0.3 s
 
     policy = with_instruments(settings, read_instruments(connection))
@@ -81,6 +88,8 @@ def _derive(
                 find_unsupported(connection, day, found, correction)
         if correct:
             write_corrections(connection, day, folder)
+        elif stage is not None and found.differences.count:
+            stage(folder)
     derived_digest = digest_of_entries(entries_of(found.derived))
     live_digest = digest_of_entries(entries_of(found.live))
     if correct:

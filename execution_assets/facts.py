@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from psycopg.abc import Buffer  # noqa: TC002  psycopg reads the annotation
 from psycopg.adapt import Loader
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from ledger.db.rows import read_intent, read_report, read_resolution
 from ledger.db.sql import load_queries
@@ -36,7 +36,11 @@ SQL = {name: text(query) for name, query in load_queries("derivation").items()}
 STREAM_ROWS = 2_000  # rows of a server-side cursor fetched at once
 CHUNK_REPORTS = 5_000  # reports decided at once: about 40 MB with their orders and what follows
 
+# where a dry run keeps a day's live rows: as they would be corrected, and those with the other days'
+CORRECTED, WOULD_BE = "corrected_", "would_be_"
+
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
+_LIVE_TABLE = re.compile(r"\bexecution\.(executions|slippage_metrics)\b")
 _KINDS = {str(kind): kind for kind in ReportKind}
 _SIDES = {str(side): side for side in Side}
 _LIQUIDITIES = {str(liquidity): liquidity for liquidity in Liquidity}
@@ -47,9 +51,15 @@ def rows_of(
 ) -> Iterator[Mapping[str, Any]]:
     """Run a named query; ``stream`` keeps the rows in the server until they are asked for."""
     options: Mapping[str, Any] = {"yield_per": STREAM_ROWS} if stream else {}
-    result = connection.execute(SQL[query], parameters, execution_options=options)
+    result = connection.execute(statement(connection, SQL[query]), parameters, execution_options=options)
     # a RowMapping is a mapping by column name, but is typed as one by column as well
     return cast("Iterator[Mapping[str, Any]]", iter(result.mappings()))
+
+
+def statement(connection: Connection, query: TextClause) -> TextClause:
+    """Give a query about live rows as the connection's option ``ledger`` has it: in a dry run of would-be ones."""
+    prefix = connection.get_execution_options().get("ledger")
+    return query if prefix is None else text(_LIVE_TABLE.sub(rf"{prefix}\1", query.text))
 
 
 class HexLoader(Loader):
@@ -72,13 +82,17 @@ def tuples_of(
     with driver.cursor(name=f"stream_{query}") as cursor:
         cursor.adapters.register_loader("uuid", HexLoader)
         cursor.itersize = rows
-        cursor.execute(driver_sql(query), parameters)
+        cursor.execute(_as_driver(statement(connection, SQL[query])), parameters)
         yield from cursor
 
 
 def driver_sql(query: str) -> str:
     """Give a named query with its parameters as psycopg names them."""
-    return _PARAMETER.sub(r"%(\1)s", str(SQL[query]).replace("%", "%%"))
+    return _as_driver(SQL[query])
+
+
+def _as_driver(query: TextClause) -> str:
+    return _PARAMETER.sub(r"%(\1)s", query.text.replace("%", "%%"))
 
 
 class Facts(msgspec.Struct):

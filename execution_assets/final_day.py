@@ -37,11 +37,18 @@ def derive_finals(
         with engine.begin() as connection:
             connection.execute(SQL["ensure_partitions"], {"day": day})
     return in_one_transaction(
-        engine, day, lambda connection: _derive(connection, day, policy, log), correct=correct, log=log
+        engine,
+        day,
+        lambda connection: finals_in(connection, day, policy, log, correct=correct),
+        correct=correct,
+        log=log,
     )
 
 
-def _derive(connection: Connection, day: date, settings: Policy, log: Callable[[str], None]) -> list[Changes]:
+def finals_in(
+    connection: Connection, day: date, settings: Policy, log: Callable[[str], None], *, correct: bool
+) -> list[Changes]:
+    """Work out a day's final figures in the caller's transaction, and write what differs if ``correct``."""
     from execution_assets.finals import (  # noqa: PLC0415  numpy and pyarrow: 0.3 s
         COSTS,
         FINALS,
@@ -52,7 +59,8 @@ def _derive(connection: Connection, day: date, settings: Policy, log: Callable[[
 
     policy = with_instruments(settings, read_instruments(connection))
     live = next(rows_of(connection, "live_counts", {"day": day, "kinds": []}))["execution_count"]
-    shares = shares_for(live)
+    # other processes do not see the temporary tables of a dry run
+    shares = 1 if connection.get_execution_options().get("ledger") else shares_for(live)
     progress = Progress(f"{day}: final figures", -(-live // shares), log, time.monotonic)
     with TemporaryDirectory(prefix="execution-agent-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -65,12 +73,17 @@ def _derive(connection: Connection, day: date, settings: Policy, log: Callable[[
             found.take(result())
         changes = [
             settle(
-                FINALS, connection, day, found.finals, bytes(found.final_entries), found.finals_matched, folder
+                FINALS, connection, day, found.finals, bytes(found.final_entries), found.finals_matched, folder,
+                write=correct,
             ),
-            settle(COSTS, connection, day, found.costs, bytes(found.cost_entries), found.costs_matched, folder),
-        ]
-    for change in changes:
-        record(connection, day, change)
+            settle(
+                COSTS, connection, day, found.costs, bytes(found.cost_entries), found.costs_matched, folder,
+                write=correct,
+            ),
+        ]  # fmt: skip
+    if correct:
+        for change in changes:
+            record(connection, day, change)
     return changes
 
 

@@ -242,11 +242,20 @@ def _escaped(column: pa.Array) -> pa.Array:
 
 
 def settle(
-    sheet: Sheet, connection: Connection, day: date, changes: Changes, entries: bytes, matched: int, folder: Path
+    sheet: Sheet,
+    connection: Connection,
+    day: date,
+    changes: Changes,
+    entries: bytes,
+    matched: int,
+    folder: Path,
+    *,
+    write: bool = True,
 ) -> Changes:
     """Finish a day: write what differs, remove what is not derived any more, give the changes with the digest.
 
-    ``folder`` has the files of the shares; ``matched`` counts the live rows whose keys were derived.
+    ``folder`` has the files of the shares; ``matched`` counts the live rows whose keys were derived. Without
+    ``write`` the changes are told only.
     """
     whole = [entries[start : start + 64] for start in range(0, len(entries), 64)]
     if sheet.count(connection, day) != matched:
@@ -255,9 +264,10 @@ def settle(
         changes.removed = len(gone)
         for key in gone:
             changes.note("removed", key)
-        sheet.remove(connection, day, gone)
+        if write:
+            sheet.remove(connection, day, gone)
     files = sorted(folder.glob(f"*.{sheet.name}"))
-    if files:
+    if files and write:
         sheet.write(connection, day, files)
     changes.digest = digest_of_entries(whole)
     return changes
