@@ -13,6 +13,7 @@ from execution_assets.daily import derive_breaks, derive_quality
 from execution_assets.derivation import derive_day
 from execution_assets.final_day import derive_finals
 from execution_assets.sheets import Changes
+from execution_assets.would_be import plan_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,13 +59,16 @@ def backfill(
     """Derive each day and give what changed. A day that was given is committed: killing it here loses nothing."""
     for day in days:
         began = time.monotonic()
-        derivation = derive_day(engine, day, policy, correct=not dry_run, log=log)
-        tables = [
-            *_live_tables(derivation),
-            *derive_finals(engine, day, policy, correct=not dry_run, log=log),
-            derive_breaks(engine, day, correct=not dry_run, log=log),
-            derive_quality(engine, day, slo_us, correct=not dry_run, log=log),
-        ]
+        if dry_run:
+            derivation, others = plan_day(engine, day, policy, slo_us, log=log)
+        else:
+            derivation = derive_day(engine, day, policy, log=log)
+            others = [
+                *derive_finals(engine, day, policy, log=log),
+                derive_breaks(engine, day, log=log),
+                derive_quality(engine, day, slo_us, log=log),
+            ]
+        tables = [*_live_tables(derivation), *others]
         yield DayChanges(day, derivation.report_count, time.monotonic() - began, tables)
 
 
@@ -83,6 +87,14 @@ def _live_tables(derivation: Derivation) -> list[Changes]:
                 changes.note(_WORDS[one.found], f"{one.execution_id} {one.kind or ''} {shown}".replace("  ", " "))
         tables.append(changes)
     return tables
+
+
+def left_behind(days: list[date]) -> list[str]:
+    """Say what is made of these tables and was not made again, and how to: only Dagster's runs make it."""
+    return [
+        "left as they were: checks, reports, Parquet files, data docs, archives. Dagster makes them:",
+        f"  dg launch --assets group:derived --partition-range {days[0]}...{days[-1]}",
+    ]
 
 
 _WORDS = {Found.MISSING: "added", Found.DIFFERS: "changed", Found.UNSUPPORTED: "removed"}
