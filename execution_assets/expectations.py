@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from execution_assets.standalone import make_standalone
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLE = 20  # identities of failing rows that a check shows
-_HEAVY = ("static/images/validation_failed_unexpected_values.gif", "static/images/glossary_scroller.gif")
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -108,8 +109,8 @@ def build_data_docs(folder: Path) -> Path:
     pages = _pages(folder)
     shutil.rmtree(pages, ignore_errors=True)  # a page whose check has nothing to look at any more
     _context(gx, folder).build_data_docs()
-    for name in _HEAVY:  # 3.4 MB a day of animated instructions that no page shows
-        (pages / name).unlink(missing_ok=True)
+    shutil.rmtree(pages / "static")  # 4 MB a day of pictures and fonts that no page shows
+    make_standalone(pages)
     return pages / "index.html"
 
 
