@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day bench-archive clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day bench-archive fuzz audit-deps sbom clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -75,6 +75,17 @@ nightly: setup ## Convergence with 10,000 examples
 
 specs: setup ## Write the snapshot of Dagster's definitions again (after a change that is meant)
 	@$(BIN)/python -m tests.unit.specs
+
+MINUTES ?= 10
+fuzz: setup ## The HTTP edge by its OpenAPI document, then every decoder with hostile messages (MINUTES=10 ARGS="--seed 1")
+	@FUZZ_EXAMPLES=2000 $(BIN)/pytest -q -n 0 tests/fuzz/test_rest.py
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
+audit-deps: setup ## Known holes in what requirements.lock pins; exit 3 where the vulnerability service cannot be asked
+	@$(BIN)/python -m tests.dependencies audit $(ARGS)
+
+sbom: setup ## The bill of materials of requirements.lock, CycloneDX JSON, into .state (ARGS="--output FILE")
+	@$(BIN)/python -m tests.dependencies sbom $(ARGS)
 
 lock: $(UV) ## Resolve the dependencies again
 	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-annotate --no-header \

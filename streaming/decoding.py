@@ -135,7 +135,7 @@ def decode_votes(raw: bytes) -> list[Vote]:
     """Read the votes of a verdict. Raises ``DefectError``."""
     try:
         return _votes.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise _malformed(error, raw) from None
 
 
@@ -155,7 +155,7 @@ def decode_control(raw: bytes) -> _Ours:
     """
     try:
         return _controls.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise _malformed(error, raw) from None
 
 

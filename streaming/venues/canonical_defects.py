@@ -54,12 +54,18 @@ def shown(raw: bytes) -> str:
 
 
 def storable(error: DefectError) -> DefectError:
-    """Escape controls in the value: Postgres text has no NUL, and they garble a person's screen."""
-    value = error.defect.value
-    if value.isprintable():
+    """Escape controls in what was sent: Postgres text has no NUL, and they garble a person's screen.
+
+    A rule may quote what was sent, too: a decoder's own words do.
+    """
+    defect = error.defect
+    if defect.value.isprintable() and defect.rule.isprintable():
         return error
-    shown = "".join(repr(character)[1:-1] if is_control(character) else character for character in value)
-    return DefectError(msgspec.structs.replace(error.defect, value=shown))
+    return DefectError(msgspec.structs.replace(defect, value=_escaped(defect.value), rule=_escaped(defect.rule)))
+
+
+def _escaped(text: str) -> str:
+    return "".join(repr(character)[1:-1] if is_control(character) else character for character in text)
 
 
 def is_control(character: str) -> bool:

@@ -2,7 +2,7 @@
 --
 -- Roles are the cluster's and cannot log in; a site gives them to logins of its own. They have nothing on partitions:
 -- everything goes through the partitioned table, whose rights count for all its partitions, those of days to come too.
--- What persons of execution_operator may do is granted in 0005 and after. docs/security.md has the whole table.
+-- What else persons of execution_operator may do is granted in 0005 and after. docs/security.md has the whole table.
 DO $$
 DECLARE
     group_role text;
@@ -82,6 +82,9 @@ BEGIN
              'benchmark_snapshots instruments breaks reconciliation_breaks venue_quality executions_derived '
              'derivations check_outcomes fills_pending order_standings order_totals halts feed_outages feed_switches '
              'fill_delays provisional_hedges look_back_audits completeness_findings'),
+            ('execution_operator', 'SELECT',
+             'slippage_finals order_costs reconciliation_breaks venue_quality executions_derived derivations '
+             'check_outcomes'),
             ('execution_auditor', 'UPDATE (verified_at, legal_hold, key_id)', 'archives')
         ) AS g(role, verbs, names)
         CROSS JOIN LATERAL string_to_table(g.names, ' ') AS t(name)
