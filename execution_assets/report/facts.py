@@ -76,7 +76,10 @@ class Fee(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Slippage against the arrival mid of a group. ``ranks``: at 1, 5, 25, 50, 75, 95, 99 %, None without any."""
+    """Slippage of a group: against the arrival mid, or the ``benchmark`` that it is named after.
+
+    ``ranks``: at 1, 5, 25, 50, 75, 95, 99 %, None without any.
+    """
 
     dimension: str
     name: str
@@ -258,7 +261,7 @@ def read_facts(connection: Connection, day: date, slo_us: int) -> DayFacts:
         found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return msgspec.convert(found, list[kind])  # type: ignore[valid-type]
 
-    spreads = rows(SQL["spreads"], Spread)
+    spreads = [*rows(SQL["spreads"], Spread), *rows(SQL["benchmarks"], Spread)]
     low, high, bars = histogram_bounds(spreads)
     return DayFacts(
         day,

@@ -129,6 +129,7 @@ def _slippage(facts: DayFacts) -> Section | None:
     return Section(
         found,
         [
+            *([tables.benchmarks(kinds)] if (kinds := groups(facts, "benchmark")) else []),
             tables.spreads("Slippage by venue, bps against the arrival mid", "venue", venues),
             tables.spreads("Slippage by symbol, bps against the arrival mid", "symbol", symbols),
             tables.spreads("Slippage by hour (UTC), bps against the arrival mid", "hour", by_hour),

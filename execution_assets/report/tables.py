@@ -110,6 +110,12 @@ def spreads(caption: str, name: str, groups: Sequence[Group]) -> Sheet:
     return sheet(caption, ",".join(columns), rows)
 
 
+def benchmarks(groups: Sequence[Group]) -> Sheet:
+    """Show the slippage by what it is measured against."""
+    named = [msgspec.structs.replace(group, label=words(group.label)) for group in groups]
+    return spreads("Slippage by benchmark, bps", "against", named)
+
+
 def horizons(facts: DayFacts) -> Sheet:
     """Show each venue's mean against the later mids."""
     rows = [[c.venue, *(bps(mean) for mean in c.means), count(c.counts[0])] for c in curves(facts.horizons)]

@@ -45,6 +45,8 @@ KINDS = {
     "arrival_mid": "arrival mid",
     "decision_price": "decision price",
     "fill_mid": "mid at the fill",
+    "interval_twap": "TWAP from arrival to the last execution",
+    "interval_vwap": "VWAP from arrival to the last execution",
     "fee": "fee in a third currency",
     "markout_1s": "markout 1 s",
     "markout_10s": "markout 10 s",

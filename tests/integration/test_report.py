@@ -68,6 +68,22 @@ async def test_the_figures_are_those_of_the_rows(ledger: LedgerResource, ledger_
         assert venue.weighted == exact_ratio(sum(w * b for w, b in weights), sum(w for w, _ in weights))
         # nearest rank
         assert venue.ranks == tuple(costs[-(-len(costs) * p // 100) - 1] for p in (5, 25, 50, 75, 95))
+    finals = rows(
+        ledger_url,
+        "SELECT e.currency, e.last_qty * e.last_px, f.interval_twap_bps, f.interval_vwap_bps "
+        "FROM execution.executions e JOIN execution.slippage_finals f USING (execution_id, trade_date)",
+    )
+    against = {(group.label, group.currency): group for group in groups(facts, "benchmark")}
+    assert {"arrival_mid", "decision_price", "fill_mid", "interval_twap"} <= {kind for kind, _ in against}
+    for currency in {row[0] for row in finals}:
+        for at, kind in ((2, "interval_twap"), (3, "interval_vwap")):
+            known = [(row[1], row[at]) for row in finals if row[0] == currency and row[at] is not None]
+            group = against.get((kind, currency))
+            assert (group is None) is (not known)
+            if group is not None:
+                assert group.measured == len(known)
+                assert group.mean == exact_ratio(sum(b for _, b in known), Decimal(len(known)))
+                assert group.weighted == exact_ratio(sum(w * b for w, b in known), sum(w for w, _ in known))
     assert sum(b.executions for b in facts.histogram if b.kind == "arrival_mid") == len(told)
     assert sum(g.executions for g in groups(facts, "hour")) == len(told)
 

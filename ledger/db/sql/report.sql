@@ -69,6 +69,37 @@ HAVING count(*) > 0
 ) g
 ORDER BY dimension, name COLLATE "C", currency COLLATE "C"
 
+-- name: benchmarks
+-- Slippage by what it is measured against: the live kinds, and the market's averages while the order worked.
+SELECT 'benchmark' AS dimension, kind AS name, currency, count(*) AS executions, count(bps) AS measured,
+       count(*) FILTER (WHERE quality <> 'exact') AS best_effort, coalesce(sum(bps), 0) AS bps_sum,
+       coalesce(sum(notional) FILTER (WHERE bps IS NOT NULL), 0) AS notional,
+       coalesce(sum(bps * notional), 0) AS bps_notional,
+       percentile_disc(ARRAY[0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) WITHIN GROUP (ORDER BY bps) AS ranks
+FROM (
+    SELECT f.kind, f.bps, f.quality, coalesce(e.currency, '') AS currency,
+           e.last_qty
+           * coalesce(own.contract_size * own.multiplier, anyones.contract_size * anyones.multiplier, 1)
+           * CASE WHEN coalesce(own.kind, anyones.kind) = 'inverse' THEN 1 ELSE e.last_px END AS notional
+    FROM (
+        SELECT execution_id, kind, bps, quality FROM execution.slippage_metrics
+        WHERE trade_date = %(day)s AND kind IN ('arrival_mid', 'decision_price', 'fill_mid')
+        UNION ALL
+        SELECT execution_id, average.kind, average.bps, 'exact' FROM execution.slippage_finals
+        CROSS JOIN LATERAL (VALUES ('interval_twap', interval_twap_bps), ('interval_vwap', interval_vwap_bps))
+            AS average(kind, bps)
+        WHERE trade_date = %(day)s
+    ) f
+    JOIN execution.executions e ON e.execution_id = f.execution_id AND e.trade_date = %(day)s
+    LEFT JOIN execution.instruments own ON own.venue = e.venue AND own.symbol = e.symbol
+    LEFT JOIN execution.instruments anyones ON anyones.venue = '*' AND anyones.symbol = e.symbol
+    WHERE e.status = 'active'
+) x
+GROUP BY kind, currency
+HAVING count(bps) > 0
+ORDER BY array_position(ARRAY['arrival_mid', 'decision_price', 'fill_mid', 'interval_twap', 'interval_vwap'], kind),
+         currency COLLATE "C"
+
 -- name: histogram
 -- Bucket 0 is below low, bucket `count + 1` from high on.
 SELECT m.kind, width_bucket(m.bps, %(low)s::numeric, %(high)s::numeric, %(count)s::int) AS bucket,

@@ -69,7 +69,7 @@ def a_day(symbol: str = "BTCUSDT", venue: str = "ALPHA") -> DayFacts:
         derived=DERIVED,
         notionals=[Notional("USDT", 3, D("200.5"), D("99.5"))],
         spreads=[spread("all", "", ""), spread("hour", "09", ""), spread("symbol", symbol, "USDT"),
-                 spread("venue", venue, "USDT")],
+                 spread("venue", venue, "USDT"), spread("benchmark", "interval_vwap", "USDT")],
         low=D(-3), high=D(7), bars=10,
         histogram=[Bucket("arrival_mid", 0, 1), Bucket("arrival_mid", 5, 2), Bucket("fill_mid", 11, 3)],
         horizons=[Horizon(venue, [3, 3, 3, 2, 0], [D(6), D(3), D(0), D(-2), D(0)])],
@@ -129,6 +129,17 @@ def test_a_page_is_whole_and_needs_nothing_else(facts: DayFacts) -> None:
         assert picture.get("role") == "img"
         assert all(picture[n].text for n in (0, 1)), "a title and a text to be read instead"
     assert "nan" not in re.findall(r"\w+", page.lower())
+
+
+def test_the_markets_averages_are_in_the_table_of_benchmarks() -> None:
+    caption = "Slippage by benchmark, bps"
+    [table] = [
+        t for t in tree(render(DAYS["a day"], "test 1")).iter("table") if t.findtext("caption/span") == caption
+    ]
+    [row] = ["".join(cell.itertext()) for cell in table.iter("tr")][1:]
+    assert row.strip().startswith("VWAP from arrival to the last execution")
+    assert "+3.33" in row
+    assert caption not in render(DAYS["one fill, nothing measured"], "test 1")
 
 
 def test_an_empty_day_reads_well() -> None:
