@@ -24,6 +24,7 @@ from sensors.automation import automation
 from sensors.dead_letters import dead_letters_to_replay
 from sensors.failed_runs import failed_runs, recovered_runs
 from sensors.fill_lag import execution_fill_lag
+from sensors.freshness import stale_assets
 from sensors.landed_days import landed_days
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             dead_letters_to_replay,
             failed_runs,
             recovered_runs,
+            stale_assets,
         ],
         resources={
             "ledger": LedgerResource(
