@@ -17,19 +17,25 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from streaming.settings import AuditSettings
+    from streaming.trusting import Trust
     from trust.notes import NoteKey, Signer
 
 TRANSIT = "transit:"
 _CONNECT_SECONDS, _READ_SECONDS = 2, 5
 
 
-def signer_of(audit: AuditSettings) -> Signer:
-    """Give the key that signs checkpoints; raises ``TrustError``. Vault is found by VAULT_ADDR, VAULT_TOKEN."""
+def signer_of(audit: AuditSettings, trust: Trust | None = None) -> Signer:
+    """Give the key that signs checkpoints; raises ``TrustError``.
+
+    Vault is that of the setting ``vault``, logged in to as who we are; else by VAULT_ADDR and VAULT_TOKEN.
+    """
     if not audit.signer.startswith(TRANSIT):
         from pathlib import Path  # noqa: PLC0415
 
         return FileSigner(audit.origin, Path(audit.signer))
     mount, _, key = audit.signer.removeprefix(TRANSIT).rpartition("/")
+    if trust is not None and trust.vault is not None:
+        return TransitSigner(audit.origin, trust.vault, key, mount)
     clients: list[hvac.Client] = []
 
     def client() -> hvac.Client:
@@ -42,13 +48,13 @@ def signer_of(audit: AuditSettings) -> Signer:
     return TransitSigner(audit.origin, client, key, mount)
 
 
-def bucket_of(audit: AuditSettings, keys: Sequence[NoteKey]) -> BucketLog:
+def bucket_of(audit: AuditSettings, keys: Sequence[NoteKey], trust: Trust | None = None) -> BucketLog:
     """Give the log's place in the bucket; ``keys`` beside those of ``audit.verifiers`` may have signed it."""
     known = [*keys, *(parse_key(text) for text in audit.verifiers)]
-    return BucketLog(LockedStore(_client(audit), audit.bucket), audit.prefix, audit.origin, known)
+    return BucketLog(LockedStore(_client(audit, trust), audit.bucket), audit.prefix, audit.origin, known)
 
 
-def _client(audit: AuditSettings) -> S3Client:
+def _client(audit: AuditSettings, trust: Trust | None) -> S3Client:
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
@@ -61,7 +67,11 @@ def _client(audit: AuditSettings) -> S3Client:
         options["aws_secret_access_key"] = audit.s3_secret_key.get_secret_value()
     if own and not os.environ.get("AWS_REGION"):
         options["region_name"] = "us-east-1"  # an address of one's own has no regions, and the SDK wants one
+    shown = {} if trust is None or not trust.of("s3") else trust.s3_options()
+    if shown:
+        options["verify"] = shown.pop("verify")
     config: Any = Config(
+        **shown,
         s3={"addressing_style": "path"} if own else {},
         retries={"total_max_attempts": 1},  # whoever asks comes again
         connect_timeout=_CONNECT_SECONDS,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ledger.db.audit_log import Leaves
     from streaming.audit_metrics import AuditMetrics
     from streaming.settings import AuditSettings
+    from streaming.trusting import Trust
     from trust.bucket_log import BucketLog
     from trust.notes import Signer
 
@@ -62,7 +63,9 @@ class Checkpointer:
         audit: AuditSettings,
         metrics: AuditMetrics,
         may_write: asyncio.Event,
+        trust: Trust | None = None,
     ) -> None:
+        self._trust = trust
         self._connect = connect
         self._audit = audit
         self._metrics = metrics
@@ -105,7 +108,7 @@ class Checkpointer:
             token = await leases.take(connections[0], LEASE, _LEASE_SECONDS)
             maker = Maker(AuditLog(connections[0]), self._audit, self._metrics)
             await maker.begin()
-            keeper = _Keeper(AuditLog(connections[1]), self._audit, self._metrics, maker)
+            keeper = _Keeper(AuditLog(connections[1]), self._audit, self._metrics, maker, self._trust)
             storing = asyncio.create_task(keeper.run(), name="audit bucket")
             while self._may_write.is_set():
                 began = clocks.monotonic()
@@ -224,7 +227,15 @@ class Maker:
 class _Keeper:
     """What is stored where nobody can rewrite it: the newest checkpoint first, then the full tiles below it."""
 
-    def __init__(self, ledger: AuditLog, audit: AuditSettings, metrics: AuditMetrics, maker: Maker) -> None:
+    def __init__(
+        self,
+        ledger: AuditLog,
+        audit: AuditSettings,
+        metrics: AuditMetrics,
+        maker: Maker,
+        trust: Trust | None = None,
+    ) -> None:
+        self._trust = trust
         self._ledger = ledger
         self._audit = audit
         self._metrics = metrics
@@ -261,8 +272,8 @@ class _Keeper:
 
     async def _open(self) -> BucketLog:
         """Compare the ledger with the newest checkpoint in the bucket, and let the maker sign."""
-        signer = await asyncio.to_thread(signer_of, self._audit)
-        bucket = await asyncio.to_thread(bucket_of, self._audit, [signer.key])
+        signer = await asyncio.to_thread(signer_of, self._audit, self._trust)
+        bucket = await asyncio.to_thread(bucket_of, self._audit, [signer.key], self._trust)
         await asyncio.to_thread(bucket.check)
         tree = self._maker.tree
         newest = await asyncio.to_thread(bucket.newest, tree.stored_size)

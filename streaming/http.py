@@ -15,12 +15,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streaming.errors import SettingsError
 from streaming.feeds.names import backup_feed, primary_feed
-from streaming.feeds.rest import RestFeed
+from streaming.feeds.rest import PEER, RestFeed
 from streaming.problems import Problem, problem
 from streaming.settings import RestFeedSettings, feed_settings
+from trust.tls import peer_id
 
 if TYPE_CHECKING:
     import ssl
@@ -120,7 +122,7 @@ class HttpServer:
         status: Callable[[], dict[str, Any]],
         grace_seconds: int = 2,
         credentials: Credentials | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         http = settings.http
         feeds = {
@@ -169,6 +171,8 @@ class HttpServer:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=self._grace_seconds,
             backlog=_BACKLOG,
+            http=_Protocol,
+            ssl_context_factory=self._context if self._tls is not None else None,
         )
         server = _Server(config, self.started)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]))
@@ -181,6 +185,20 @@ class HttpServer:
         finally:
             self.started.clear()
             serving.cancel()
+
+    def _context(self, _config: uvicorn.Config, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        assert self._tls is not None
+        return self._tls()
+
+
+class _Protocol(HttpToolsProtocol):
+    """Puts who the caller is into the state of its requests, where it has shown a certificate (mTLS)."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        peer = peer_id(transport.get_extra_info("peercert"))
+        if peer is not None:
+            self.app_state = {**self.app_state, PEER: peer}
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
 import structlog
-from redis.asyncio import Redis
 
 from ledger import clocks
 from ledger.db.urls import plain_url
@@ -46,6 +45,7 @@ from streaming.policy import (
 )
 from streaming.publisher import Publisher
 from streaming.questions import Questions
+from streaming.redis_tls import redis_at
 from streaming.trusting import Trust
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ class Process:
         self._settings = settings
         self._clock = clock
         self.metrics = Metrics()
-        self.trust = Trust(settings, self.metrics)
+        self.trust = Trust(settings, self.metrics.credentials)
+        if self.trust.of("kafka"):
+            shown = settings.kafka.showing(self.trust.kafka_options)
+            settings = self._settings = settings.model_copy(update={"kafka": shown})
         self.inbox = Inbox(settings.inbox_limit)
         self.lander = Lander(
             self._connect_to_land,
@@ -94,9 +97,7 @@ class Process:
             refill_seconds=settings.refill_hours * 3600,
             may_publish=self.lander.ready,
         )
-        self._redis = Redis.from_url(
-            settings.redis_url.get_secret_value(), socket_timeout=2.0, socket_connect_timeout=2.0
-        )
+        self._redis = redis_at(settings.redis_url.get_secret_value(), self.trust)
         self.in_flight = InFlight(
             self._redis,
             self.connect,
@@ -148,7 +149,9 @@ class Process:
             self.lander.on_landed.append(self.delays.offer)
         self.checkpointer: Checkpointer | None = None
         if settings.audit is not None:
-            self.checkpointer = Checkpointer(self.connect, settings.audit, self.metrics.audit, self.lander.ready)
+            self.checkpointer = Checkpointer(
+                self.connect, settings.audit, self.metrics.audit, self.lander.ready, self.trust
+            )
         self.lander.on_lost = self._stop_feeds
         self.lander.on_session.append(self.publisher.catch_up)
         self._feeds: asyncio.Task[None] | None = None
@@ -159,6 +162,7 @@ class Process:
             ready=self.lander.ready.is_set,
             status=self.status,
             credentials=secrets,
+            tls=self.trust.server_tls if settings.http.tls else None,
         )
 
     async def connect(self) -> asyncpg.Connection[Any]:
@@ -176,6 +180,7 @@ class Process:
             plain_url((url or self._settings.postgres_url).get_secret_value()),
             timeout=_CONNECT_SECONDS,
             command_timeout=command_seconds,
+            ssl=self.trust.client_tls(self.trust.of("postgres")),
             server_settings={
                 "application_name": "execution-agent stream",
                 "execution.process": self._settings.source,  # audit_events.recorded_by
@@ -200,6 +205,7 @@ class Process:
             "publisher": self.publisher.state,
             "redis": self.in_flight.state,
             "audit": {"state": "off", "reason": ""} if self.checkpointer is None else self.checkpointer.status(),
+            "identity": self.trust.status(),
             "secrets": self.trust.credentials.status(),
             "feeds": dict(metrics.feed_states),
             "failover": self.feeding.status(),
@@ -221,6 +227,7 @@ class Process:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set; raises when a part fails in a way that starting over cannot mend."""
         self.http.bind()  # nothing is started when its port cannot be had
+        await self.trust.start()
         calm_interpreter()
         parts = {
             asyncio.create_task(self.lander.run(), name="lander"),
@@ -259,6 +266,7 @@ class Process:
             await _cancel({stopping, *parts, *intake}, _END_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._redis.aclose(), _END_SECONDS)
+            self.trust.close()
         log.info("stopped", backlog=len(self.inbox))
 
     def _is_drained(self) -> bool:

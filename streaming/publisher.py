@@ -136,6 +136,7 @@ class Publisher:
         try:
             outbox = Outbox(connection, self._writer)
             self._ledger = connection, outbox
+            shown = self._kafka.client_options()
             broker = await asyncio.to_thread(Broker, self._kafka)
             incarnation = await asyncio.to_thread(broker.incarnation)
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
@@ -151,7 +152,7 @@ class Publisher:
             await session.sweep()
             await session.catch_up()
             self.state = "live"
-            await self._follow(session, broker, incarnation)
+            await self._follow(session, broker, incarnation, shown)
         finally:
             self._ledger = None
             if writer is not None:
@@ -166,7 +167,7 @@ class Publisher:
         log.info("topics are filled from the ledger", incarnation=incarnation)
         return Cursor(incarnation, xid, position, {})
 
-    async def _follow(self, session: _Session, broker: Broker, incarnation: str) -> None:
+    async def _follow(self, session: _Session, broker: Broker, incarnation: str, shown: dict[str, str]) -> None:
         swept = clocks.monotonic()
         while self._may_publish.is_set():
             self._busy = bool(self._offered)
@@ -183,6 +184,8 @@ class Publisher:
             if clocks.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
                 if await asyncio.to_thread(broker.incarnation) != incarnation:
                     raise PublishError("the broker is another incarnation: its topics are filled again")
+                if self._kafka.client_options() != shown:
+                    raise PublishError("our identity was replaced: another producer shows the new one")
                 overflowed, self._overflowed = self._overflowed, False  # what lands from here on is kept again
                 await session.sweep()
                 if overflowed:

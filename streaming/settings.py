@@ -7,12 +7,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -263,6 +273,17 @@ class KafkaSettings(_Part):
     partitions: int = Field(default=3, ge=1, le=256)
     transactional_id: str = "execution-agent.publisher"
     options: dict[str, str] = Field(default_factory=dict, description="passed to librdkafka as they are")
+    _identity: Callable[[], dict[str, str]] | None = PrivateAttr(default=None)
+
+    def showing(self, identity: Callable[[], dict[str, str]]) -> KafkaSettings:
+        """Give the same with the options that ``identity`` gives for each new client."""
+        copy = self.model_copy()
+        copy._identity = identity  # noqa: SLF001  our own copy
+        return copy
+
+    def client_options(self) -> dict[str, str]:
+        """Give librdkafka's options as of now. Those of the settings come before those of the identity."""
+        return {**(self._identity() if self._identity is not None else {}), **self.options}
 
 
 class HttpSettings(_Part):

@@ -62,7 +62,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
         "bootstrap.servers": kafka.bootstrap,
         "client.id": "execution-agent",
         "reconnect.backoff.max.ms": 1000,  # librdkafka's 10 s would be added to every longer outage
-        **kafka.options,
+        **kafka.client_options(),
     }
 
 

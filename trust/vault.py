@@ -9,17 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import hvac
 import requests
+import requests.adapters
 
 from trust.errors import CredentialsError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
-
-    from hvac.adapters import Adapter
 
 TIMEOUT_SECONDS = 5.0
 _RENEW_AT = 0.5  # of a token's life: half of it is left to try again in
@@ -118,13 +118,35 @@ class VaultSession:
         self._dead_at = None if seconds is None else now + seconds
 
 
+class _Transport(requests.adapters.HTTPAdapter):
+    """Speaks TLS by a context of ours, and by no certificates of anybody else."""
+
+    def __init__(self, context: ssl.SSLContext, *, by_name: bool) -> None:
+        self._options: dict[str, Any] = {"ssl_context": context}
+        if not by_name:
+            self._options["assert_hostname"] = False  # the context looks at who it is
+        super().__init__()
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        del verify, cert
+        host, _ = super().build_connection_pool_key_attributes(request, True)
+        return host, self._options
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Leave the connection as it is: the context says all."""
+
+
+def transport(context: ssl.SSLContext, *, by_name: bool) -> requests.adapters.HTTPAdapter:
+    """Make what speaks TLS by ``context``; ``by_name``: the server's certificate is of its host."""
+    return _Transport(context, by_name=by_name)
+
+
 def client_at(
     address: str,
     *,
     namespace: str = "",
     verify: str | bool | None = None,
     transport: requests.adapters.HTTPAdapter | None = None,
-    adapter: type[Adapter] = hvac.adapters.JSONAdapter,
 ) -> hvac.Client:
     """Make a client without a token; ``transport`` is what speaks TLS where we show an identity of ours."""
     session = requests.Session()
@@ -138,7 +160,6 @@ def client_at(
         timeout=TIMEOUT_SECONDS,
         namespace=namespace or None,
         session=session,
-        adapter=adapter,
     )
     client.token = None
     return client

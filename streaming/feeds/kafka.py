@@ -95,6 +95,7 @@ class KafkaFeed:
             self._stopping = True
 
     async def _session(self) -> None:
+        shown = self._kafka.client_options()
         broker = await asyncio.to_thread(Broker, self._kafka)
         partitions = {topic: await asyncio.to_thread(broker.partitions, topic) for topic in _FEEDS}
         incarnations = await asyncio.to_thread(broker.incarnations, tuple(_FEEDS))
@@ -115,6 +116,9 @@ class KafkaFeed:
                     break
                 if await asyncio.to_thread(broker.incarnations, tuple(_FEEDS)) != incarnations:
                     raise FeedError("the broker or a topic is another incarnation: its offsets start over")
+                if self._kafka.client_options() != shown:
+                    log.info("kafka feed connects anew: our identity was replaced")
+                    return
                 if added := await self._added(broker, [place for place, _ in places]):
                     log.info("partitions were added", partitions=added)
                     return

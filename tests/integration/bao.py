@@ -70,6 +70,9 @@ class OwnVault:
         told = self._vault.describe(Endpoints())
         self.address, self.token = told.vault_addr, told.vault_token
 
+    def client(self) -> hvac.Client:
+        return hvac.Client(url=self.address, token=self.token)
+
     def start(self) -> None:
         self._vault.start()
 

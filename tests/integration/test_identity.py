@@ -1,0 +1,442 @@
+"""Our identity by a Workload API, in every connection that shows it: rotated, refused, gone and back."""
+
+# ruff: noqa: ASYNC110, SIM117  tests wait by looking, and a server stands within the other
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import tempfile
+import threading
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from prometheus_client import CollectorRegistry
+from spiffe.svid.x509_svid import X509Svid
+
+from operations.embedded.broker import Broker as Tansu
+from operations.embedded.endpoints import Endpoints
+from operations.embedded.state import StateFolder
+from operations.embedded.workload_api import WorkloadApi, let_in
+from streaming.arrivals import Inbox, Outcome
+from streaming.audit_parts import bucket_of
+from streaming.credential_metrics import CredentialMetrics
+from streaming.errors import StreamingError
+from streaming.http import HttpServer
+from streaming.metrics import Metrics
+from streaming.process import Process
+from streaming.producing import TopicWriter
+from streaming.redis_tls import redis_at
+from streaming.settings import AuditSettings, Settings
+from streaming.topics import AUDIT_EVENT, Broker
+from streaming.trusting import Trust
+from tests.integration.bao import OwnVault, corner_of
+from tests.integration.database import until
+from tests.integration.test_fix_feed import free_port
+from tests.integration.test_rest_feed import FILL, body_of, signed
+from tests.integration.tls_front import front
+from trust.errors import IdentityError
+from trust.spiffe import Identity, Svid
+from trust.tls import Shown, client_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+DOMAIN = "spiffe://dynamic.capital"
+US, THEM, VENUE = f"{DOMAIN}/agent/execution", f"{DOMAIN}/server", f"{DOMAIN}/venue/charlie"
+NOBODY = "postgresql://nowhere"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnVault]:
+    vault = OwnVault(tmp_path_factory.mktemp("vault") / "state")
+    yield vault
+    vault.close()
+
+
+@contextmanager
+def serving(own: OwnVault, spiffe_id: str = US, ttl: float = 3600.0) -> Iterator[WorkloadApi]:
+    folder = Path(tempfile.mkdtemp(prefix="spiffe-"))  # a socket's path is at most 107 bytes
+    api = WorkloadApi(own.client(), folder / "api.sock", spiffe_id, ttl_seconds=ttl)
+    api.start()
+    try:
+        yield api
+    finally:
+        api.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def api(own: OwnVault) -> Iterator[WorkloadApi]:
+    with serving(own) as api:
+        yield api
+
+
+def shown_by(api: WorkloadApi, spiffe_id: str) -> Shown:
+    """An SVID of somebody else."""
+    issued = api.x509_svid(spiffe_id)
+    svid = X509Svid.parse_raw(issued.x509_svid, issued.x509_svid_key)
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in svid.cert_chain)
+    key = svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Shown(chain, key, ssl.DER_cert_to_PEM_cert(issued.bundle).encode())
+
+
+def settings_with(**changes: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "postgres_url": NOBODY,
+            "redis_url": "redis://nowhere",
+            "kafka": {"bootstrap": "nowhere:9092"},
+            "venues": {"C": {"format": "canonical", "feed": {"kind": "rest", "secrets": ["whsec_c2ltdWxhdG9y"]}}},
+            **changes,
+        }
+    )
+
+
+@asynccontextmanager
+async def trusting(api: WorkloadApi, **changes: Any) -> AsyncIterator[Trust]:
+    identity = {"socket": api.socket, "start_seconds": 10, **changes.pop("identity", {})}
+    trust = Trust(settings_with(identity=identity, **changes), CredentialMetrics(CollectorRegistry()))
+    await trust.start()
+    try:
+        yield trust
+    finally:
+        trust.close()
+
+
+async def rotated(trust: Trust, api: WorkloadApi) -> str:
+    """Have another SVID sent, and give its serial."""
+    before = serial(trust)
+    api.rotate()
+    async with asyncio.timeout(10):
+        while serial(trust) == before:
+            await asyncio.sleep(0.01)
+    return serial(trust)
+
+
+def serial(trust: Trust) -> str:
+    assert trust.identity is not None
+    return trust.identity.svid.serial
+
+
+# --- the Workload API --------------------------------------------------------------------------------------
+
+
+def test_an_svid_is_taken_over_long_before_it_ends(own: OwnVault) -> None:
+    with serving(own, ttl=3.0) as api:
+        identity, taken = Identity(api.socket, US), threading.Semaphore(0)
+        serials: list[str] = []
+
+        def take(svid: Svid) -> None:
+            serials.append(svid.serial)
+            taken.release()
+
+        identity.on_change.append(take)
+        assert identity.start(10).spiffe_id == US
+        for _ in range(3):
+            assert taken.acquire(timeout=10)
+        identity.close()
+    assert len(set(serials)) == len(serials)
+
+
+def test_an_identity_that_is_not_ours_is_not_taken(own: OwnVault) -> None:
+    with serving(own, THEM) as api:
+        with pytest.raises(IdentityError, match=f"it gives {THEM}, and {US} is required"):
+            Identity(api.socket, US).start(1.5)
+
+
+def test_a_workload_api_that_goes_away_is_found_again(own: OwnVault) -> None:
+    with serving(own) as api:
+        identity = Identity(api.socket, US)
+        first = identity.start(10)
+        changed = threading.Event()
+        identity.on_change.append(lambda _: changed.set())
+        api.stop()
+        assert identity.svid == first, "it serves until it ends"
+        with pytest.raises(IdentityError):
+            identity.jwt("vault")
+        api.start()
+        assert changed.wait(20)
+        assert identity.svid.serial != first.serial
+        identity.close()
+
+
+async def test_without_a_workload_api_the_start_says_so() -> None:
+    trust = Trust(
+        settings_with(identity={"socket": "unix:///nowhere/api.sock", "start_seconds": 0.3}),
+        CredentialMetrics(CollectorRegistry()),
+    )
+    with pytest.raises(StreamingError, match=r"no X.509-SVID of spiffe://.*within 0.3 s"):
+        await trust.start()
+
+
+async def test_vault_is_logged_in_to_as_who_we_are(own: OwnVault, api: WorkloadApi) -> None:
+    with corner_of(own.address, own.token) as corner:
+        corner.put("venues/c", webhook="whsec_c2ltdWxhdG9y")
+        corner.token()  # its policy
+        let_in(own.client(), US, "execution-agent", [f"reads-{corner.mount}"])
+        rest = {"kind": "rest", "secrets": [corner.reference("venues/c", "webhook")]}
+        changes = {
+            "vault": {"address": own.address, "role": "execution-agent"},
+            "venues": {"C": {"format": "canonical", "feed": rest}},
+        }
+        async with trusting(api, **changes) as trust:
+            await trust.credentials.look()
+            feed: Any = settings_with(**changes, identity={}).venues["C"].feed
+            assert trust.credentials.value(feed.secrets[0]) == "whsec_c2ltdWxhdG9y"
+            assert trust.vault is not None
+            found = trust.vault().auth.token.lookup_self()["data"]
+            assert found["meta"]["role"] == "execution-agent"
+            assert "root" not in found["policies"]
+
+
+# --- servers that we connect to ----------------------------------------------------------------------------
+
+
+async def test_postgres_sees_who_we_are_and_we_who_it_is(api: WorkloadApi, ledger_url: str) -> None:
+    async with trusting(api) as trust:
+        async with front(ledger_url, shown_by(api, THEM), is_postgres=True) as before:
+            parts = urlsplit(ledger_url)
+            url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{before.port}").geturl()
+            first = await asyncpg.connect(url, ssl=trust.client_tls(THEM))
+            fresh = await rotated(trust, api)
+            second = await asyncpg.connect(url, ssl=trust.client_tls(THEM))
+            by_name = await asyncpg.connect(url, ssl=trust.client_tls("name"))
+            assert await first.fetchval("SELECT 1") == 1, "it goes on with what it was made with"
+            assert before.seen[0][0] == before.seen[1][0] == US
+            assert before.seen[0][1] != before.seen[1][1] == fresh
+            for connection in (first, second, by_name):
+                await connection.close()
+            with pytest.raises(ssl.SSLCertVerificationError, match=f"must be {VENUE}, and showed {THEM}"):
+                await asyncpg.connect(url, ssl=trust.client_tls(VENUE))
+        with pytest.raises(ConnectionError, match="rejected SSL upgrade"):
+            await asyncpg.connect(ledger_url, ssl=trust.client_tls(THEM))  # no TLS is no connection
+
+
+async def test_redis_sees_who_we_are(api: WorkloadApi, redis_url: str) -> None:
+    async with trusting(api, identity={"redis": THEM}) as trust:
+        async with front(redis_url, shown_by(api, THEM)) as before:
+            parts = urlsplit(redis_url)
+            netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{before.port}"
+            redis = redis_at(parts._replace(scheme="rediss", netloc=netloc).geturl(), trust)
+            assert await redis.ping()
+            fresh = await rotated(trust, api)
+            assert await redis.ping()
+            assert len(before.seen) == 1, "the connection stands"
+            await redis.connection_pool.disconnect()
+            assert await redis.ping()
+            assert before.seen[1] == (US, fresh)
+            await redis.aclose()
+
+
+async def test_the_object_store_sees_who_we_are(api: WorkloadApi, endpoints: Endpoints, worm_bucket: str) -> None:
+    async with trusting(api, identity={"s3": "name"}) as trust:
+        async with front(endpoints.s3_endpoint, shown_by(api, THEM)) as before:
+            audit = AuditSettings.model_validate(
+                {
+                    "bucket": worm_bucket,
+                    "signer": "/nowhere",
+                    "s3_endpoint": f"https://127.0.0.1:{before.port}",
+                    "s3_access_key": endpoints.s3_access_key,
+                    "s3_secret_key": endpoints.s3_secret_key,
+                }
+            )
+            await asyncio.to_thread(bucket_of(audit, [], trust).check)
+            fresh = await rotated(trust, api)
+            await asyncio.to_thread(bucket_of(audit, [], trust).check)
+            assert [who for who, _ in before.seen] == [US, US]
+            assert before.seen[1][1] == fresh
+
+
+@pytest.mark.parametrize("server", [THEM, "name"])
+async def test_vault_sees_who_we_are(own: OwnVault, api: WorkloadApi, server: str) -> None:
+    let_in(own.client(), US, "execution-agent", ["default"])
+    async with front(own.address, shown_by(api, THEM)) as before:
+        vault = {"address": f"https://127.0.0.1:{before.port}", "role": "execution-agent"}
+        async with trusting(api, identity={"vault": server}, vault=vault) as trust:
+            assert trust.vault is not None
+            client = await asyncio.to_thread(trust.vault)
+            assert await asyncio.to_thread(client.is_authenticated)
+            assert {who for who, _ in before.seen} == {US}
+
+
+async def test_kafka_sees_who_we_are(api: WorkloadApi, tmp_path: Path) -> None:
+    state, port = StateFolder(tmp_path / "broker"), free_port()
+    state.acquire()
+    server = Tansu(state, advertised=f"127.0.0.1:{port}")  # all clients come by TLS
+    await asyncio.to_thread(server.start)
+    try:
+        address = server.describe(Endpoints()).kafka_bootstrap
+        async with trusting(api, identity={"kafka": "name"}) as trust:
+            async with front(address, shown_by(api, THEM), port=port) as before:
+                kafka = settings_with(kafka={"bootstrap": f"127.0.0.1:{port}"}).kafka.showing(trust.kafka_options)
+                assert await asyncio.to_thread(Broker(kafka).partitions, AUDIT_EVENT)
+                fresh = await rotated(trust, api)
+                writer = TopicWriter(kafka, US)
+                await asyncio.to_thread(writer.open)
+                writer.abandon()
+                assert {who for who, _ in before.seen} == {US}
+                assert before.seen[-1][1] == fresh != before.seen[0][1]
+    finally:
+        server.process.kill()
+        state.release()
+
+
+# --- callbacks ---------------------------------------------------------------------------------------------
+
+SECRET = "whsec_c2ltdWxhdG9y"
+CALLED = {
+    "PEERS": {"format": "canonical", "feed": {"kind": "rest", "peers": [VENUE]}},
+    "BOTH": {"format": "canonical", "feed": {"kind": "rest", "peers": [VENUE], "secrets": [SECRET]}},
+    "SIGNED": {"format": "canonical", "feed": {"kind": "rest", "secrets": [SECRET]}},
+}
+FILLS = body_of(FILL)
+
+
+class Callee:
+    """The HTTP edge with TLS, and a lander that takes all."""
+
+    def __init__(self, trust: Trust, port: int) -> None:
+        self.trust = trust
+        self.port = port
+
+    def caller(self, shown: Shown, server: str = US) -> httpx.AsyncClient:
+        context = client_context(shown, server)
+        return httpx.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", verify=context, trust_env=False)
+
+
+@asynccontextmanager
+async def called(api: WorkloadApi) -> AsyncIterator[Callee]:
+    changes = {"venues": CALLED, "http": {"tls": True, "port": 0}}
+    async with trusting(api, **changes) as trust:
+        inbox = Inbox()
+        server = HttpServer(
+            settings_with(identity={}, **changes),
+            {f"{name}.rest": inbox for name in CALLED},
+            Metrics(),
+            ready=lambda: True,
+            status=dict,
+            tls=trust.server_tls,
+        )
+
+        async def land() -> None:
+            while True:
+                for arrival in await inbox.take(100):
+                    assert arrival.done is not None
+                    arrival.done(Outcome(1, 0, 0, ()))
+
+        port = server.bind()
+        tasks = [asyncio.create_task(server.run()), asyncio.create_task(land())]
+        await server.started.wait()
+        try:
+            yield Callee(trust, port)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def path_of(venue: str) -> str:
+    return f"/v1/venues/{venue}/fills"
+
+
+async def test_a_venue_is_known_by_its_certificate_or_by_its_signature(api: WorkloadApi) -> None:
+    async with called(api) as callee:
+        signature = signed(FILLS, SECRET)
+        for who, answers in (
+            (VENUE, {"PEERS": 200, "BOTH": 200, "SIGNED": 401}),
+            (THEM, {"PEERS": 401, "BOTH": 401, "SIGNED": 401}),
+        ):
+            async with callee.caller(shown_by(api, who)) as client:
+                found = {v: (await client.post(path_of(v), content=FILLS)).status_code for v in CALLED}
+                assert found == answers, who
+        plain = ssl.create_default_context(cadata=shown_by(api, VENUE).authorities.decode())
+        async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{callee.port}", verify=plain) as client:
+            found = {v: (await client.post(path_of(v), content=FILLS)).status_code for v in CALLED}
+            assert found == {"PEERS": 401, "BOTH": 401, "SIGNED": 401}
+            said = [await client.post(path_of(v), content=FILLS, headers=signature) for v in CALLED]
+            assert [answer.status_code for answer in said] == [401, 200, 200]
+            assert "showed no certificate with a SPIFFE ID" in said[0].json()["detail"]
+
+
+async def test_a_stranger_with_a_certificate_of_its_own_is_hung_up_on(api: WorkloadApi, tmp_path: Path) -> None:
+    stranger = make_authority(tmp_path)
+    own = shown_by(api, VENUE)
+    async with called(api) as callee:
+        async with callee.caller(stranger._replace(authorities=own.authorities)) as client:
+            with pytest.raises((httpx.ConnectError, httpx.ReadError)):
+                await client.post(path_of("SIGNED"), content=FILLS, headers=signed(FILLS, SECRET))
+
+
+async def test_callbacks_go_on_while_the_identity_is_rotated(api: WorkloadApi) -> None:
+    async with called(api) as callee, callee.caller(shown_by(api, VENUE)) as old:
+        assert (await old.post(path_of("PEERS"), content=FILLS)).status_code == 200
+        for _ in range(3):
+            stood = len(old._transport._pool.connections)  # type: ignore[attr-defined]
+            fresh = await rotated(callee.trust, api)
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", callee.port, ssl=client_context(shown_by(api, VENUE), US)
+            )
+            assert writer.get_extra_info("peercert")["serialNumber"].lower().lstrip("0") == fresh
+            writer.close()
+            del reader
+            assert (await old.post(path_of("PEERS"), content=FILLS)).status_code == 200
+            assert len(old._transport._pool.connections) == stood == 1  # type: ignore[attr-defined]
+
+
+def make_authority(folder: Path) -> Shown:
+    """A certificate that says it is the venue's, of an authority that nobody knows."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",  # noqa: S607
+         "-subj", "/CN=stranger", "-addext", f"subjectAltName=URI:{VENUE}", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return Shown(certificate.read_bytes(), key.read_bytes(), certificate.read_bytes())
+
+
+# --- all of it ---------------------------------------------------------------------------------------------
+
+
+async def test_the_process_lands_on_while_its_identity_is_rotated(
+    api: WorkloadApi, endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str
+) -> None:
+    them, (database, cache) = shown_by(api, THEM), map(urlsplit, (ledger_url, redis_url))
+    async with front(ledger_url, them, is_postgres=True) as postgres, front(redis_url, them) as redis:
+        secrets_of = [of.netloc.rpartition("@")[0] for of in (database, cache)]
+        settings = settings_with(
+            postgres_url=database._replace(netloc=f"{secrets_of[0]}@127.0.0.1:{postgres.port}").geturl(),
+            redis_url=cache._replace(netloc=f"{secrets_of[1]}@127.0.0.1:{redis.port}").geturl(),
+            kafka={"bootstrap": endpoints.kafka_bootstrap, "topic_prefix": topic_prefix},
+            http={"tls": True, "port": 0},
+            identity={"socket": api.socket, "postgres": THEM, "redis": THEM},
+            venues=CALLED,
+        )
+        process, stop = Process(settings), asyncio.Event()
+        running = asyncio.create_task(process.run(stop))
+        await until(lambda: process.metrics.feed_states.get("kafka") == "live", 60)
+        opened = len(postgres.seen)
+        context = client_context(shown_by(api, VENUE), US)
+        async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{process.http.port}", verify=context) as client:
+            for number in range(100):
+                if number % 25 == 24:
+                    await rotated(process.trust, api)
+                answer = await client.post(path_of("PEERS"), content=body_of(FILL | {"exec_id": f"E-{number}"}))
+                assert answer.json()["landed"] == 1, answer.text
+            identity = (await client.get("/status")).json()["identity"]
+        assert identity["id"] == US
+        assert identity["serial"] == serial(process.trust)
+        assert {who for who, _ in [*postgres.seen, *redis.seen]} == {US}
+        assert len(postgres.seen) == opened, "no rotation has cost a connection"
+        stop.set()
+        await running
+    connection = await asyncpg.connect(ledger_url)
+    assert await connection.fetchval("SELECT count(*) FROM execution.fills") == 100
+    await connection.close()
