@@ -61,7 +61,7 @@ def _reports(
     venues, kinds, references = (list(column) for column in zip(*owner, strict=True))
     asked = {
         "venues": venues, "kinds": kinds, "refs": references, "first": [first[name] for name in owner.values()],
-        "day": day, "end_ns": end_ns,
+        "earliest": min(first.values()), "day": day, "end_ns": end_ns,
     }  # fmt: skip
     found: dict[str, list[OrderReport]] = {}
     for row in rows_of(connection, "order_reports_until", asked):

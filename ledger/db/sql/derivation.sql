@@ -364,7 +364,8 @@ SELECT venue, kind, reference, correlation_id FROM execution.order_references WH
 
 -- name: order_reports_until
 -- What was reported of orders before a day's end, by what names them: an index probe a name, in the partitions from
--- the order's first day on, with a day of room at both ends.
+-- the order's first day on, with a day of room at both ends. `earliest`: the planner leaves out the
+-- partitions before it.
 SELECT DISTINCT ON (o.report_id)
        o.report_id, o.venue, o.account, o.symbol, o.trade_date, o.exec_id, o.exec_type, o.ord_status, o.cl_ord_id,
        o.orig_cl_ord_id, o.venue_order_id, o.correlation_id, o.side, o.order_qty, o.limit_price, o.cum_qty,
@@ -374,15 +375,18 @@ FROM unnest(CAST(:venues AS text[]), CAST(:kinds AS text[]), CAST(:refs AS text[
 JOIN LATERAL (
     SELECT * FROM execution.order_reports
     WHERE r.kind = 'c' AND venue = r.venue AND cl_ord_id = r.reference
-      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+      AND trade_date >= r.day - 1 AND trade_date BETWEEN CAST(:earliest AS date) - 1 AND CAST(:day AS date) + 1
+      AND transact_ns < :end_ns
     UNION ALL
     SELECT * FROM execution.order_reports
     WHERE r.kind = 'c' AND venue = r.venue AND orig_cl_ord_id = r.reference
-      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+      AND trade_date >= r.day - 1 AND trade_date BETWEEN CAST(:earliest AS date) - 1 AND CAST(:day AS date) + 1
+      AND transact_ns < :end_ns
     UNION ALL
     SELECT * FROM execution.order_reports
     WHERE r.kind = 'v' AND venue = r.venue AND venue_order_id = r.reference
-      AND trade_date >= r.day - 1 AND trade_date <= CAST(:day AS date) + 1 AND transact_ns < :end_ns
+      AND trade_date >= r.day - 1 AND trade_date BETWEEN CAST(:earliest AS date) - 1 AND CAST(:day AS date) + 1
+      AND transact_ns < :end_ns
 ) o ON true
 
 -- name: fee_rates
