@@ -157,14 +157,18 @@ def migrate(
         str, typer.Option(help="The ledger's database.", envvar="EXECUTION_AGENT_POSTGRES_URL", show_envvar=True)
     ],
 ) -> None:
-    """Bring the ledger's schema to the newest revision (the embedded stack does it by itself)."""
+    """Bring the ledger's schema to the newest revision (the embedded stack does it by itself).
+
+    As the schema's owner. Makes the roles of docs/security.md too, or says what an administrator has to run first.
+    """
+    import psycopg
     from sqlalchemy.exc import SQLAlchemyError
 
     from ledger.db.migrate import migrate as bring_up
 
     try:
         revision = bring_up(url)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg.Error) as error:
         fail(f"the schema could not be migrated: {str(error).splitlines()[0]}", FAILED)
     sys.stdout.write(f"schema at revision {revision}\n")
 

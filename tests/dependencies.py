@@ -1,4 +1,4 @@
-"""What this project is built from: known holes in it, and its bill of materials. ``make audit-deps``, ``make sbom``.
+"""What this project is built from: known holes in it (``make audit-deps``), its bill of materials (``make sbom``).
 
 python -m tests.dependencies audit
 python -m tests.dependencies sbom --output sbom.cdx.json
@@ -38,8 +38,9 @@ def audit(lock: Path, service: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [
-            _tool("pip-audit"), "--requirement", str(lock), "--require-hashes", "--disable-pip", "--format", "json",
-            "--output", str(answer), "--progress-spinner", "off", "--timeout", "10", "--vulnerability-service", service,
+            _tool("pip-audit"), "--requirement", str(lock), "--require-hashes", "--disable-pip",
+            "--format", "json", "--output", str(answer), "--progress-spinner", "off", "--timeout", "10",
+            "--vulnerability-service", service,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
+from ledger.db.migrate import MIGRATIONS
+from operations.cli import app
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 ROLES = ("writer", "publisher", "dagster", "analyst", "auditor", "operator")
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 APPEND_ONLY = "EA005"
+AFTERWARDS = MIGRATIONS / "roles.sql"
 _TABLES = """
 SELECT c.relname, array_agg(a.attname ORDER BY a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = 'execution'::regnamespace AND c.relkind = ANY(%s) AND c.relispartition = %s
@@ -132,10 +137,6 @@ def test_no_role_has_anything_on_a_partition(owner: psycopg.Connection[Any]) -> 
 def test_partitions_made_for_the_writer_belong_to_the_schemas_owner(owner: psycopg.Connection[Any]) -> None:
     _as(owner, "writer")
     owner.execute("SELECT execution.ensure_partitions('2026-11-24')")
-    owner.execute(
-        "INSERT INTO execution.audit_events (recorded_on, event_id, event_type, key, body) "
-        "VALUES ('2026-11-24', gen_random_uuid(), 'fill', 'k', '')"
-    )
     owner.execute("RESET ROLE")
     found = owner.execute(
         "SELECT DISTINCT relowner = (SELECT nspowner FROM pg_namespace WHERE nspname = 'execution') "
@@ -175,6 +176,38 @@ def test_nobody_changes_or_deletes_what_was_recorded(
         assert refused.value.sqlstate in {APPEND_ONLY, "42501"}
     owner.execute("RESET ROLE")
     assert owner.execute("SELECT key FROM execution.audit_events").fetchall() == [("k",)]
+
+
+def test_where_roles_may_not_be_made_it_says_what_to_run(
+    owner: psycopg.Connection[Any], urls: dict[str, str]
+) -> None:
+    name = f"execution_{uuid.uuid4().hex}"
+    script = AFTERWARDS.read_text("utf-8").replace("'execution_analyst'", f"'{name}'", 1)
+    with (
+        psycopg.connect(urls["writer"]) as limited,
+        pytest.raises(psycopg.errors.InsufficientPrivilege) as refused,
+    ):
+        limited.execute(script.encode())
+    assert f"have an administrator run  CREATE ROLE {name} NOLOGIN;  and migrate again" in str(refused.value)
+    assert owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone() is None
+
+
+def test_migrating_as_somebody_else_is_refused_in_one_line(urls: dict[str, str]) -> None:
+    refused = CliRunner().invoke(app, ["migrate", "--url", urls["writer"]])
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert "the schema could not be migrated" in refused.stderr
+
+
+def test_the_writer_does_not_say_who_recorded_an_event_or_when(owner: psycopg.Connection[Any]) -> None:
+    insert = (
+        "INSERT INTO execution.audit_events (event_id, event_type, key, body{}) "
+        "VALUES (gen_random_uuid(), 'fill', 'k', ''{})"
+    )
+    _as(owner, "writer")
+    for column, value in (("recorded_by", "'alice'"), ("recorded_on", "'2020-01-01'"), ("xid", "'1'")):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            owner.execute(insert.format(f", {column}", f", {value}").encode())
+    owner.execute(insert.format("", "").encode())
 
 
 def test_functions_of_the_schema_are_nobodys_by_default(owner: psycopg.Connection[Any]) -> None:

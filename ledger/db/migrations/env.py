@@ -16,16 +16,18 @@ def run() -> None:
     """Run the migrations in one transaction, one migrator at a time."""
     url = context.config.attributes["url"]
     engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('execution.migrate'))"))
-        context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA)
-        context.run_migrations()
-        driver = connection.connection.driver_connection
-        assert driver is not None, "migrations run online"
-        for script in AFTERWARDS:
-            driver.execute(script.read_text("utf-8"))
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('execution.migrate'))"))
+            context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA)
+            context.run_migrations()
+            driver = connection.connection.driver_connection
+            assert driver is not None, "migrations run online"
+            for script in AFTERWARDS:
+                driver.execute(script.read_text("utf-8"))
+    finally:
+        engine.dispose()
 
 
 run()

@@ -59,8 +59,10 @@ BEGIN
     FOR given IN
         SELECT g.role, g.verbs, t.name FROM (VALUES
             ('execution_writer', 'INSERT',
-             'orders fills order_reports order_references benchmark_snapshots dead_letters audit_events '
+             'orders fills order_reports order_references benchmark_snapshots dead_letters '
              'break_resolutions desk_outcomes look_back_audits audit_checkpoints'),
+            -- who wrote it and when are the database's to say
+            ('execution_writer', 'INSERT (event_id, event_type, key, body)', 'audit_events'),
             ('execution_writer', 'INSERT, UPDATE',
              'executions breaks order_standings order_totals halts clock_alerts feed_outages '
              'feed_switches feed_counts feed_positions fill_delays provisional_hedges completeness_findings leases '
