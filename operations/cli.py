@@ -21,6 +21,7 @@ from operations.breaks import commands as breaks
 from operations.desk import commands as desk
 from operations.explain import commands as explaining
 from operations.halts import commands as halts
+from operations.identity import commands as identity
 from operations.letters import commands as letters
 from operations.look_back import commands as look_back
 from operations.options import FAILED, INTERRUPTED, STATE, USAGE, StateOption, fail
@@ -48,6 +49,7 @@ backfilling.register(app)
 auditing.register(app)
 reporting.register(app)
 archives.register(app)
+identity.register(app)
 
 
 @app.command(epilog="Example: `execution-agent run --for 60s --seed 7 --json`")
@@ -63,6 +65,9 @@ def run(
     dagster: Annotated[bool, typer.Option("--dagster/--no-dagster", help="Run Dagster's pages.")] = True,
     analysts_page: Annotated[
         bool, typer.Option("--analysts-page", help="Also Dagster's read-only page (some 400 MB more).")
+    ] = False,
+    identity_: Annotated[
+        bool, typer.Option("--identity", help="Who we are by a Workload API, venues' secrets from OpenBao.")
     ] = False,
     state: StateOption = STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -84,7 +89,9 @@ def run(
     for path in capture or []:
         if not path.is_file():
             fail(f"--capture: {path} is not there", USAGE)
-    plan = Plan(state, seconds, seed, tuple(capture or ()), speed, faults, orders, dagster, analysts_page)
+    plan = Plan(
+        state, seconds, seed, tuple(capture or ()), speed, faults, orders, dagster, analysts_page, identity_
+    )
     job = MainJob(plan, console)
     try:
         report = job.run()

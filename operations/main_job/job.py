@@ -107,9 +107,10 @@ class MainJob:
             revision = prepare(endpoints, self._stack.state)
             self._tell("schema", f"at revision {revision}")
             ports = Ports(self._stack.state)
-            stream = stream_program(self._plan, self._stack.state, endpoints, ports)
-            simulator = simulator_program(self._plan, self._stack.state, endpoints, ports)
-            self._programs = [stream]
+            trust, shown = self._identity(endpoints)
+            stream = stream_program(self._plan, self._stack.state, endpoints, ports, trust)
+            simulator = simulator_program(self._plan, self._stack.state, endpoints, ports, shown)
+            self._programs.append(stream)
             stream.start()
             self._await_ready(ports, stream)
             if self._plan.dagster:
@@ -127,6 +128,18 @@ class MainJob:
             return self._watch(endpoints, ports, began)
         finally:
             self._stop_all()
+
+    def _identity(self, endpoints: Endpoints) -> tuple[list[str], dict[str, str]]:
+        """Serve our identity, where the plan wants one; give settings, and what venues ask their clients for."""
+        if not self._plan.identity:
+            return [], {}
+        from operations.main_job.identity import prepare_identity  # noqa: PLC0415
+
+        program, lines, venues = prepare_identity(self._stack.state, endpoints)
+        self._programs.append(program)
+        program.start()
+        self._tell("identity", "served without attestation; the venues' secrets are in OpenBao")
+        return lines, {"ALPHA": venues.alpha, "BRAVO": venues.bravo}
 
     def _tell(self, name: str, message: str) -> None:
         self._console.print(f"[dim]{name:>10}[/]  {message}")

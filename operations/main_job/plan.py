@@ -23,6 +23,7 @@ class Plan(msgspec.Struct, frozen=True):
     orders_per_second: float
     dagster: bool
     analysts_page: bool = False
+    identity: bool = False
 
 
 def parse_duration(text: str) -> float:

@@ -94,9 +94,10 @@ class Program:
         self._process.wait_stopped()
 
 
-def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
-    """Write the streaming process's settings and give the program."""
-    del plan
+def stream_program(
+    plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports, trust: Sequence[str] = ()
+) -> Program:
+    """Write the streaming process's settings and give the program. ``trust``: lines of identity and Vault."""
     secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
     store = state.folder("stream") / "fix"
     publisher = as_login(Login.PUBLISHER, state, endpoints)
@@ -109,6 +110,7 @@ def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: 
         "[http]",
         f"port = {ports.http}",
         *_audit(state, endpoints),
+        *trust,
         "[venues.ALPHA]",
         'format = "fix44"',
         "[venues.ALPHA.feed]",
@@ -118,16 +120,18 @@ def stream_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: 
         f"sender_comp_id = {_quoted(_SENDER)}",
         f"target_comp_id = {_quoted(_VENUE)}",
         f"store = {_quoted(str(store))}",
+        *([f"password = {_quoted('vault:secret/venues/alpha#password')}"] if plan.identity else []),
         "[venues.BRAVO]",
         'format = "canonical"',
         "[venues.BRAVO.feed]",
         'kind = "websocket"',
         f'url = "ws://127.0.0.1:{ports.websocket}"',
+        *([f"token = {_quoted('vault:secret/venues/bravo#token')}"] if plan.identity else []),
         "[venues.CHARLIE]",
         'format = "canonical"',
         "[venues.CHARLIE.feed]",
         'kind = "rest"',
-        f"secrets = [{_quoted(secret)}]",
+        f"secrets = [{_quoted('vault:secret/venues/charlie#webhook' if plan.identity else secret)}]",
     ]
     path = state.folder("stream") / "stream.toml"
     _write_private(path, "\n".join(lines) + "\n")
@@ -155,8 +159,11 @@ def _audit(state: StateFolder, endpoints: Endpoints) -> list[str]:
     ]
 
 
-def simulator_program(plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports) -> Program:
-    """Write the simulator's configuration and give the program."""
+def simulator_program(
+    plan: Plan, state: StateFolder, endpoints: Endpoints, ports: Ports, shown: Mapping[str, str] | None = None
+) -> Program:
+    """Write the simulator's configuration and give the program. ``shown``: what a venue's clients must show."""
+    keys = shown or {}
     secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
     folder = state.folder("simulator")
     config: dict[str, object] = {
@@ -167,9 +174,12 @@ def simulator_program(plan: Plan, state: StateFolder, endpoints: Endpoints, port
         "venues": [
             {
                 "name": "ALPHA", "kind": "fix", "account": "ALPHA-1", "port": ports.fix,
-                "sender_comp_id": _VENUE, "target_comp_id": _SENDER,
+                "key": keys.get("ALPHA", ""), "sender_comp_id": _VENUE, "target_comp_id": _SENDER,
             },
-            {"name": "BRAVO", "kind": "websocket", "account": "BRAVO-1", "port": ports.websocket},
+            {
+                "name": "BRAVO", "kind": "websocket", "account": "BRAVO-1", "port": ports.websocket,
+                "key": keys.get("BRAVO", ""),
+            },
             {
                 "name": "CHARLIE", "kind": "rest", "account": "CHARLIE-1",
                 "url": f"http://127.0.0.1:{ports.http}", "secret": secret,

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import asynccontextmanager, contextmanager
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "spiffe://dynamic.capital"
 US, THEM, VENUE = f"{DOMAIN}/agent/execution", f"{DOMAIN}/server", f"{DOMAIN}/venue/charlie"
+ROOT = Path(__file__).parents[2]
 NOBODY = "postgresql://nowhere"
 
 
@@ -440,3 +444,50 @@ async def test_the_process_lands_on_while_its_identity_is_rotated(
     connection = await asyncpg.connect(ledger_url)
     assert await connection.fetchval("SELECT count(*) FROM execution.fills") == 100
     await connection.close()
+
+
+# --- the commands ------------------------------------------------------------------------------------------
+
+
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"SPIFFE_ENDPOINT_SOCKET", "VAULT_TOKEN"}
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "operations.cli", "identity", *words],
+        cwd=ROOT, env={**kept, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_what_is_served_is_shown_without_its_key(own: OwnVault) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="spiffe-"))
+    socket = folder / "served" / "api.sock"
+    with command("serve", "--socket", str(socket), VAULT_ADDR=own.address, VAULT_TOKEN=own.token) as serving_it:
+        assert serving_it.stderr is not None
+        assert "WITHOUT ATTESTATION" in serving_it.stderr.readline()
+        assert socket.stat().st_mode & 0o077 == 0
+        with command("show", "--socket", f"unix://{socket}", "--audience", "vault", "--json") as shown:
+            out, _ = shown.communicate(timeout=30)
+        assert shown.returncode == 0
+        found = json.loads(out)
+        assert found["id"] == US
+        assert 0 < found["seconds_left"] <= 3600
+        assert "PRIVATE KEY" not in out
+        with command("show", "--socket", f"unix://{socket}", "--spiffe-id", VENUE, "--seconds", "1") as refused:
+            _, said = refused.communicate(timeout=30)
+        assert refused.returncode == 1
+        assert f"it gives {US}, and {VENUE} is required" in said
+        serving_it.terminate()
+        assert serving_it.wait(10) == 0
+    shutil.rmtree(folder)
+
+
+def test_commands_without_a_socket_or_a_vault_say_what_is_missing(tmp_path: Path) -> None:
+    for words, missing in (
+        (("show",), "SPIFFE_ENDPOINT_SOCKET"),
+        (("serve", "--socket", str(tmp_path / "s")), "VAULT_ADDR and VAULT_TOKEN"),
+    ):
+        with command(*words) as refused:
+            _, said = refused.communicate(timeout=30)
+        assert refused.returncode == 2
+        assert missing in said

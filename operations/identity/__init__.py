@@ -1,0 +1,1 @@
+"""Who we are: asked, and served for development."""
