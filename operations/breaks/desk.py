@@ -184,8 +184,8 @@ def _explained() -> Iterator[None]:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise BreakError(
-            f"this login may not do that ({_said(error)}): it has to be a member of execution_operator, "
-            "execution-agent people add NAME makes one"
+            f"this login may not do that ({_said(error)}): log in as yourself with --url, as a member of "
+            "execution_operator; execution-agent people add NAME makes such a login"
         ) from None
     except psycopg.errors.CheckViolation:
         raise BreakError("a text of 1 to 2,000 characters is required, and not blanks alone") from None

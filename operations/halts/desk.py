@@ -47,8 +47,8 @@ class HaltDesk:
             (asked,) = self._fetch("ask", venue=venue, action=action, reason=reason)
         except psycopg.errors.InsufficientPrivilege as error:
             raise HaltError(
-                f"this login may not do that ({_said(error)}): it has to be a member of execution_operator, "
-                "execution-agent people add NAME makes one"
+                f"this login may not do that ({_said(error)}): log in as yourself with --url, as a member of "
+                "execution_operator; execution-agent people add NAME makes such a login"
             ) from None
         except psycopg.errors.CheckViolation:
             raise HaltError("--reason: 1 to 2,000 characters are required, and not blanks alone") from None
