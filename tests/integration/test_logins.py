@@ -48,7 +48,9 @@ def test_each_program_logs_in_with_its_role(endpoints: Endpoints, ledger_url: st
             psycopg.connect(as_login(login, first, endpoints).postgres_url(database))
 
 
-def test_dagsters_login_owns_what_the_superuser_once_made(endpoints: Endpoints, tmp_path: Path) -> None:
+def test_dagsters_login_owns_what_the_superuser_once_made(
+    endpoints: Endpoints, ledger_url: str, tmp_path: Path
+) -> None:
     state = folder(tmp_path)
     make_logins(endpoints, state)
     with fresh_database(endpoints) as name:
