@@ -16,7 +16,7 @@ import hvac
 import requests
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from trust.errors import KeyUnavailableError, WrongKeyError
+from trust.errors import CredentialsError, KeyUnavailableError, WrongKeyError
 from trust.private_files import read_private, write_private
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class TransitKeys:
             answer = getattr(transit, what)(name=self._transit_key, mount_point=self._mount, **given)
         except hvac.exceptions.InvalidRequest as error:
             raise WrongKeyError(f"{self.key_id} refuses what it is given: {error}") from error
-        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
             raise KeyUnavailableError(f"{self.key_id} cannot be used: {error}") from error
         data: dict[str, str] = answer["data"]
         return data

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from trust.errors import KeyUnavailableError
+from trust.errors import CredentialsError, KeyUnavailableError
 from trust.notes import NoteKey
 from trust.private_files import read_private, write_private
 
@@ -48,7 +48,7 @@ class TransitSigner:
         self._client, self._transit_key, self._mount = client, transit_key, mount
         try:
             answer = client().secrets.transit.read_key(name=transit_key, mount_point=mount)["data"]
-        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
             raise self._unavailable(error) from error
         if answer["type"] != "ed25519":
             raise KeyUnavailableError(
@@ -67,7 +67,7 @@ class TransitSigner:
                 key_version=self._version,  # the key that ``key`` names, also after a rotation
                 mount_point=self._mount,
             )
-        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
             raise self._unavailable(error) from error
         signature: str = answer["data"]["signature"]  # vault:v1:base64
         return base64.b64decode(signature.rpartition(":")[2])

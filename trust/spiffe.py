@@ -8,6 +8,7 @@ believed.
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -135,3 +136,12 @@ class Identity:
         self._came.set()
         for call in [*self.on_change]:
             call(self._svid)
+
+
+def fetch_jwt(socket: str | None, audience: str) -> str:
+    """Fetch one JWT-SVID of whoever we are. Raises ``IdentityError``."""
+    try:
+        with closing(WorkloadApiClient(socket)) as client:
+            return client.fetch_jwt_svid({audience}, timeout=_JWT_SECONDS).token
+    except PySpiffeError as error:
+        raise IdentityError(f"no JWT-SVID for {audience}: {error}") from error

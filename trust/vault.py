@@ -15,11 +15,11 @@ import hvac
 import requests
 import requests.adapters
 
-from trust.errors import CredentialsError
+from trust.errors import CredentialsError, IdentityError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 TIMEOUT_SECONDS = 5.0
 _RENEW_AT = 0.5  # of a token's life: half of it is left to try again in
@@ -65,6 +65,7 @@ class VaultSession:
         self._made, self._login = made, login
         self._lock = threading.Lock()
         self._client: hvac.Client | None = None
+        self._is_refused = False
         self._renew_at: float | None = 0.0
         self._dead_at: float | None = 0.0
 
@@ -72,7 +73,8 @@ class VaultSession:
         """Give the client, after its token was renewed where that was due."""
         with self._lock:
             now = time.monotonic()
-            if self._client is None or (self._dead_at is not None and now >= self._dead_at):
+            is_dead = self._dead_at is not None and now >= self._dead_at
+            if self._client is None or self._is_refused or is_dead:
                 self._log_in()
             elif self._renew_at is not None and now >= self._renew_at:
                 self._renew(self._client)
@@ -89,12 +91,18 @@ class VaultSession:
 
     def _log_in(self) -> None:
         client = self._made()
+        client.adapter.session.hooks["response"].append(self._look)
         try:
             seconds = self._login(client)
         except _FAILURES as error:
             raise CredentialsError(f"Vault does not let us in: {error}") from error
-        self._client = client
+        self._client, self._is_refused = client, False
         self._lives(seconds)
+
+    def _look(self, answer: requests.Response, **_: Any) -> None:
+        # a token that was revoked cannot be told from a policy that says no: the next call logs in anew
+        if answer.status_code == requests.codes.forbidden:
+            self._is_refused = True
 
     def _renew(self, client: hvac.Client) -> None:
         # a token at the end of its longest life cannot be renewed, and one that is lost cannot be either
@@ -116,6 +124,28 @@ class VaultSession:
         now = time.monotonic()
         self._renew_at = None if seconds is None else now + seconds * _RENEW_AT
         self._dead_at = None if seconds is None else now + seconds
+
+
+def session_of(environment: Mapping[str, str]) -> VaultSession:
+    """Give the Vault of ``VAULT_ADDR``, as commands and Dagster's processes have it.
+
+    With ``VAULT_ROLE`` we log in by our JWT-SVID (``SPIFFE_ENDPOINT_SOCKET``), whose audience is
+    ``VAULT_AUDIENCE`` or ``vault``; without it ``VAULT_TOKEN`` is used.
+    """
+    role = environment.get("VAULT_ROLE", "")
+
+    def fetch() -> str:
+        from trust.spiffe import fetch_jwt  # noqa: PLC0415  gRPC is loaded by those who use it
+
+        try:
+            return fetch_jwt(environment.get("SPIFFE_ENDPOINT_SOCKET"), environment.get("VAULT_AUDIENCE", "vault"))
+        except IdentityError as error:
+            raise CredentialsError(str(error)) from error
+
+    login = jwt_login(fetch, role) if role else token_login(environment.get("VAULT_TOKEN", ""))
+    namespace = environment.get("VAULT_NAMESPACE", "")
+    address = environment.get("VAULT_ADDR") or "http://127.0.0.1:8200"
+    return VaultSession(lambda: client_at(address, namespace=namespace), login)
 
 
 class _Transport(requests.adapters.HTTPAdapter):

@@ -23,12 +23,12 @@ from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore, Stored
 from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
+from trust.vault import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
-    import hvac
     import pyarrow as pa
     import pyarrow.dataset as pad
     from mypy_boto3_s3 import S3Client
@@ -134,15 +134,7 @@ def open_library(settings: ArchiveSettings, environment: Mapping[str, str] = os.
 
     What the environment does not say is the AWS SDK's and Vault's own default. Raises ``TrustError``.
     """
-    vault: list[hvac.Client] = []
-
-    def logged_in() -> hvac.Client:
-        import hvac  # noqa: PLC0415
-
-        if not vault:
-            vault.append(hvac.Client(url=environment.get("VAULT_ADDR"), token=environment.get("VAULT_TOKEN")))
-        return vault[0]
-
+    logged_in = session_of(environment)
     signer: Signer
     keys: KeyService
     if settings.keys.startswith(TRANSIT):

@@ -11,16 +11,22 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from streaming.arrivals import Arrival, Inbox
 from streaming.credential_metrics import CredentialMetrics
 from streaming.credentials import Credentials, NotHeldError
+from streaming.feeds.fix import FixFeed
 from streaming.feeds.webhook import secret_key
+from streaming.settings import FixFeedSettings
 from tests.integration.bao import Corner, OwnVault, corner_of
+from tests.integration.database import until
+from tests.integration.test_fix_feed import acceptor, certificates
 from trust.credentials import VaultReader
 from trust.errors import CredentialsError
 from trust.vault import VaultSession, client_at, token_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from operations.embedded import Endpoints
 
@@ -160,9 +166,7 @@ async def test_sealed_or_gone_it_runs_on_what_is_held_and_takes_up_what_changed(
             assert watched.credentials.value(place) == f"after {before}"
 
 
-def test_a_token_is_renewed_and_a_lost_one_is_replaced(
-    corner: Corner, endpoints: Endpoints
-) -> None:
+def test_a_token_is_renewed_and_a_lost_one_is_replaced(corner: Corner, endpoints: Endpoints) -> None:
     corner.put("a", b="c")
     logins: list[str] = []
 
@@ -219,3 +223,49 @@ def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner
         assert len(leases) > len(logins), "in between the lease was renewed"
     finally:
         client.sys.disable_secrets_engine(mount)
+
+
+async def test_a_fix_session_shows_a_certificate_whose_key_is_in_vault_alone(
+    corner: Corner, endpoints: Endpoints, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    files = certificates(folder)
+    pem = {name: files[f"agent.{name}"].read_text() for name in ("key", "pem")}
+    for path in (files["agent.key"], files["agent.pem"]):
+        path.unlink()
+    corner.put("venues/alpha", **pem)
+    named = {name: corner.reference("venues/alpha", name) for name in pem}
+    watched = Watched(reader_of(endpoints.vault_addr, corner.token()), *named.values())
+    settings = FixFeedSettings.model_validate(
+        {
+            "host": "127.0.0.1", "port": 1, "sender_comp_id": "AGENT", "target_comp_id": "VENUE",
+            "store": tmp_path / "store", "tls": True, "tls_ca": files["ca.pem"],
+            "tls_certificate": named["pem"], "tls_key": named["key"],
+        }
+    )  # fmt: skip
+    venue_tls = [str(files[name]) for name in ("venue.pem", "venue.key", "ca.pem")]
+    async with acceptor(tmp_path / "venue", *venue_tls) as venue:
+        inbox = Inbox()
+        states: list[str] = []
+        settings = settings.model_copy(update={"port": venue.port})
+        feed = FixFeed("v", settings, inbox, None, states.append, credentials=watched.credentials)
+        task = asyncio.create_task(feed.run())
+        await asyncio.sleep(0.1)
+        assert "live" not in states, "its key is not here yet"
+        await watched.credentials.look()
+        await until(lambda: "live" in states, 30)
+        corner.put("venues/alpha", **{**pem, "key": pem["key"] + "\n"})
+        states.clear()
+        await watched.credentials.look()
+        await until(lambda: "live" in states, 30)
+        await venue.say("burst 1 10")
+        taken: list[Arrival] = []
+        async with asyncio.timeout(30):
+            while len(taken) < 10:
+                taken += await inbox.take(100)
+        task.cancel()
+        await asyncio.wait({task})
+    secret = pem["key"].splitlines()[3].encode()
+    for path in (tmp_path / "store").rglob("*"):
+        assert not path.is_file() or secret not in path.read_bytes()

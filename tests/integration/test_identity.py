@@ -45,9 +45,11 @@ from tests.integration.database import until
 from tests.integration.test_fix_feed import free_port
 from tests.integration.test_rest_feed import FILL, body_of, signed
 from tests.integration.tls_front import front
-from trust.errors import IdentityError
+from trust.errors import IdentityError, KeyUnavailableError
+from trust.keys import TransitKeys
 from trust.spiffe import Identity, Svid
 from trust.tls import Shown, client_context
+from trust.vault import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -199,6 +201,29 @@ async def test_vault_is_logged_in_to_as_who_we_are(own: OwnVault, api: WorkloadA
             found = trust.vault().auth.token.lookup_self()["data"]
             assert found["meta"]["role"] == "execution-agent"
             assert "root" not in found["policies"]
+
+
+async def test_archives_log_in_to_vault_as_who_we_are(own: OwnVault, api: WorkloadApi) -> None:
+    client = own.client()
+    policy = {"path": {"transit-archive/*": {"capabilities": ["update"]}}}
+    client.sys.create_or_update_policy("archives", json.dumps(policy))
+    client.sys.enable_secrets_engine("transit", path="transit-archive")
+    client.secrets.transit.create_key("keys", mount_point="transit-archive")
+    let_in(client, US, "archives", ["archives"])
+    where = {"VAULT_ADDR": own.address, "VAULT_ROLE": "archives", "SPIFFE_ENDPOINT_SOCKET": api.socket}
+    session = session_of(where)
+    keys = TransitKeys(session, "keys", "transit-archive")
+    wrapped = keys.wrap(b"k" * 32)
+    token = session().token
+    client.auth.token.revoke(token)
+    with pytest.raises(KeyUnavailableError, match="permission denied"):
+        keys.unwrap(wrapped)
+    assert keys.unwrap(wrapped) == b"k" * 32, "the next call has logged in anew"
+    assert session().token != token
+    api.stop()
+    with pytest.raises(KeyUnavailableError, match="no JWT-SVID for vault"):
+        TransitKeys(session_of(where), "keys", "transit-archive").wrap(b"k" * 32)
+    api.start()
 
 
 # --- servers that we connect to ----------------------------------------------------------------------------
