@@ -82,6 +82,10 @@ class BrokerSettings(msgspec.Struct):
     transactional_id: str = "publisher"
     options: dict[str, str] = msgspec.field(default_factory=dict)
 
+    def client_options(self) -> dict[str, str]:
+        """Give the options; they stay as they are."""
+        return self.options
+
 
 class CalledSettings(msgspec.Struct):
     """Of the HTTP edge and its one REST feed."""
