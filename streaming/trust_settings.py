@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 BY_NAME = "name"
@@ -29,8 +29,16 @@ def _server(text: str) -> str:
     return text if text in {"", BY_NAME} else _spiffe_id(text)
 
 
+def _named(text: str, info: ValidationInfo) -> str:
+    if text not in {"", BY_NAME}:
+        rule = "identity.{field} must be name: its client does not let us look at a SPIFFE ID, was {text}"
+        raise PydanticCustomError("by_name", rule, {"field": info.field_name, "text": repr(text)})
+    return text
+
+
 SpiffeId = Annotated[str, AfterValidator(_spiffe_id)]
 Server = Annotated[str, AfterValidator(_server)]
+Named = Annotated[str, AfterValidator(_named)]
 
 
 class IdentitySettings(_Part):
@@ -46,8 +54,8 @@ class IdentitySettings(_Part):
     ca: Path | None = Field(default=None, description="authorities of servers beside our trust domain's")
     postgres: Server = ""
     redis: Server = ""
-    s3: Server = Field(default="", description="name only")
-    kafka: Server = Field(default="", description="name only")
+    s3: Named = Field(default="", description="name only")
+    kafka: Named = Field(default="", description="name only")
     vault: Server = ""
 
 

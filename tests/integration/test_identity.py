@@ -35,7 +35,7 @@ from streaming.errors import StreamingError
 from streaming.http import HttpServer
 from streaming.metrics import Metrics
 from streaming.process import Process
-from streaming.producing import TopicWriter
+from streaming.producing import TopicWriter, read_tails
 from streaming.redis_tls import redis_at
 from streaming.settings import AuditSettings, Settings
 from streaming.topics import AUDIT_EVENT, Broker
@@ -44,7 +44,7 @@ from tests.integration.bao import OwnVault, corner_of
 from tests.integration.database import until
 from tests.integration.test_fix_feed import free_port
 from tests.integration.test_rest_feed import FILL, body_of, signed
-from tests.integration.tls_front import front
+from tests.integration.tls_front import Front, front
 from trust.errors import IdentityError, KeyUnavailableError
 from trust.keys import TransitKeys
 from trust.spiffe import Identity, Svid
@@ -296,26 +296,32 @@ async def test_vault_sees_who_we_are(own: OwnVault, api: WorkloadApi, server: st
             assert {who for who, _ in before.seen} == {US}
 
 
-async def test_kafka_sees_who_we_are(api: WorkloadApi, tmp_path: Path) -> None:
-    state, port = StateFolder(tmp_path / "broker"), free_port()
+@asynccontextmanager
+async def broker_with_tls(api: WorkloadApi, folder: Path) -> AsyncIterator[Front]:
+    """A broker of one's own that sends its clients to the TLS end."""
+    state, port = StateFolder(folder), free_port()
     state.acquire()
-    server = Tansu(state, advertised=f"127.0.0.1:{port}")  # all clients come by TLS
+    server = Tansu(state, advertised=f"127.0.0.1:{port}")
     await asyncio.to_thread(server.start)
     try:
         address = server.describe(Endpoints()).kafka_bootstrap
-        async with trusting(api, identity={"kafka": "name"}) as trust:
-            async with front(address, shown_by(api, THEM), port=port) as before:
-                kafka = settings_with(kafka={"bootstrap": f"127.0.0.1:{port}"}).kafka.showing(trust.kafka_options)
-                assert await asyncio.to_thread(Broker(kafka).partitions, AUDIT_EVENT)
-                fresh = await rotated(trust, api)
-                writer = TopicWriter(kafka, US)
-                await asyncio.to_thread(writer.open)
-                writer.abandon()
-                assert {who for who, _ in before.seen} == {US}
-                assert before.seen[-1][1] == fresh != before.seen[0][1]
+        async with front(address, shown_by(api, THEM), port=port) as before:
+            yield before
     finally:
         server.process.kill()
         state.release()
+
+
+async def test_kafka_sees_who_we_are(api: WorkloadApi, tmp_path: Path) -> None:
+    async with trusting(api, identity={"kafka": "name"}) as trust, broker_with_tls(api, tmp_path / "b") as before:
+        kafka = settings_with(kafka={"bootstrap": f"127.0.0.1:{before.port}"}).kafka.showing(trust.kafka_options)
+        assert await asyncio.to_thread(Broker(kafka).partitions, AUDIT_EVENT)
+        fresh = await rotated(trust, api)
+        writer = TopicWriter(kafka, US)
+        await asyncio.to_thread(writer.open)
+        writer.abandon()
+        assert {who for who, _ in before.seen} == {US}
+        assert before.seen[-1][1] == fresh != before.seen[0][1]
 
 
 # --- callbacks ---------------------------------------------------------------------------------------------
@@ -435,23 +441,26 @@ def make_authority(folder: Path) -> Shown:
 
 
 async def test_the_process_lands_on_while_its_identity_is_rotated(
-    api: WorkloadApi, endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str
+    api: WorkloadApi, ledger_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     them, (database, cache) = shown_by(api, THEM), map(urlsplit, (ledger_url, redis_url))
-    async with front(ledger_url, them, is_postgres=True) as postgres, front(redis_url, them) as redis:
+    async with (
+        front(ledger_url, them, is_postgres=True) as postgres,
+        front(redis_url, them) as redis,
+        broker_with_tls(api, tmp_path / "broker") as broker,
+    ):
         secrets_of = [of.netloc.rpartition("@")[0] for of in (database, cache)]
         settings = settings_with(
             postgres_url=database._replace(netloc=f"{secrets_of[0]}@127.0.0.1:{postgres.port}").geturl(),
             redis_url=cache._replace(netloc=f"{secrets_of[1]}@127.0.0.1:{redis.port}").geturl(),
-            kafka={"bootstrap": endpoints.kafka_bootstrap, "topic_prefix": topic_prefix},
+            kafka={"bootstrap": f"127.0.0.1:{broker.port}"},
             http={"tls": True, "port": 0},
-            identity={"socket": api.socket, "postgres": THEM, "redis": THEM},
+            identity={"socket": api.socket, "postgres": THEM, "redis": THEM, "kafka": "name"},
             venues=CALLED,
         )
         process, stop = Process(settings), asyncio.Event()
         running = asyncio.create_task(process.run(stop))
         await until(lambda: process.metrics.feed_states.get("kafka") == "live", 60)
-        opened = len(postgres.seen)
         context = client_context(shown_by(api, VENUE), US)
         async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{process.http.port}", verify=context) as client:
             for number in range(100):
@@ -462,13 +471,24 @@ async def test_the_process_lands_on_while_its_identity_is_rotated(
             identity = (await client.get("/status")).json()["identity"]
         assert identity["id"] == US
         assert identity["serial"] == serial(process.trust)
-        assert {who for who, _ in [*postgres.seen, *redis.seen]} == {US}
-        assert len(postgres.seen) == opened, "no rotation has cost a connection"
+        assert {who for who, _ in [*postgres.seen, *redis.seen, *broker.seen]} == {US}
+        restarts = process.metrics.registry.get_sample_value("execution_recoveries_total", {"part": "lander"})
+        assert not restarts, "the landing's connections stood"
+        connection = await asyncpg.connect(ledger_url)
+        assert await connection.fetchval("SELECT count(*) FROM execution.fills") == 100
+        kafka = settings.kafka.showing(process.trust.kafka_options)
+        partitions = {AUDIT_EVENT: await asyncio.to_thread(Broker(kafka).partitions, AUDIT_EVENT)}
+        async with asyncio.timeout(60):  # publisher and consumer have changed their clients
+            while True:
+                events = await connection.fetchval("SELECT count(*) FROM execution.audit_events")
+                found = await asyncio.to_thread(read_tails, kafka, partitions, {})
+                if len(found) == events >= 100 and broker.seen[-1][1] == serial(process.trust):
+                    break
+                await asyncio.sleep(0.5)
+        await until(lambda: process.publisher.state == "live", 30)
+        await connection.close()
         stop.set()
         await running
-    connection = await asyncpg.connect(ledger_url)
-    assert await connection.fetchval("SELECT count(*) FROM execution.fills") == 100
-    await connection.close()
 
 
 # --- the commands ------------------------------------------------------------------------------------------
