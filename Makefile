@@ -78,7 +78,7 @@ specs: setup ## Write the snapshot of Dagster's definitions again (after a chang
 
 MINUTES ?= 10
 fuzz: setup ## The HTTP edge by its OpenAPI document, then every decoder with hostile messages (MINUTES=10 ARGS="--seed 1")
-	@FUZZ_EXAMPLES=2000 $(BIN)/pytest -q -n 0 tests/fuzz/test_rest.py
+	@FUZZ_EXAMPLES=1000 $(BIN)/pytest -q -n 0 tests/fuzz/test_rest.py
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 audit-deps: setup ## Known holes in what requirements.lock pins; exit 3 where the vulnerability service cannot be asked
