@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from pydantic import SecretStr
 
 from ledger.db.errors import LedgerUnavailableError
 from ledger.db.reading import Reader
@@ -63,6 +64,9 @@ class FixSettings(msgspec.Struct):
     sender_comp_id: str = "US"
     target_comp_id: str = "VENUE"
     store: Any = msgspec.field(default_factory=Store)
+    password: SecretStr = SecretStr("")
+    tls_certificate: None = None
+    tls_key: None = None
 
 
 class WebSocketSettings(msgspec.Struct):
@@ -71,6 +75,7 @@ class WebSocketSettings(msgspec.Struct):
     url: str = "ws://venue"
     silence_seconds: float = 5.0
     reconnect_max_seconds: float = 5.0
+    token: SecretStr = SecretStr("")
 
 
 class BrokerSettings(msgspec.Struct):

@@ -238,8 +238,10 @@ class Engine:
 
     venue: FixVenue
 
-    def __init__(self, settings: object, next_sequence: int, on_event: Callable[[str], None]) -> None:
-        del settings, on_event
+    def __init__(
+        self, settings: object, shown: object, next_sequence: int, on_event: Callable[[str], None]
+    ) -> None:
+        del settings, shown, on_event
         self.next_sequence = next_sequence
         self.ended = False
         self.pid = 0
