@@ -59,7 +59,6 @@ class Credentials:
         self._subscribed: list[tuple[frozenset[Reference], Callable[[], None]]] = []
         self._checks: dict[Reference, Callable[[str], object]] = {}
         self._troubles: dict[str, str] = {}
-        self._looked = asyncio.Event()
 
     def value(self, secret: SecretStr | Path) -> str:
         """Give a secret's value. Raises ``NotHeldError``."""
@@ -103,16 +102,11 @@ class Credentials:
             "troubles": dict(self._troubles),
         }
 
-    async def first_look(self) -> None:
-        """Wait until Vault was asked for everything once, whatever it said."""
-        await self._looked.wait()
-
     async def run(self) -> None:
         """Watch until cancelled."""
         wait = _FIRST_RETRY_SECONDS
         while True:
             await self.look()
-            self._looked.set()
             if len(self._held) == len(self._fields):
                 wait = self._poll_seconds
             await asyncio.sleep(wait)

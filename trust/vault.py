@@ -57,8 +57,8 @@ def jwt_login(fetch: Callable[[], str], role: str, mount: str = "jwt") -> Login:
 class VaultSession:
     """Gives the logged-in client to whoever calls it, from any thread.
 
-    ``made`` makes a client without a token; it is asked again after ``reconnect``, for its TLS has changed.
-    Raises ``CredentialsError`` where Vault cannot be reached, or does not let us in.
+    ``made`` makes a client without a token. Raises ``CredentialsError`` where Vault cannot be reached, or does not
+    let us in.
     """
 
     def __init__(self, made: Callable[[], hvac.Client], login: Login) -> None:
@@ -85,9 +85,6 @@ class VaultSession:
         """Log in anew at the next call: the token was refused."""
         with self._lock:
             self._client = None
-
-    reconnect = forget
-    """The same: a client with newer TLS logs in by itself, whoever still uses the old one may end with it."""
 
     def _log_in(self) -> None:
         client = self._made()
