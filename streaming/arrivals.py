@@ -131,6 +131,10 @@ class Inbox:
         self._bytes += len(arrival.raw)
         self._filled.set()
 
+    def put_last(self, arrival: Arrival) -> None:
+        """Hand over behind all that waits, room or not: what is told of it lands after it, or with it."""
+        self._append([arrival])
+
     async def take(self, limit: int) -> list[Arrival]:
         """Take what is there, at most ``limit``; wait while there is nothing."""
         while not self._arrivals:

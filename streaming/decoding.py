@@ -26,6 +26,7 @@ from ledger.domain.records import (
     Side,
     Snapshot,
 )
+from ledger.domain.sequence_gaps import GapFilled
 from ledger.domain.times import NANOS, parse_utc
 from ledger.domain.verdicts import Vote, agreed
 from streaming.arrivals import Arrival, ArrivalKind
@@ -77,7 +78,7 @@ _intents = msgspec.json.Decoder(_IntentMessage)
 _snapshots = msgspec.json.Decoder(_SnapshotMessage)
 _votes = msgspec.json.Decoder(list[Vote])
 _kept_intents = msgspec.json.Decoder(OrderIntent)
-_Ours = Control | Late | Health | Missing | Audited
+_Ours = Control | Late | Health | GapFilled | Missing | Audited
 _controls: msgspec.json.Decoder[_Ours] = msgspec.json.Decoder(_Ours)
 
 
@@ -149,7 +150,7 @@ def decode_verdict(raw: bytes) -> Resolution:
 
 
 def decode_control(raw: bytes) -> _Ours:
-    """Read what we wrote: a halt, its end, a clock's change, a late order, a feed's health.
+    """Read what we wrote: a halt, its end, a clock's change, a late order, a feed's health or gap.
 
     Raises ``DefectError``.
     """

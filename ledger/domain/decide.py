@@ -49,6 +49,7 @@ from ledger.domain.records import (
     Snapshot,
     Waiting,
 )
+from ledger.domain.sequence_gaps import GapFilled
 from ledger.domain.settlement import Settlement
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.snapshots import SnapshotWindow
@@ -65,7 +66,7 @@ MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
 Said = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter
-Judged = Resolution | Overdue | Control | Late | Health | Missing | Audited
+Judged = Resolution | Overdue | Control | Late | Health | GapFilled | Missing | Audited
 Fact = Said | Judged
 
 
@@ -278,6 +279,8 @@ class Batch:
             self.take_control(fact)
         elif isinstance(fact, Health):
             self.take_health(fact)
+        elif isinstance(fact, GapFilled):
+            self.decision.events.append(fact.event())
         elif isinstance(fact, Missing | Audited):
             self.take_completeness(fact)
         elif isinstance(fact, Late):

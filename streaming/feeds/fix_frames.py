@@ -28,9 +28,9 @@ class Frame(IntEnum):
     GAP_FILL = 7
     """A SequenceReset(4) up to this number: the content says how many numbers the venue does not send again."""
     MISSING = 8
-    """The venue was asked to send messages again."""
+    """The venue was asked to send messages again, from this number on."""
     WHOLE = 9
-    """Nothing is missing any more."""
+    """Nothing is missing any more up to this number; 0: the connection has ended, and nobody knows."""
 
 
 def pack(kind: Frame, sequence: int, received_ns: int, content: bytes) -> bytes:

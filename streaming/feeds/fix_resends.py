@@ -23,10 +23,11 @@ STALLED_SECONDS = 5.0  # nothing of what was asked for has come for so long: ask
 class Resends:
     """One session's open request. ``again`` makes the engine ask anew for what is missing; ``limit`` 0 is none.
 
-    ``on_change`` hears whether messages are missing, when that changes.
+    ``on_change`` hears whether messages are missing, when that changes, and from which number on, or up to which
+    there are none now (0: that is not known).
     """
 
-    def __init__(self, limit: int, again: Callable[[], None], on_change: Callable[[bool], None]) -> None:
+    def __init__(self, limit: int, again: Callable[[], None], on_change: Callable[[bool, int], None]) -> None:
         self._limit = limit
         self._again = again
         self._on_change = on_change
@@ -38,7 +39,7 @@ class Resends:
         """Note a ResendRequest on its way out; give the EndSeqNo that it is to have, 0 is to the end."""
         self._end = begin + self._limit - 1 if self._limit else 0
         self._moved_at = now
-        self._set(is_open=True)
+        self._set(begin, is_open=True)
         return self._end
 
     def took(self, last: int, now: float, *, is_again: bool) -> None:
@@ -54,7 +55,7 @@ class Resends:
             self._end = 0
             self._again()
         elif not is_again and last > self._end:
-            self._set(is_open=False)
+            self._set(last - 1, is_open=False)
 
     def tick(self, now: float) -> None:
         """Ask again where what was asked for does not come."""
@@ -62,15 +63,15 @@ class Resends:
             self._moved_at = now
             self._again()
 
-    def ended(self) -> None:
+    def ended(self, number: int = 0) -> None:
         """Forget the request: a Heartbeat has come in its turn, which is never sent again, so nothing is missing.
 
-        Or the connection is gone, and the next Logon shows what is missing.
+        ``number`` is its own. Or, 0, the connection is gone, and the next Logon shows what is missing.
         """
         self._end = 0
-        self._set(is_open=False)
+        self._set(max(0, number - 1), is_open=False)
 
-    def _set(self, *, is_open: bool) -> None:
+    def _set(self, number: int, *, is_open: bool) -> None:
         if is_open is not self.is_open:
             self.is_open = is_open
-            self._on_change(is_open)
+            self._on_change(is_open, number)

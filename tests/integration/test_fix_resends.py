@@ -21,6 +21,7 @@ from tests.integration.test_fix_feed import acceptor, feed, numbers, sequences
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ledger.domain.sequence_gaps import GapFilled
     from streaming.arrivals import Arrival
     from tests.integration.test_fix_feed import Acceptor
 
@@ -115,6 +116,26 @@ async def test_a_venue_that_refuses_too_large_a_request(tmp_path: Path, limit: i
             assert len(running.inbox) == 0
     await venue.stop()
     journal.close()
+
+
+async def test_a_gap_is_told_when_it_is_filled_with_what_was_passed_over(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 5")
+        told: list[GapFilled] = []
+        async with feed(tmp_path / "store", venue.port) as running:
+            running.feed.on_filled = told.append
+            await running.take(5)
+            await venue.say("burst 6 1")  # what is not sent again shows that nothing is missing before it
+            await running.take(1)
+            await running.until(lambda: len(told) == 1)
+            await venue.say("lose 30")
+            await venue.say("burst 7 1")
+            (last,) = sequences(await running.take(1))
+            await running.until(lambda: any(gap.last == last - 1 for gap in told))
+        gap = next(gap for gap in told if gap.last == last - 1)
+        assert gap.passed_over == ((gap.first, gap.last),)
+        assert gap.last - gap.first + 1 == 30
+        assert gap.since_ns <= gap.at_ns
 
 
 async def test_what_the_venue_passes_over_is_said_and_counted(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from streaming.settings import WebSocketFeedSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ledger.domain.sequence_gaps import GapFilled
+
 FEED = "BETA.ws"
 
 
@@ -179,6 +181,21 @@ async def test_a_lost_frame_is_asked_for_and_the_position_waits_for_it(world: Wo
     assert world.ledger.positions == [1, None, None, 2, 5]
     assert world.venue.asks("replay") == [{"op": "replay", "from_sequence": 2, "to_sequence": 3}]
     assert world.states[-2:] == ["recovering", "live"]
+
+
+async def test_a_gap_is_told_once_when_all_of_it_is_here(world: World) -> None:
+    world.venue.frames = {number: frame(number) for number in range(1, 8)}
+    world.venue.lost = {2, 3, 5}
+    told: list[GapFilled] = []
+    async with world.feed() as feed:
+        feed.on_filled = told.append
+        await world.ledger.take(7)
+        async with asyncio.timeout(5):
+            while not told:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await world.venue.send(frame(8))
+        await world.ledger.take(8)
+    assert [(gap.venue, gap.feed, gap.first, gap.last) for gap in told] == [("BETA", FEED, 2, 5)]
 
 
 async def test_an_unanswered_replay_is_asked_again_with_backoff_and_a_crash_resumes_before_it(

@@ -51,6 +51,7 @@ from ledger.domain.records import (
     Verdict,
     Waiting,
 )
+from ledger.domain.sequence_gaps import GapFilled
 from streaming.decoding import decode_intent, decode_snapshot
 from streaming.producing import TopicWriter
 from streaming.settings import KafkaSettings
@@ -217,6 +218,10 @@ DAYS: dict[str, list[list[Fact]]] = {
         ],
         [Health(HealthKind.SNAPSHOTS_OUT, "market-data", "market-data", T0, T0, "no broker", Cause.SNAPSHOTS)],
         [Health(HealthKind.SNAPSHOTS_BACK, "market-data", "market-data", T0 + 1, T0 + 1, "it is back")],
+    ],
+    "a gap in a feed's numbers that is filled, in part by nothing": [
+        [GapFilled("ALPHA", "ALPHA.fix", 5, 9, T0, T0 + SECOND)],
+        [GapFilled("ALPHA", "ALPHA.fix", 12, 40, T0, T0 + SECOND, ((13, 13), (20, 31)))],
     ],
     "fills that a feed left out": [[missing("E1")], [audited(present=("E1",))]],
     "fills that the venue does not list, and does later": [
