@@ -55,6 +55,8 @@ def _print(report: Report, console: Console) -> None:
         "landed": report.landed,
         "duplicates recognised": report.duplicates,
         "events": report.events,
+        "switches of feeds": report.switches,
+        "returns": report.returns,
         "differences": len(report.differences),
     }
     for name in figures:

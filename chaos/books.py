@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import redis
 
+from chaos.backups import FEEDS, venue_of
 from chaos.comparing import Landed, Made, Row, beyond_rows, published, reports
 from chaos.topics import read_topic
 from operations.main_job.balance import DUPLICATES, Line, balance
 from streaming.topics import MARKET_DATA, ORDER_INTENT, OUTBOUND, topics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import psycopg
@@ -29,12 +30,13 @@ _MADE = """
 SELECT id, venue, kind, exec_id, last_qty, last_px FROM reports WHERE kind IN ('fill', 'bust', 'correct')
 """
 _NUMBERED = "SELECT venue, sequence, reports FROM messages WHERE sequence IS NOT NULL AND epoch = 1"
-_NUMBERED_FEEDS = {"ALPHA": "ALPHA.fix", "BRAVO": "BRAVO.ws"}
+_NUMBERED_FEEDS = {"ALPHA": "ALPHA.fix", "BRAVO": "BRAVO.ws", **FEEDS}
 _POSITIONS = """
 SELECT feed, stream, position, pg_snapshot_xmax(pg_current_snapshot())::text::bigint FROM execution.feed_positions
 """
 _LANDED = """
-SELECT venue, exec_id, xmin::text::bigint, kind, trim_scale(last_qty)::text, trim_scale(last_px)::text
+SELECT venue, exec_id, xmin::text::bigint, kind, trim_scale(last_qty)::text, trim_scale(last_px)::text,
+       report_id::text
 FROM execution.fills
 """
 _INBOUND = (
@@ -74,10 +76,11 @@ def compare(
     landed = _landed(connection)
     with sqlite3.connect(f"file:{journal}?mode=ro", uri=True) as venues:
         made = {
-            number: Made(venue, kind, exec_id, _plain(last_qty), _plain(last_px))
+            number: Made(venue_of(venue), kind, exec_id, _plain(last_qty), _plain(last_px))
             for number, venue, kind, exec_id, last_qty, last_px in venues.execute(_MADE)
         }
         lines += reports(made.values(), landed)
+        lines.append(_executions(made.values(), connection))
         lines += _positions(made, venues, landed, samples)
     lines += _inbound(connection, endpoints, samples)
     events = [(row[0].hex, row[1], row[2]) for row in connection.execute(_EVENTS.encode()).fetchall()]
@@ -98,11 +101,14 @@ def _venues(books: dict[str, Any], connection: psycopg.Connection[Any]) -> list[
     def counts(query: str) -> dict[str, int]:
         return dict(connection.execute(query.encode()).fetchall())
 
-    landed = counts("SELECT venue, count(*) FROM execution.fills GROUP BY venue")
+    # two feeds may tell one report in two wordings, which are two rows of one identity
+    landed = counts("SELECT venue, count(DISTINCT report_id) FROM execution.fills GROUP BY venue")
     letters = counts("SELECT source, count(*) FROM execution.dead_letters GROUP BY source")
     duplicates = counts(DUPLICATES)
     lines = []
     for name, venue in books["venues"].items():
+        if venue_of(name) != name:  # a second feed: what it sends is its venue's, and it may not be listened to
+            continue
         sent, dead, extra = venue["malformed_sent"], letters.get(name, 0), venue["duplicates_sent"]
         lines += [
             Line(name, "reports sent", venue["reports_sent"], "landed", landed.get(name, 0)),
@@ -122,6 +128,14 @@ def _landed(connection: psycopg.Connection[Any]) -> Landed:
         for venue, exec_id, *rest in cursor:
             rows.setdefault((venue, exec_id), []).append(Row(*rest))
     return rows
+
+
+def _executions(made: Iterable[Made], connection: psycopg.Connection[Any]) -> Line:
+    """However often and in how many wordings a fill was told: it is counted once."""
+    fills = len({(report.venue, report.exec_id) for report in made if report.kind == "fill"})
+    row = connection.execute("SELECT count(*) FROM execution.executions").fetchone()
+    assert row is not None, "a count is one row"
+    return Line("reports", "fills made", fills, "executions", row[0])
 
 
 def _plain(number: str) -> str:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 
+from chaos import backups
 from chaos.books import Sample, compare, sample
 from chaos.victim import Victim
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
 from operations.main_job.balance import Line
 from operations.main_job.figures import ask
-from operations.main_job.plan import Plan
 from operations.main_job.logins import make_logins
+from operations.main_job.plan import Plan
 from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from chaos.plan import Kill
     from operations.embedded.endpoints import Endpoints
-    from operations.main_job.programs import Program
     from operations.embedded.state import StateFolder
+    from operations.main_job.programs import Program
 
 _POINT_SECONDS = 6.0  # a point that is not passed by then: the process is killed from outside
 _READY_SECONDS = 30.0
@@ -38,6 +39,9 @@ _STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered
 _QUIET_LOOKS = 6
 _LOOK_SECONDS = 0.5
 _FEW = 50  # arrivals that wait at any moment of a calm life
+_REPORTS = """
+SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
+"""
 # what an outage of ours delays is no break
 _SETTINGS = {
     "EXECUTION_AGENT_GRACE__GAP_SECONDS": "7200",
@@ -77,6 +81,8 @@ class Report(msgspec.Struct):
     landed: int
     duplicates: int
     events: int
+    switches: int
+    returns: int
     drained: bool
     lines: list[Line]
 
@@ -126,8 +132,10 @@ class Campaign:
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
-            victim = Victim(folder, stack.state.log("stream"), environment(folder))
+            settings = environment(folder) | backups.settings(stack.state)
+            victim = Victim(folder, stack.state.log("stream"), settings)
             simulator = simulator_program(self._plan, stack.state, endpoints, ports)
+            backups.mirror(stack.state)
             victim.start()
             _await_ready(ports, victim)
             simulator.start()
@@ -226,10 +234,16 @@ class Campaign:
             kills=dict(self._done),
             missed=dict(self._missed),
             restarts=sum(self._done.values()) + sum(self._missed.values()),
-            sent=sum(v["reports_sent"] + v["malformed_sent"] for v in books["venues"].values()),
-            landed=number("SELECT (SELECT count(*) FROM execution.fills) + count(*) FROM execution.dead_letters"),
+            sent=sum(
+                venue["reports_sent"] + venue["malformed_sent"]
+                for name, venue in books["venues"].items()
+                if backups.venue_of(name) == name
+            ),
+            landed=number(_REPORTS),
             duplicates=number("SELECT sum(duplicates) FROM execution.feed_counts"),
             events=number("SELECT count(*) FROM execution.audit_events"),
+            switches=number("SELECT count(*) FROM execution.feed_switches"),
+            returns=number("SELECT count(returned_ns) FROM execution.feed_switches"),
             drained=drained,
             lines=lines,
         )
@@ -242,6 +256,7 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> None:
         if known is None:
             connection.execute(f"CREATE DATABASE {LEDGER_DATABASE}".encode())
     migrate(endpoints.postgres_url(LEDGER_DATABASE))
+    make_logins(endpoints, state)
 
 
 def _catch_up(ports: Ports, victim: Victim) -> None:
@@ -256,7 +271,6 @@ def _catch_up(ports: Ports, victim: Victim) -> None:
 
 
 def _ended_by_itself(victim: Victim) -> ChaosError:
-    make_logins(endpoints, state)
     return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
 
 

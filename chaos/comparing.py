@@ -23,12 +23,13 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row of ``fills`` and the transaction that wrote it."""
+    """A row of ``fills`` and the transaction that wrote it. Two wordings of a report have one ``report_id``."""
 
     xid: int
     kind: str
     last_qty: str
     last_px: str
+    report_id: str = ""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -47,7 +48,7 @@ def reports(made: Iterable[Made], landed: Landed) -> list[Line]:
     """Every report that was made is there once, as it was made, and no other."""
     known = {(report.venue, report.exec_id): report for report in made}
     lost = sum(key not in landed for key in known)
-    twice = sum(len(rows) > 1 for rows in landed.values())
+    twice = sum(len({row.report_id for row in rows}) > 1 for rows in landed.values())
     other = sum(
         (report.kind, report.last_qty, report.last_px) != (row.kind, row.last_qty, row.last_px)
         for key, report in known.items()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chaos.comparing import Made, Message, Row, beyond_rows, published, reports
@@ -81,7 +82,8 @@ ROW = Row(10, "fill", "1.5", "100")
     [
         ({("BRAVO", "E1"): [ROW]}, None),
         ({}, "lost"),
-        ({("BRAVO", "E1"): [ROW, ROW]}, "in Postgres twice"),
+        ({("BRAVO", "E1"): [ROW, msgspec.structs.replace(ROW, report_id="r2")]}, "in Postgres twice"),
+        ({("BRAVO", "E1"): [ROW, ROW]}, None),  # two wordings of one report
         ({("BRAVO", "E1"): [Row(10, "fill", "1.4", "100")]}, "landed with other values"),
         ({("BRAVO", "E1"): [ROW], ("BRAVO", "E2"): [ROW]}, "landed and never made"),
     ],
@@ -151,3 +153,4 @@ def test_twenty_five_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     assert report["sent"] > 500
     assert report["duplicates"] > 0
     assert report["events"] > report["sent"]
+    assert report["switches"] > 0
