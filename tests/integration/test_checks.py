@@ -201,6 +201,15 @@ def test_a_planted_fault_is_named_with_its_remedy(
     assert metadata["day"] == DAY.isoformat()
 
 
+def test_what_a_second_feed_tells_too_is_no_fault(url: str) -> None:
+    """Both feeds of a hot pair tell all: each then counts what the other brought first."""
+    plant = "INSERT INTO execution.feed_counts (feed, counted_on, duplicates) VALUES ('{}', '{}', {})"
+    run_sql(url, plant.format("ALPHA.fix", DAY, 3))
+    assert not evaluate(url, "duplicates_are_rare")["duplicates_are_rare"].passed
+    run_sql(url, plant.format("ALPHA.backup.ws", DAY, 3))
+    assert evaluate(url, "duplicates_are_rare")["duplicates_are_rare"].passed
+
+
 LIVE_BPS = (
     "UPDATE execution.slippage_metrics SET bps = bps + {}, quality = '{}' WHERE kind = '{}' AND execution_id = {}"
 )

@@ -215,15 +215,23 @@ FROM (
 ) v
 
 -- name: duplicates
--- Of a feed: what it told twice and we recognised. Of a venue: what may have got through, one execution under two
--- ExecIDs: the same order, side, quantity, price and instant.
+-- Of a feed: what it told twice and we recognised; not judged where the venue told the day on a second feed, too (a
+-- backup, its own list), for that tells the same on purpose. Of a venue: what may have got through, one execution under
+-- two ExecIDs: the same order, side, quantity, price and instant.
 WITH landed AS (
     SELECT feed, count(*) AS reports FROM execution.fills WHERE trade_date = %(day)s GROUP BY feed
-), fed AS (
-    SELECT coalesce(l.feed, c.feed) AS subject, coalesce(l.reports, 0) + coalesce(c.duplicates, 0) AS reports,
-           coalesce(c.duplicates, 0) AS twice, 'recognised' AS what
+), told AS (
+    SELECT feed, coalesce(l.reports, 0) + coalesce(c.duplicates, 0) AS reports, coalesce(c.duplicates, 0) AS twice
     FROM landed l
     FULL JOIN (SELECT feed, duplicates FROM execution.feed_counts WHERE counted_on = %(day)s) c USING (feed)
+), second AS (
+    SELECT DISTINCT split_part(feed, '.', 1) AS venue FROM told
+    WHERE split_part(feed, '.', 2) IN ('backup', 'look_back')
+), fed AS (
+    SELECT t.feed AS subject, t.reports, t.twice,
+           CASE WHEN s.venue IS NULL THEN 'recognised' ELSE 'recognised, a second feed told the same' END AS what
+    FROM told t
+    LEFT JOIN second s ON s.venue = split_part(t.feed, '.', 1)
 ), through AS (
     SELECT venue AS subject, count(*) AS reports, count(*) FILTER (WHERE alike > 1) AS twice, 'in the ledger' AS what
     FROM (SELECT venue, row_number() OVER (
@@ -233,6 +241,7 @@ WITH landed AS (
 )
 SELECT subject, reports, twice, what,
        CASE WHEN twice * 1000000 >= reports * %(per_million)s::bigint AND twice > 0
+                 AND what IN ('recognised', 'in the ledger')
             THEN twice || ' of ' || reports || ' are duplicates ' || what || ': '
                  || round(twice * 1000000.0 / reports) || ' in a million, less than ' || %(per_million)s
                  || ' is required' END AS share
