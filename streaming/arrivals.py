@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from ledger import clocks
 from ledger.domain.errors import Defect
 from ledger.domain.records import Position
+from ledger.domain.times import NANOS
 from streaming.errors import InboxFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_BEHIND_NS = NANOS  # what has waited for longer than that is late by our own fault
 
 
 class ArrivalKind(StrEnum):
@@ -107,9 +111,10 @@ class Inbox:
     def __iter__(self) -> Iterator[Arrival]:
         return iter(self._arrivals)
 
-    def oldest_ns(self) -> int | None:
-        """When the arrival that has waited longest was received."""
-        return self._arrivals[0].received_ns if self._arrivals else None
+    def is_behind(self) -> bool:
+        """Whether what waits was received more than a second ago, or feeds must hold back: we do not keep up."""
+        oldest_ns = next((a.received_ns for a in self._arrivals if a.kind is not ArrivalKind.CONTROL), None)
+        return self.is_full or (oldest_ns is not None and clocks.time_ns() - oldest_ns > _BEHIND_NS)
 
     async def put(self, arrivals: Sequence[Arrival]) -> None:
         """Hand over, waiting for room: a stream feed stops reading its socket meanwhile."""

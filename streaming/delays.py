@@ -44,10 +44,8 @@ if TYPE_CHECKING:
     from streaming.metrics import Metrics
 
 CLOCK = "clock"
-_AGAIN_NS = (
-    5 * NANOS
-)  # an order that was not late after all, or whose fact went with a session, is asked about again
-_BEHIND_NS = NANOS  # the inbox holds what was received so long ago: the truth may be in it
+# an order that was not late after all, or whose fact went with a session, is asked about again
+_AGAIN_NS = 5 * NANOS
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 20_000
 _ORDERS_AT_ONCE = 250
 _LEARN_ORDERS = 5_000
@@ -115,9 +113,9 @@ class DelayWatch(LandedWatch):
 
     async def _look(self) -> None:
         """Ask about the orders whose time is up."""
-        oldest_ns, now_ns = self._inbox.oldest_ns(), clocks.time_ns()
+        now_ns = clocks.time_ns()
         self._measure()
-        if self._inbox.is_full or (oldest_ns is not None and now_ns - oldest_ns > _BEHIND_NS):
+        if self._inbox.is_behind():  # the truth may be in it
             return
         found = [late for place in list(self._lines) for late in self._ask(*place, now_ns)]
         if found:
@@ -218,7 +216,8 @@ class DelayWatch(LandedWatch):
         if terms is None or terms.venue not in self._policies:
             self._remove(name)
             return
-        since_ns = max(since_ns, terms.since_ns)
+        # a time that lies ahead of ours, an intent's or a venue's, must not hold up all that come after it
+        since_ns = min(max(since_ns, terms.since_ns), clocks.time_ns())
         known = self._waiting.get(name)
         if known is not None and known.since_ns >= since_ns and known.terms.order_type is terms.order_type:
             known.terms = terms

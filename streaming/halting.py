@@ -109,8 +109,10 @@ class Halting(LandedWatch):
 
     async def _look(self) -> None:
         """Decide; a decision is on its way until it has landed."""
-        now_ns = clocks.time_ns()
+        now_ns, is_behind = clocks.time_ns(), self._inbox.is_behind()
         for venue, watch in self._watches.items():
+            if is_behind:
+                watch.fall_behind(now_ns)
             received = self._metrics.received.get(venue, 0)
             if received != self._heard.get(venue):
                 self._heard[venue] = received

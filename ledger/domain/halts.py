@@ -165,8 +165,8 @@ def clock_decision(
 class Watch:
     """What is measured of one venue. It has no clock: every time is handed in.
 
-    ``since_ns`` is when this process began to listen: what happened before is caught up with, and how late that
-    comes says nothing about the venue.
+    ``since_ns`` is when this process began to listen, or kept up last: what happened before is caught up with, and
+    how late that comes says nothing about the venue.
     """
 
     def __init__(self, policy: HaltPolicy, since_ns: int) -> None:
@@ -180,6 +180,13 @@ class Watch:
         self._heard_since_change = False
         self._calm_since_ns: int | None = None
         self._run = (0, 0)  # the longest run of late reports since the figures were last asked for, and since when
+
+    def fall_behind(self, now_ns: int) -> None:
+        """Note that we do not keep up, so that what trades now is received late by our own fault.
+
+        What traded up to now is not measured; the windows keep what they have.
+        """
+        self._since_ns = max(self._since_ns, now_ns)
 
     def confirm(self, transact_ns: int, received_ns: int, routed_ns: int | None = None) -> None:
         """Take up a landed report: when it traded by the venue's clock, when it was ours.

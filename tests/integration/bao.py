@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from operations.embedded.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_ELECTION_SECONDS = 20.0
 
 
 class Corner:
@@ -34,8 +37,17 @@ class Corner:
             break
 
     def put(self, path: str, **fields: str) -> int:
-        answer = self.client.secrets.kv.v2.create_or_update_secret(path, fields, mount_point=self.mount)
-        return int(answer["data"]["version"])
+        """Write a secret and give its version; a server that has just been unsealed elects itself first."""
+        deadline = time.monotonic() + _ELECTION_SECONDS
+        while True:
+            try:
+                answer = self.client.secrets.kv.v2.create_or_update_secret(path, fields, mount_point=self.mount)
+            except hvac.exceptions.InternalServerError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return int(answer["data"]["version"])
 
     def reference(self, path: str, field: str) -> str:
         return f"vault:{self.mount}/{path}#{field}"

@@ -167,6 +167,15 @@ async def test_a_late_order_is_told_to_all_three_and_its_hedge_is_adjusted(stage
     assert all(body in audit for body in [*notices, status, *requests])
 
 
+async def test_a_time_that_lies_ahead_of_ours_holds_up_no_other_order(stage: Stage) -> None:
+    ahead = format_utc(time.time_ns() + 8 * 3600 * SECOND)
+    async with stage.running() as process:
+        await stage.route(process, routed_at=ahead)
+        await stage.route(process, "C2", "M2")
+        (row, *_) = await stage.delays(seconds=5.0)
+    assert row["correlation_id"] == "C2"
+
+
 async def test_after_a_restart_the_hedge_is_still_the_only_one_and_is_trued_up(stage: Stage) -> None:
     async with stage.running() as process:
         await stage.route(process)

@@ -189,6 +189,20 @@ def test_what_happened_before_we_listened_says_nothing_of_the_venue() -> None:
     assert watch.clock.offset_ns is None
 
 
+def test_what_waited_while_we_did_not_keep_up_halts_nobody() -> None:
+    """After an outage of ours the venue's backlog is received 40 s late, trades made meanwhile behind it."""
+    watch = Watch(POLICY, T0)
+    for number in range(200):
+        at = T0 + 5 * SECOND + number * 50 * MS
+        watch.fall_behind(at + 40 * SECOND)
+        watch.confirm(at, at + 40 * SECOND)
+    now = T0 + 60 * SECOND
+    assert figures_of(watch, now).reports == 0
+    assert watch.clock.offset_ns is None
+    watch.confirm(now, now + MS)
+    assert figures_of(watch, now + MS).reports == 1, "what trades after that is measured again"
+
+
 def test_a_clock_that_is_ahead_is_corrected_by_what_is_proven() -> None:
     watch, now = watched([-2 * SECOND] * 3 + [-2 * SECOND + 200 * MS] * 17)
     assert watch.clock.offset_ns == -2 * SECOND
