@@ -32,17 +32,23 @@ FROM execution.completeness_findings
 WHERE ended_ns IS NULL
 
 -- name: gaps
--- Orders that wait for a fill that the venue's CumQty counts, with the names that the venue knows them by.
+-- Orders that wait for a fill that the venue's CumQty counts, with the names that the venue knows them by: so many of
+-- each venue, those that have waited too long last, and of each the one that waits longest.
 SELECT p.correlation_id, p.venue, p.since_ns, p.overdue_at IS NOT NULL AS is_overdue,
        (SELECT min(o.routed_ns) FROM execution.orders o WHERE o.correlation_id = p.correlation_id) AS routed_ns,
        (SELECT min(o.symbol) FROM execution.orders o WHERE o.correlation_id = p.correlation_id) AS symbol,
        ARRAY(SELECT o.msg_id FROM execution.orders o WHERE o.correlation_id = p.correlation_id) AS cl_ord_ids,
        ARRAY(SELECT r.reference FROM execution.order_references r
              WHERE r.correlation_id = p.correlation_id AND r.kind = 'v') AS venue_order_ids
-FROM execution.fills_pending p
-WHERE p.reason = 'awaiting_gap'
+FROM (
+    SELECT correlation_id, venue, since_ns, overdue_at,
+           row_number() OVER (PARTITION BY venue ORDER BY overdue_at IS NOT NULL, since_ns) AS place,
+           min(since_ns) OVER (PARTITION BY venue) AS longest_ns
+    FROM execution.fills_pending
+    WHERE reason = 'awaiting_gap'
+) p
+WHERE p.place <= $1 OR p.since_ns = p.longest_ns
 ORDER BY p.since_ns
-LIMIT $1
 
 -- name: open_requests
 SELECT request_id, venue, from_ns, until_ns FROM execution.look_back_requests
