@@ -53,10 +53,11 @@ def drop_day(
     """
     if day >= datetime.now(UTC).date():
         raise ArchiveError(f"{record_class} of {day}: the day is not over")
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as before:
+        children = _children(before, record_class, day)
     with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection, connection.transaction():
         prepare(connection)
-        children = _children(connection, record_class, day)
-        for child in children:
+        for child in children:  # before any query: what commits while the lock is waited for must be seen
             connection.execute(sql.SQL("LOCK TABLE execution.{} IN EXCLUSIVE MODE").format(sql.Identifier(child)))
         _finished(connection, record_class, day)
         archived = {o.manifest.venue: o for o in newest(library.listed(record_class, day, day))}

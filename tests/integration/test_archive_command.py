@@ -9,6 +9,8 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from execution_assets.archives.access import hand_in, read_receipt
+from execution_assets.archives.dropping import drop_day
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import open_library
 from execution_assets.archives.records import FILLS
@@ -29,6 +32,7 @@ from execution_assets.archives.settings import (
     settings_from,
 )
 from execution_assets.archives.writing import archive_day
+from ledger.db.rows import FILL_COLUMNS
 from ledger.domain.records import Side
 from operations.cli import app
 from operations.people import AUDITOR
@@ -273,6 +277,28 @@ def test_a_partition_goes_only_when_its_archive_gives_it_back(desk: Desk) -> Non
     with pytest.raises(ArchiveError, match="were dropped"):
         archive_day(desk.url, desk.library, settings_from(desk.environment), FILLS, DAY)
     assert "3" in desk.call("query", "SELECT count(*) FROM fills", *DAYS, *WHY).stdout
+
+
+def test_a_fill_that_commits_while_the_drop_waits_for_its_lock_is_kept(desk: Desk) -> None:
+    changed = {"report_id": "gen_random_uuid()", "content": "gen_random_uuid()", "exec_id": "'LATE'"}
+    told = ", ".join(changed.get(column, column) for column in FILL_COLUMNS)
+    columns = ", ".join(FILL_COLUMNS)
+    late = f"INSERT INTO execution.fills ({columns}) SELECT {told} FROM execution.fills WHERE exec_id = 'E1'"  # noqa: S608
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%' "
+        "AND datname = current_database()"
+    )
+    with psycopg.connect(desk.url) as landing, psycopg.connect(desk.url, autocommit=True) as watching:
+        landing.execute(late.encode())
+        with ThreadPoolExecutor(1) as pool:
+            dropping = pool.submit(drop_day, desk.url, desk.library, FILLS, DAY, "disk space")
+            while watching.execute(waits).fetchone() == (0,) and not dropping.done():
+                time.sleep(0.01)
+            landing.commit()
+            with pytest.raises(ArchiveError, match="Postgres has other rows"):
+                dropping.result(60)
+        left = watching.execute("SELECT count(*) FROM execution.fills WHERE exec_id = 'LATE'").fetchone()
+    assert left == (1,)
 
 
 def test_what_is_not_configured_is_said(desk: Desk) -> None:
