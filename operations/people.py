@@ -6,6 +6,7 @@ itself says who did what. A site with certificates, LDAP or Kerberos makes such 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,12 @@ def remove(url: str, name: str) -> None:
         for group in GROUPS.values():
             connection.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(group), role))
         _tell(connection, "person_removed", name)
+    _end_sessions(url, name)
+
+
+def _end_sessions(url: str, name: str) -> None:
+    """End what a person has open, where this login may: without their roles those sessions can do nothing."""
+    with _connected(url) as connection, contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
 
 
