@@ -270,13 +270,13 @@ def rotate(
 
     choice = _choice(record_class, first, last, None)
     ledger, asking = _asking("to rotate keys", url, state, person)
-    if new_key:
-        with _opened(state):
-            add_key(state)
     with _opened(state) as library:
         listed = choose(library, choice, all_revisions=True)
         files = [held for o in listed for held in o.manifest.objects]
         receipt = record_access(library, ledger, ROTATED, reason, choice.asked, files, asking)
+        if new_key:
+            add_key(state)
+    with _opened(state) as library:
         count = wrap(library, listed, forget=forget, log=_tell)
         if receipt.ledger == "recorded" and ledger is not None:
             note_rotated(ledger, listed, library.keys.key_id)
