@@ -133,3 +133,11 @@ def test_persons_write_no_audit_event_of_their_own(ledger: psycopg.Connection[An
         for statement in (INSERT, "SELECT execution.record_act('fill', gen_random_uuid(), 'k', NULL, '{}')"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 desk.execute(statement)
+
+
+def test_dagster_tells_of_its_corrections_and_of_nothing_else(urls: dict[str, str]) -> None:
+    """An event of another kind would be published as ours: a resume, a hedge."""
+    with psycopg.connect(urls["dagster"], autocommit=True) as dagster:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            dagster.execute("SELECT execution.record_act('venue_resumed', gen_random_uuid(), 'ALPHA', NULL, '{}')")
+        dagster.execute("SELECT execution.record_correction(current_date, 1, 2, 'live', 'derived')")

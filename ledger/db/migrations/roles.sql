@@ -103,7 +103,7 @@ BEGIN
             ('execution_writer', 'land_completeness(jsonb)'),
             ('execution_writer', 'ensure_partitions(date)'),
             ('execution_dagster', 'ensure_partitions(date)'),
-            ('execution_dagster', 'record_act(text,uuid,text,text,jsonb)'),
+            ('execution_dagster', 'record_correction(date,bigint,bigint,text,text)'),
             ('execution_dagster', 'record_archive_access(uuid,text,jsonb)'),
             ('execution_auditor', 'record_archive_access(uuid,text,jsonb)'),
             ('execution_operator', 'record_archive_access(uuid,text,jsonb)'),

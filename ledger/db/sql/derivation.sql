@@ -213,12 +213,8 @@ WHERE m.trade_date = :day AND m.execution_id = gone.execution_id AND m.kind = go
 
 -- name: tell_correction
 -- Who changed live rows, and how many: into the audit trail, with the changes.
-SELECT execution.record_act(
-    'executions_corrected', md5('execution.executions:' || CAST(:day AS date))::uuid,
-    'day ' || CAST(:day AS date), NULL,
-    jsonb_build_object('trade_date', CAST(:day AS date), 'executions', CAST(:executions AS bigint),
-                       'slippages', CAST(:slippages AS bigint), 'live_digest', CAST(:live_digest AS text),
-                       'derived_digest', CAST(:derived_digest AS text)))
+SELECT execution.record_correction(CAST(:day AS date), CAST(:executions AS bigint), CAST(:slippages AS bigint),
+                                   CAST(:live_digest AS text), CAST(:derived_digest AS text))
 
 -- name: forget_derivation
 DELETE FROM execution.executions_derived WHERE trade_date = :day
