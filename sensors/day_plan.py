@@ -13,6 +13,7 @@ import msgspec
 
 from ledger.domain.markouts import HORIZONS
 from ledger.domain.times import NANOS
+from sensors.cursors import read_stored
 
 DAYS_PER_TICK = 5  # requests a tick; the rest wait for the next, the longest waiting first
 DAYS_REMEMBERED = 400
@@ -182,18 +183,8 @@ def read_cursor(stored: str | None, now: float) -> tuple[Cursor, str | None]:
 
     To begin anew is safe: a day whose mark is the one of its last request has its run key already.
     """
-    fresh = Cursor(int((now - FIRST_LOOK_SECONDS) * 1_000_000))
-    if not stored:
-        return fresh, None
-    try:
-        return msgspec.json.decode(stored, type=Cursor), None
-    except msgspec.DecodeError as error:
-        return fresh, (
-            f"the cursor is not one of this version ({error}): started over, a week back; "
-            "older days that landed since: execution-agent backfill"
-        )
-
-
-def write_cursor(cursor: Cursor) -> str:
-    """Write it for the next tick."""
-    return msgspec.json.encode(cursor).decode()
+    return read_stored(
+        stored,
+        Cursor(int((now - FIRST_LOOK_SECONDS) * 1_000_000)),
+        "started over, a week back; older days that landed since: execution-agent backfill",
+    )

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from execution_assets.resources import LedgerResource
+from sensors.cursors import read_stored, write_cursor
 from sensors.reading import rows
 
 DAYS_PER_TICK = 20
@@ -55,12 +56,7 @@ def next_cursor(
 def read_cursor(stored: str | None, now: float) -> tuple[Cursor, str | None]:
     """Read what the last tick wrote; begin a week back without it, and say so where it cannot be read."""
     fresh = Cursor(int((now - FIRST_LOOK_SECONDS) * 1_000_000))
-    if not stored:
-        return fresh, None
-    try:
-        return msgspec.json.decode(stored, type=Cursor), None
-    except msgspec.DecodeError as error:
-        return fresh, f"the cursor is not one of this version ({error}): started over, a week back"
+    return read_stored(stored, fresh, "started over, a week back")
 
 
 @dg.sensor(
@@ -91,7 +87,7 @@ def dead_letters_to_replay(context: dg.SensorEvaluationContext, ledger: LedgerRe
     if letters:
         request(ledger, letters)
     return dg.SensorResult(
-        cursor=msgspec.json.encode(next_cursor(cursor, derived, days, len(letters))).decode(),
+        cursor=write_cursor(next_cursor(cursor, derived, days, len(letters))),
         skip_reason=f"{len(letters)} dead letters asked for, of {len(days)} reconciled days",
     )
 

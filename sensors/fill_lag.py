@@ -18,6 +18,7 @@ from execution_assets.resources import LedgerResource
 from execution_assets.settings import BACKLOG_VARIABLE, SLO_VARIABLE, metrics_url, positive, slo_us
 from ledger.domain.times import NANOS
 from sensors.alerting import Alert, AlertSink, Known, deliver, plan_notices
+from sensors.cursors import read_stored, write_cursor
 from sensors.reading import rows
 
 WINDOW_SECONDS = 900.0  # of the p95: long enough for a thin venue, short enough to end when it is over
@@ -127,15 +128,7 @@ def _alert(subject: str, summary: str, since: float, figure: str, limit: str, re
 
 def read_cursor(stored: str | None) -> tuple[Cursor, str | None]:
     """Read what the last tick wrote, and say what is wrong where it cannot be read."""
-    if not stored:
-        return Cursor(), None
-    try:
-        return msgspec.json.decode(stored, type=Cursor), None
-    except msgspec.DecodeError as error:
-        return (
-            Cursor(),
-            f"the cursor is not one of this version ({error}): started over, open alerts are told again",
-        )
+    return read_stored(stored, Cursor(), "started over, open alerts are told again")
 
 
 def run_tag(alerts: Sequence[Alert]) -> str | None:
@@ -209,7 +202,7 @@ def execution_fill_lag(
     if tag is not None:
         _tag_run(context.instance, datetime.fromtimestamp(now, UTC).date().isoformat(), tag)
     return dg.SensorResult(
-        cursor=msgspec.json.encode(Cursor(known, stuck)).decode(),
+        cursor=write_cursor(Cursor(known, stuck)),
         skip_reason=f"{len(found)} alerts are open" if found else "all within the limits",
     )
 

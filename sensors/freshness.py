@@ -12,6 +12,7 @@ import msgspec
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from sensors.alerting import Alert, AlertSink, Known, deliver, plan_notices
+from sensors.cursors import read_stored, write_cursor
 
 _HOUR = 3600.0
 
@@ -49,12 +50,7 @@ def stale(assets: Iterable[Made], now: float) -> list[Alert]:
 
 def read_cursor(stored: str | None) -> tuple[Cursor, str | None]:
     """Read what the last tick wrote; where it cannot be read begin anew, and say so."""
-    if not stored:
-        return Cursor(), None
-    try:
-        return msgspec.json.decode(stored, type=Cursor), None
-    except msgspec.DecodeError as error:
-        return Cursor(), f"the cursor is not one of this version ({error}): open alerts are told again"
+    return read_stored(stored, Cursor(), "open alerts are told again")
 
 
 def _made(context: dg.SensorEvaluationContext) -> list[Made]:
@@ -88,6 +84,6 @@ def stale_assets(context: dg.SensorEvaluationContext, alerts: dg.ResourceParam[A
     for problem in undelivered:
         context.log.error("an alert was not delivered, it is due again at the next tick: %s", problem)
     return dg.SensorResult(
-        cursor=msgspec.json.encode(Cursor(known)).decode(),
+        cursor=write_cursor(Cursor(known)),
         skip_reason=f"{len(found)} assets are stale" if found else "every asset is fresh",
     )

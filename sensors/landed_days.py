@@ -14,7 +14,8 @@ from execution_assets.facts import rows_of
 from execution_assets.jobs import DERIVE_DAY, derive_day_job
 from execution_assets.resources import LedgerResource
 from ledger.domain.times import NANOS, day_start
-from sensors.day_plan import LandedDay, Plan, plan_days, read_cursor, reason_of, write_cursor
+from sensors.cursors import write_cursor
+from sensors.day_plan import LandedDay, Plan, plan_days, read_cursor, reason_of
 
 EVERY_VARIABLE = "EXECUTION_AGENT_DERIVE_EVERY_SECONDS"
 TICK_VARIABLE = "EXECUTION_AGENT_SENSOR_SECONDS"

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from sensors.cursors import write_cursor
 from sensors.day_plan import (
     CLOSE_SECONDS,
     DAYS_PER_TICK,
@@ -14,7 +15,6 @@ from sensors.day_plan import (
     plan_days,
     read_cursor,
     reason_of,
-    write_cursor,
 )
 
 TODAY = date(2026, 11, 23)
