@@ -36,7 +36,7 @@ from streaming.venues.spelling import check_spelling, may_be_odd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streaming.venues.decoded import Decoded, Decoder
+    from streaming.venues.decoded import Decoder
 
 _TEXT_LIMIT = 256
 _EARLIEST_NS = 946_684_800 * NANOS  # 2000-01-01, as for the venues' times
@@ -89,19 +89,17 @@ class Decoding(msgspec.Struct):
     others: dict[str, int]
 
 
-def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder], decoded: Decoded | None = None) -> Decoding:
+def decode_arrival(arrival: Arrival, decoders: Mapping[str, Decoder]) -> Decoding:
     """Read an arrival; what cannot be read is a dead letter among the facts. Never raises.
 
-    ``decoders`` are by venue, and by feed where a feed speaks another format than its venue. ``decoded`` is what
-    a report's decoder has said of it already.
+    ``decoders`` are by venue, and by feed where a feed speaks another format than its venue.
     """
     if arrival.defect is not None:
         return Decoding([_dead(arrival, arrival.defect, arrival.raw)], {})
     if arrival.kind is ArrivalKind.REPORT:
         assert arrival.venue is not None, "a report comes from a venue"
-        if decoded is None:
-            decoder = decoders.get(arrival.feed) or decoders[arrival.venue]
-            decoded = decoder(arrival.venue, arrival.raw)
+        decoder = decoders.get(arrival.feed) or decoders[arrival.venue]
+        decoded = decoder(arrival.venue, arrival.raw)
         facts: list[Fact] = [
             Captured(report, arrival.feed, raw, arrival.received_ns)
             if isinstance(report, FillReport)

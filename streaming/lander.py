@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from ledger.domain.decision import Decision
     from ledger.domain.records import Overdue
     from streaming.arrivals import Arrival, Inbox
-    from streaming.decoding_aside import DecodingChild
     from streaming.lease_keeping import LeaseKeeper
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 _REFUSED = "ledger_refused"
 _CONFLICT_TRIES = 3  # one reload is enough; what still conflicts after two does so whatever the book knows
 _LANDED_OTHERWISE = "this identity is already landed for another order or under another reference"
-_DECODE_SLICE, _DECODED_SLICE = 32, 256  # arrivals that the loop decodes, or has had decoded, in one go
+_DECODE_SLICE = 32
 _ANSWER_SECONDS = 3.0
 _LEASE_RETRY_SECONDS = 0.25
 _RECONNECT_SECONDS = 0.25
@@ -70,7 +69,6 @@ class Lander:
     was told. ``keeper`` renews the lease;
     without one it is held for as long as a person's command takes. Batches of ``ahead_from`` arrivals are decided
     while the one before is written: a backlog has both at work, and what comes in singly is not held up.
-    ``decoding_child`` decodes large batches.
     """
 
     def __init__(
@@ -85,7 +83,6 @@ class Lander:
         batch_limit: int,
         keeper: LeaseKeeper | None = None,
         ahead_from: int = 100,
-        decoding_child: DecodingChild | None = None,
     ) -> None:
         self._connect = connect
         self._inbox = inbox
@@ -97,7 +94,6 @@ class Lander:
         self._keeper = keeper
         self._ahead_from = ahead_from
         self._ahead: Decided | None = None
-        self._decoding_child = decoding_child
         self._asked_at: float | None = None  # since when a landing, or the start, waits for the ledger
         self.token = 0  # of the lease, once taken
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
@@ -144,9 +140,6 @@ class Lander:
                 await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
             decoding.cancel()
-            if self._decoding_child is not None:
-                await asyncio.wait({decoding})
-                await self._decoding_child.close()
 
     def forget_streams(self) -> None:
         """Drop what stream feeds handed over: started again, they bring it again from where Postgres stands.
@@ -174,15 +167,12 @@ class Lander:
             self._decoding = True
             self._taken = arrivals
             generation = self._generation
-            child = self._decoding_child
-            aside = {} if child is None else await child.decode(arrivals)
-            at_once = _DECODED_SLICE if aside else _DECODE_SLICE
             facts: list[list[Fact]] = []
             for number, arrival in enumerate(arrivals):
-                if number % at_once == at_once - 1:
+                if number % _DECODE_SLICE == _DECODE_SLICE - 1:
                     await asyncio.sleep(0)  # let the commit in flight go on: its server works meanwhile
                 at("decode.before")
-                decoding = decode_arrival(arrival, self._decoders, aside.get(number))
+                decoding = decode_arrival(arrival, self._decoders)
                 at("decode.after")
                 facts.append(decoding.facts)
                 if arrival.venue is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ledger.domain.completeness import AuditPolicy
@@ -12,13 +13,12 @@ from ledger.domain.halts import HaltPolicy
 from ledger.domain.slippage import SlippagePolicy
 from ledger.domain.times import NANOS
 from ledger.domain.tolerances import Grace, Tolerances
-from streaming.decoding_child import decoders_from
 from streaming.feeds.names import backup_feed, look_back_feed
+from streaming.venues import DECODERS
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from streaming.decoding_child import Formats
     from streaming.settings import DelaySettings, HaltSettings, Settings
     from streaming.venues.decoded import Decoder
 
@@ -113,22 +113,17 @@ def _nanos(seconds: Decimal) -> int:
 
 
 def decoders_of(settings: Settings) -> dict[str, Decoder]:
-    """Give the decoders by the names of ``formats_of``."""
-    return decoders_from(formats_of(settings))
+    """Give each venue's decoder, and by the feed's name that of a backup: it may speak another format.
 
-
-def formats_of(settings: Settings) -> Formats:
-    """Give each venue's format, and by the feed's name that of a backup: it may speak another one.
-
-    With it goes the account that reports are of where they do not say.
+    They have the account that reports are of where they do not say.
     """
-    found: Formats = {}
+    found: dict[str, Decoder] = {}
     for name, venue in settings.venues.items():
-        found[name] = (venue.format, venue.account)
+        found[name] = partial(DECODERS[venue.format], account=venue.account)
         if venue.backup is not None:
             feed = backup_feed(name, venue.backup.feed.kind)
-            found[feed] = (venue.backup.format or venue.format, venue.account)
+            found[feed] = partial(DECODERS[venue.backup.format or venue.format], account=venue.account)
         if venue.look_back is not None:
             spoken = venue.look_back.format or venue.format
-            found[look_back_feed(name)] = (spoken, venue.account)
+            found[look_back_feed(name)] = partial(DECODERS[spoken], account=venue.account)
     return found

@@ -23,7 +23,6 @@ from ledger.db.urls import plain_url
 from streaming.arrivals import Inbox
 from streaming.backlog import tally
 from streaming.checkpoints import Checkpointer
-from streaming.decoding_aside import DecodingChild
 from streaming.delays import DelayWatch
 from streaming.errors import StreamingError
 from streaming.feeding import Feeding
@@ -35,14 +34,7 @@ from streaming.lander import Lander
 from streaming.lease_keeping import LeaseKeeper
 from streaming.look_back.making import auditing_of, look_backs_of
 from streaming.metrics import Metrics
-from streaming.policy import (
-    decoders_of,
-    delay_policies_of,
-    formats_of,
-    halt_policies_of,
-    policy_of,
-    venues_to_ask,
-)
+from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of, venues_to_ask
 from streaming.publisher import Publisher
 from streaming.questions import Questions
 from streaming.redis_tls import redis_at
@@ -86,7 +78,6 @@ class Process:
             policy=policy_of(settings),
             batch_limit=settings.batch_limit,
             keeper=LeaseKeeper(self.connect, settings.writer),
-            decoding_child=DecodingChild(formats_of(settings)),
         )
         self.publisher = Publisher(
             self._connect_to_publish,

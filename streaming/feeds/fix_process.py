@@ -80,7 +80,7 @@ class EngineProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=[write_end],
-                env=module_environment(),
+                env=_environment(),
             )
         except BaseException:
             os.close(read_end)
@@ -174,7 +174,7 @@ class EngineProcess:
             await self._process.wait()
 
 
-def module_environment() -> dict[str, str]:
-    """Give the environment of a child that runs one of our modules: they may not be installed."""
+def _environment() -> dict[str, str]:
+    # the program may run from a source tree that is not installed
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{_ROOT}{os.pathsep}{path}" if path else str(_ROOT)}
