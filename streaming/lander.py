@@ -26,25 +26,24 @@ from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
 from ledger.db.leases import LEASE_SECONDS, UNATTENDED_SECONDS
 from ledger.db.reading import Reader
-from ledger.domain.decide import with_instruments
+from ledger.domain.decide import Fact, Policy, decide, with_instruments
 from ledger.domain.errors import Defect
 from ledger.faultpoints import at
-from streaming.batches import Batch, answerable, comes_again, halves
-from streaming.deciding import Decided, decide_ahead, decide_batch
+from streaming.answers import answer_desk, discount_replays
+from streaming.arrivals import Arrival
 from streaming.decoding import decode_arrival
 from streaming.errors import StreamingError
 from streaming.outcomes import outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import asyncpg
 
     from ledger.domain.book import Book
-    from ledger.domain.decide import Fact, Policy
     from ledger.domain.decision import Decision
     from ledger.domain.records import Overdue
-    from streaming.arrivals import Arrival, Inbox
+    from streaming.arrivals import Inbox
     from streaming.lease_keeping import LeaseKeeper
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
@@ -61,14 +60,21 @@ _GRACE_SECONDS = 1.0  # how often it is asked whose grace time is over: a probe 
 log = structlog.get_logger()
 
 
+class Batch(msgspec.Struct):
+    """Arrivals with the facts each holds."""
+
+    arrivals: list[Arrival]
+    facts: list[list[Fact]]
+    generation: int = 0
+
+
 class Lander:
     """The one writer. ``ready`` is set while it holds the lease and its connection.
 
     ``on_lost`` is awaited after a session has ended and before the next begins; ``on_session`` is called before
     the first landing of each: what was in doubt of the one before has committed by now or never will, and nobody
     was told. ``keeper`` renews the lease;
-    without one it is held for as long as a person's command takes. Batches of ``ahead_from`` arrivals are decided
-    while the one before is written: a backlog has both at work, and what comes in singly is not held up.
+    without one it is held for as long as a person's command takes.
     """
 
     def __init__(
@@ -82,7 +88,6 @@ class Lander:
         policy: Policy,
         batch_limit: int,
         keeper: LeaseKeeper | None = None,
-        ahead_from: int = 100,
     ) -> None:
         self._connect = connect
         self._inbox = inbox
@@ -92,8 +97,6 @@ class Lander:
         self._policy = policy
         self._batch_limit = batch_limit
         self._keeper = keeper
-        self._ahead_from = ahead_from
-        self._ahead: Decided | None = None
         self._asked_at: float | None = None  # since when a landing, or the start, waits for the ledger
         self.token = 0  # of the lease, once taken
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
@@ -148,8 +151,8 @@ class Lander:
         session. What a caller waits for is kept.
         """
         self._generation += 1
-        self._inbox.discard(comes_again)
-        self._unlanded = [kept for batch in self._unlanded if (kept := answerable(batch)).arrivals]
+        self._inbox.discard(_comes_again)
+        self._unlanded = [kept for batch in self._unlanded if (kept := _answerable(batch)).arrivals]
         self._look_at = 0.0
 
     async def _decode_all(self) -> None:
@@ -190,7 +193,6 @@ class Lander:
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         keeping: asyncio.Task[None] | None = None
-        self._ahead = None
         try:
             connection.add_termination_listener(self._stirred)
             # reference data may have changed since the last session
@@ -243,7 +245,7 @@ class Lander:
             if isinstance(decoded, Exception):
                 raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
             if decoded.generation != self._generation:
-                decoded = answerable(decoded)
+                decoded = _answerable(decoded)
             if decoded.arrivals:
                 return decoded
 
@@ -285,7 +287,7 @@ class Lander:
         if isinstance(decision, LedgerRefusedError):
             if not batch.arrivals:
                 raise decision
-            self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else halves(batch)
+            self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else _halves(batch)
             return book
         self._unlanded.pop()
         self._tell(batch, decision)
@@ -294,53 +296,28 @@ class Lander:
     async def _commit(
         self, batch: Batch, book: Book, landing: Landing, reader: Reader
     ) -> tuple[Decision | LedgerRefusedError, Book]:
-        goes_ahead = len(self._unlanded) == 1 and len(batch.arrivals) >= self._ahead_from
+        facts: Sequence[Fact] = [fact for facts in batch.facts for fact in facts]
+        positions = [a.position for a in batch.arrivals if a.position is not None]
         for attempt in range(_CONFLICT_TRIES):
             try:
-                decided, self._ahead = self._ahead, None
-                if decided is None or decided.batch is not batch or attempt:
-                    decided = await decide_batch(batch, book, reader, self._policy, suspicious=attempt > 0)
-                if goes_ahead and not attempt:
-                    await self._write_and_go_ahead(decided, book, landing, reader)
-                else:
-                    await landing.land(decided.decision, decided.positions, decided.answers)
-                    book.apply(decided.decision)
+                wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
+                decision = decide(book, wanted, self._policy)
+                answers = answer_desk(batch.arrivals, batch.facts, book, decision)
+                for feed, number in duplicates.items():
+                    decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
+                await reader.drop_known(decision)
+                discount_replays(batch.arrivals, batch.facts, decision)
+                await landing.land(decision, positions, answers)
             except LedgerRefusedError as error:
-                return error, await reader.open_book(clocks.time_ns()) if goes_ahead else book
+                return error, book
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
                 book = await reader.open_book(clocks.time_ns())
                 continue
-            return decided.decision, book
+            book.apply(decision)
+            return decision, book
         return LedgerRefusedError(_LANDED_OTHERWISE), book
-
-    async def _write_and_go_ahead(self, decided: Decided, book: Book, landing: Landing, reader: Reader) -> None:
-        """Land what was decided, and decide the next batch meanwhile; where this fails the book is of no use."""
-        book.apply(decided.decision)
-        going = asyncio.create_task(self._go_ahead(book, reader))
-        try:
-            await landing.land(decided.decision, decided.positions, decided.answers)
-        finally:
-            going.cancel()  # it may wait for a batch
-            await asyncio.wait({going})
-        if not going.cancelled() and going.exception() is None:  # an error comes again when the batch's turn does
-            self._ahead = going.result()
-
-    async def _go_ahead(self, book: Book, reader: Reader) -> Decided | None:
-        """Take the next batch and decide it; None where it must wait for its turn."""
-        while self._decoded.empty():
-            self._stir.clear()
-            await self._stir.wait()
-        batch = self._queued
-        if batch is None or batch.generation != self._generation or len(batch.arrivals) < self._ahead_from:
-            return None
-        if clocks.monotonic() >= self._look_at:  # what has waited too long comes first
-            return None
-        self._decoded.get_nowait()
-        self._queued = None
-        self._unlanded.insert(0, batch)
-        return decide_ahead(batch, book, reader, self._policy)
 
     def _refuse(self, batch: Batch, error: LedgerRefusedError) -> list[Batch]:
         """Make the arrival a dead letter; one that is refused as such is a bug of ours."""
@@ -381,3 +358,19 @@ class Lander:
         for listener in self.on_landed:
             listener(decision)
         at("tell.after")
+
+
+def _comes_again(arrival: Arrival) -> bool:
+    """Whether it is a stream's: a REST caller waits for ours, and sends again only when we do not answer."""
+    return arrival.done is None
+
+
+def _answerable(batch: Batch) -> Batch:
+    kept = [n for n, arrival in enumerate(batch.arrivals) if not _comes_again(arrival)]
+    return Batch([batch.arrivals[n] for n in kept], [batch.facts[n] for n in kept])
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Split a batch; the first half comes last, where the next batch is taken from."""
+    middle = len(batch.arrivals) // 2
+    return [Batch(batch.arrivals[part], batch.facts[part]) for part in (slice(middle, None), slice(None, middle))]

@@ -188,15 +188,6 @@ class Reader:
             known.update(row["snapshot_id"] for row in await self._fetch("known_snapshots", asked))
         return _without(facts, known) if known else (facts, {})
 
-    def has_all(self, book: Book, facts: Sequence[Fact]) -> bool:
-        """Say whether ``complete`` would ask nothing of Postgres for ``facts``."""
-        if not self._has_order_reports:
-            self._has_order_reports = any(type(fact) is CapturedOrder for fact in facts)
-        missing = book.missing(facts)
-        if missing.correlation_ids or missing.references or missing.delays or missing.snapshots:
-            return False
-        return not (book.uncovered(facts) or _arrivals(book, facts))
-
     async def drop_known(self, decision: Decision) -> None:
         """Take the dead letters that landed before out of a decision: it made some itself, of intents."""
         if not decision.dead_letters:
