@@ -50,6 +50,18 @@ class Fate:
 FATE: ContextVar[Fate | None] = ContextVar("FATE", default=None)
 
 
+class _Task(asyncio.Task[Any]):
+    """A task that knows its process: when memory is collected its context is gone."""
+
+    fate: Fate | None = None
+
+
+class _Future(asyncio.Future[Any]):
+    """A future that knows its process."""
+
+    fate: Fate | None = None
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """The part of an event loop that the streaming core uses."""
 
@@ -173,13 +185,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """Make a future."""
-        return asyncio.Future(loop=self)
+        future = _Future(loop=self)
+        future.fate = FATE.get()
+        return future
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         """Make a task; it is kept, so that nothing depends on when memory is collected."""
-        task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
+        task = _Task(coro, loop=self, name=name or "task", context=context)
+        task.fate = FATE.get() if context is None else context.get(FATE)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  killed is not forgotten
         if len(self._tasks) > self._prune_at:
             self._tasks = [kept for kept in self._tasks if not kept.done()]
@@ -198,7 +213,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return result
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A callback failed, or an exception was never looked at: the run says so."""
+        """A callback failed, or an exception was never looked at: the run says so.
+
+        Unless who would have looked was killed: the system looks at no thread's error after SIGKILL.
+        """
+        fate: Fate | None = getattr(context.get("future") or context.get("task"), "fate", None)
+        if fate is not None and not fate.alive:
+            return
         self.fail(StuckError(f"{context.get('message')}: {context.get('exception')!r}"))
 
     def fail(self, error: Exception) -> None:
