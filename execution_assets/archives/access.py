@@ -1,7 +1,8 @@
 """Who opened, held or rotated archives, and why: a signed receipt in the store, and an audit event.
 
 The receipt is locked in the store before anything is given out. Its event goes into Postgres at once where that
-can be reached; else the receipt is ``pending`` in its name, and whoever reaches Postgres next hands it in.
+can be reached, and then the person is whom Postgres has let in: nobody writes an access in another's name. Else
+the receipt is ``pending`` in its name, says whom somebody claimed to be, and Dagster hands it in later.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.manifest import ACCESSES
 from execution_assets.archives.records import SQL
 from execution_assets.archives.settings import DEFAULT_YEARS
+from trust.errors import NoteError
 from trust.notes import open_note, sign_note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import ArchivedObject
@@ -30,13 +32,18 @@ if TYPE_CHECKING:
 TITLE = "execution-agent/archive-receipt/v1"
 PULLED, QUERIED, ROTATED = "archive_pulled", "archive_queried", "archive_keys_rotated"
 HOLD_PLACED, HOLD_LIFTED, DROPPED = "archive_hold_placed", "archive_hold_lifted", "archive_partition_dropped"
+LOGIN, CLAIM = "login", "claim"
 _PENDING = ".pending.note"
 _CONNECT_SECONDS = 5
 _HAND_IN_DAYS = 400
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who did what to which objects, when and why. ``ledger``: whether Postgres has the event, or why not."""
+    """Who did what to which objects, when and why.
+
+    ``ledger``: whether Postgres has the event, or why not. ``known_by``: ``login`` where Postgres has let the
+    person in, ``claim`` where it could not be asked. ``account``: the account and machine that it ran on.
+    """
 
     event_id: str
     event: str
@@ -47,30 +54,26 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     objects: tuple[dict[str, str], ...]
     ledger: str
     outputs: tuple[dict[str, str], ...] = ()
+    known_by: str = CLAIM
+    account: str = ""
 
     @property
     def detail(self) -> dict[str, str]:
         """What the audit event says."""
         return {
-            "person": self.person, "reason": self.reason, "at": self.at.isoformat(), **self.asked,
-            "objects": str(len(self.objects)),
+            "person": self.person, "account": self.account, "reason": self.reason, "at": self.at.isoformat(),
+            **self.asked, "objects": str(len(self.objects)),
         }  # fmt: skip
 
 
-def who(person: str | None = None) -> str:
-    """Name the person: as given, and always the account and machine that this runs on."""
-    here = f"{getpass.getuser()}@{socket.gethostname()}"
-    return here if person is None else f"{person} ({here})"
-
-
-def receipt_of(
-    event: str, reason: str, asked: dict[str, str], objects: Sequence[ArchivedObject], person: str | None
-) -> Receipt:
-    """Make a receipt of now. Raises ``ArchiveError`` without a reason."""
+def receipt_of(event: str, reason: str, asked: dict[str, str], objects: Sequence[ArchivedObject]) -> Receipt:
+    """Make a receipt of now, of nobody yet. Raises ``ArchiveError`` without a reason."""
     if not reason.strip():
         raise ArchiveError("--reason: say why, it goes into the audit trail")
     named = tuple({"key": o.key, "version": o.version, "sha256": o.sha256} for o in objects)
-    return Receipt(uuid.uuid4().hex, event, who(person), datetime.now(UTC), reason, asked, named, "recorded")
+    account = f"{getpass.getuser()}@{socket.gethostname()}"
+    now = datetime.now(UTC)
+    return Receipt(uuid.uuid4().hex, event, "", now, reason, asked, named, "recorded", account=account)
 
 
 def record_access(
@@ -80,18 +83,23 @@ def record_access(
     reason: str,
     asked: dict[str, str],
     objects: Sequence[ArchivedObject],
-    person: str | None = None,
+    claimed: str | None = None,
 ) -> Receipt:
-    """Record an access before it happens; give its receipt.
+    """Record an access before it happens; give its receipt. ``claimed`` counts only while Postgres is away.
 
-    Raises ``ArchiveError`` without a reason, ``TrustError`` where it can be written down nowhere that lasts.
+    Raises ``ArchiveError`` without a reason, where Postgres refuses the login, and where nobody is named while it
+    is away; ``TrustError`` where it can be written down nowhere that lasts.
     """
-    receipt = receipt_of(event, reason, asked, objects, person)
+    receipt = receipt_of(event, reason, asked, objects)
     try:
-        _hand_in(url, [receipt])
+        with _connected(url) as connection:
+            receipt = tell(connection, receipt)
+    except psycopg.OperationalError as error:
+        if not claimed:
+            raise ArchiveError(f"--person: say who you are, Postgres cannot be asked ({_line(error)})") from error
+        receipt = msgspec.structs.replace(receipt, person=claimed, ledger=f"pending: {_line(error)}")
     except psycopg.Error as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        receipt = msgspec.structs.replace(receipt, ledger=f"pending: {line}")
+        raise ArchiveError(f"Postgres does not record that access, so it is none: {_line(error)}") from error
     keep(library, receipt)
     return receipt
 
@@ -128,28 +136,53 @@ def read_receipt(note: bytes, library: Library) -> Receipt:
         raise ArchiveError(f"the receipt cannot be read: {error}") from error
 
 
-def hand_in(library: Library, url: str, now: datetime | None = None) -> int:
-    """Give Postgres the events that it has missed; give how many these were. Raises ``psycopg.Error``."""
+def hand_in(
+    library: Library, url: str, now: datetime | None = None, log: Callable[[str], None] = lambda _: None
+) -> int:
+    """Give Postgres the events that it has missed; give how many these were. Raises ``psycopg.Error``.
+
+    What no known key has signed is no receipt: it is told to ``log``, and holds up no other.
+    """
     since = f"{(now or datetime.now(UTC)) - timedelta(days=_HAND_IN_DAYS):%Y-%m-%d}"
     waiting = [
         (key, version)
         for key, version, _ in library.store.versions(f"{ACCESSES}/")
         if key.endswith(_PENDING) and key.split("/")[1] >= since
     ]
-    return _hand_in(url, [read_receipt(library.store.get(*found), library) for found in waiting]) if waiting else 0
+    receipts = []
+    for key, version in waiting:
+        try:
+            receipts.append(read_receipt(library.store.get(key, version), library))
+        except (NoteError, ArchiveError) as error:
+            log(f"{key} version {version} is not handed in: {error}")
+    if not receipts:
+        return 0
+    with _connected(url) as connection:
+        return sum(_write(connection, "hand_in", receipt) for receipt in receipts)
 
 
-def _hand_in(url: str | None, receipts: Sequence[Receipt]) -> int:
-    """Record events that are not recorded yet: the function takes an id once."""
+def _connected(url: str | None) -> psycopg.Connection[Any]:
     if url is None:
         raise psycopg.OperationalError("no ledger is named")
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
-        return sum(tell(connection, receipt) for receipt in receipts)
+    return psycopg.connect(url, connect_timeout=_CONNECT_SECONDS)
 
 
-def tell(connection: psycopg.Connection[Any], receipt: Receipt) -> bool:
-    """Record an access and its audit event in the connection's transaction; give whether it was new."""
+def tell(connection: psycopg.Connection[Any], receipt: Receipt) -> Receipt:
+    """Record an access and its audit event in the connection's transaction; give the receipt with its person."""
+    row = connection.execute(SQL["login"].encode()).fetchone()
+    assert row is not None, "whoever is connected is a role"
+    known = msgspec.structs.replace(receipt, person=str(row[0]), known_by=LOGIN)
+    _write(connection, "access", known)
+    return known
+
+
+def _write(connection: psycopg.Connection[Any], query: str, receipt: Receipt) -> bool:
+    """Whether it was new: the functions take an event id once."""
     detail = msgspec.json.encode(receipt.detail).decode()
     asked = {"event_id": uuid.UUID(receipt.event_id), "event": receipt.event, "detail": detail}
-    row = connection.execute(SQL["access"].encode(), asked).fetchone()
+    row = connection.execute(SQL[query].encode(), asked).fetchone()
     return bool(row is not None and row[0])
+
+
+def _line(error: psycopg.Error) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -96,7 +96,7 @@ def _archive(
         settings = archive.settings()
         library = archive.library(settings)
         url = plain_url(ledger.url)
-        if record_class == AUDIT and (handed := hand_in(library, url)):
+        if record_class == AUDIT and (handed := hand_in(library, url, log=context.log.error)):
             context.log.info("%d accesses to archives, made while Postgres was away, are audit events now", handed)
 
         def keep(day: date) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from execution_assets.archives.library import Library
+    from execution_assets.archives.manifest import ArchivedObject
 
 _CONNECT_SECONDS = 10
 # what goes; orders and dead letters have no partitions, and later days refer to them
@@ -43,13 +44,14 @@ def drop_day(
     day: date,
     reason: str,
     *,
-    person: str | None = None,
+    claimed: str | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> DroppedDay:
     """Drop a day's partitions once each row is read back from the locked store, decrypted and found equal.
 
-    The partitions are locked against writing meanwhile, so nothing can land that is not archived. Raises
-    ``ArchiveError`` saying what is missing; then nothing was dropped.
+    The partitions are locked against writing meanwhile, so nothing can land that is not archived. Who drops is
+    the login of ``url``, the schema's owner; ``claimed``: for whom, as they say. Raises ``ArchiveError`` saying
+    what is missing; then nothing was dropped.
     """
     if day >= datetime.now(UTC).date():
         raise ArchiveError(f"{record_class} of {day}: the day is not over")
@@ -60,36 +62,50 @@ def drop_day(
         for child in children:  # before any query: what commits while the lock is waited for must be seen
             connection.execute(sql.SQL("LOCK TABLE execution.{} IN EXCLUSIVE MODE").format(sql.Identifier(child)))
         _finished(connection, record_class, day)
-        archived = {o.manifest.venue: o for o in newest(library.listed(record_class, day, day))}
-        rows: Counter[str] = Counter()
-        objects = []
-        for part in parts_of(connection, record_class, day):
-            if part.venue not in archived:
-                raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
-            manifest = archived[part.venue].manifest
-            for held in manifest.objects:
-                wrong = verify_object(library, manifest, held).wrong
-                if wrong:
-                    raise ArchiveError(f"{manifest.name}, {held.table}: {'; '.join(wrong)}")
-                if held.digest != digest_rows(read_rows(connection, held.table, part)):
-                    raise ArchiveError(
-                        f"{manifest.name}, {held.table}: Postgres has other rows since it was archived: archive "
-                        "the day again"
-                    )
-                rows[held.table] += held.rows
-                objects.append(held)
-                log(f"{manifest.name}, {held.table}: read back, decrypted, equal")
+        rows, objects = _read_back(connection, library, record_class, day, log)
         for child in children:
             table = child.rpartition("_")[0]
             _covered(connection, child, table, rows[table])
-        asked = {"record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children)}
-        receipt = receipt_of(DROPPED, reason, asked, objects, person)
-        tell(connection, receipt)
+        asked = {
+            "record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children),
+            **({"claimed": claimed} if claimed else {}),
+        }  # fmt: skip
+        receipt = tell(connection, receipt_of(DROPPED, reason, asked, objects))
         for child in children:
             connection.execute(sql.SQL("DROP TABLE execution.{}").format(sql.Identifier(child)))
         connection.execute(SQL["dropped"].encode(), {"record_class": record_class, "day": day})
         keep(library, receipt)
     return DroppedDay(tuple(children), rows.total())
+
+
+def _read_back(
+    connection: psycopg.Connection[Any],
+    library: Library,
+    record_class: str,
+    day: date,
+    log: Callable[[str], None],
+) -> tuple[Counter[str], list[ArchivedObject]]:
+    """Read each file of a day back and compare it with the rows; give their number by table, and the files."""
+    archived = {o.manifest.venue: o for o in newest(library.listed(record_class, day, day))}
+    rows: Counter[str] = Counter()
+    objects = []
+    for part in parts_of(connection, record_class, day):
+        if part.venue not in archived:
+            raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
+        manifest = archived[part.venue].manifest
+        for held in manifest.objects:
+            wrong = verify_object(library, manifest, held).wrong
+            if wrong:
+                raise ArchiveError(f"{manifest.name}, {held.table}: {'; '.join(wrong)}")
+            if held.digest != digest_rows(read_rows(connection, held.table, part)):
+                raise ArchiveError(
+                    f"{manifest.name}, {held.table}: Postgres has other rows since it was archived: archive the "
+                    "day again"
+                )
+            rows[held.table] += held.rows
+            objects.append(held)
+            log(f"{manifest.name}, {held.table}: read back, decrypted, equal")
+    return rows, objects
 
 
 def _children(connection: psycopg.Connection[Any], record_class: str, day: date) -> list[str]:

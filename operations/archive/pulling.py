@@ -51,7 +51,7 @@ def pull(
     reason: str,
     *,
     url: str | None,
-    person: str | None = None,
+    claimed: str | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Pulled:
     """Write the chosen rows of each table to ``folder``, a file a table, and the receipt beside them.
@@ -68,7 +68,7 @@ def pull(
     _room(folder, [*paths.values(), folder / "receipt.note"])
     receipt = record_access(
         library, url, PULLED, reason, {**choice.asked, "tables": ",".join(named), "format": kind},
-        [held for table in named for held in files[table]], person,
+        [held for table in named for held in files[table]], claimed,
     )  # fmt: skip
     outputs = []
     for table in named:

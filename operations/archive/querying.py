@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def query(
-    library: Library, choice: Choice, statement: str, reason: str, *, url: str | None, person: str | None = None
+    library: Library, choice: Choice, statement: str, reason: str, *, url: str | None, claimed: str | None = None
 ) -> Answer:
     """Answer SQL over the chosen archives' tables; it is recorded before anything is decrypted.
 
@@ -60,7 +60,7 @@ def query(
             connection.extract_statements(statement)
         except duckdb.Error as error:
             raise ArchiveError(f"SQL: {error}") from error
-        receipt = record_access(library, url, QUERIED, reason, asked, files, person)
+        receipt = record_access(library, url, QUERIED, reason, asked, files, claimed)
         try:
             result = connection.execute(statement)
             columns = tuple(str(column[0]) for column in result.description or ())

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ from execution_assets.archives.writing import archive_day
 from ledger.db.rows import FILL_COLUMNS
 from ledger.domain.records import Side
 from operations.cli import app
-from operations.people import AUDITOR
+from operations.people import AUDITOR, BACKFILL
 from streaming.topics import AUDIT_EVENT
-from tests.integration.people import person
+from tests.integration.people import Person, person
 from tests.integration.test_archives import DAY
 from tests.integration.test_dagster_day import Streaming
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
@@ -47,6 +48,8 @@ from trust.errors import NoteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
 
     from operations.embedded.endpoints import Endpoints
 
@@ -59,8 +62,8 @@ WHY = ("--reason", "inquiry 17")
 class Desk:
     """An archived day, and the command line beside it."""
 
-    def __init__(self, url: str, auditor: str, environment: dict[str, str], folder: Path) -> None:
-        self.auditor = auditor
+    def __init__(self, url: str, auditor: Person, environment: dict[str, str], folder: Path) -> None:
+        self.person, self.auditor = auditor.name, auditor.url
         self.url, self.environment, self.folder = url, environment, folder
         self.library = open_library(settings_from(environment), environment)
 
@@ -104,7 +107,7 @@ def desk(ledger_url: str, endpoints: Endpoints, worm_bucket: str, tmp_path: Path
     keys.make_key_file(tmp_path / "keys.json")
     signing.make_key_file(tmp_path / "signer.pem")
     with person(ledger_url, "carol", AUDITOR) as carol:
-        desk = Desk(ledger_url, carol.url, environment, tmp_path)
+        desk = Desk(ledger_url, carol, environment, tmp_path)
         archive_day(ledger_url, desk.library, settings_from(environment), FILLS, DAY)
         yield desk
 
@@ -124,11 +127,8 @@ def test_what_is_pulled_is_what_the_venue_sent(desk: Desk) -> None:
     # the receipt says who, when, why, what
     note = (desk.folder / "csv" / "receipt.note").read_bytes()
     receipt = read_receipt(note, desk.library)
-    assert (receipt.person.startswith("carol_"), receipt.reason, receipt.ledger) == (
-        True,
-        "inquiry 17",
-        "recorded",
-    )
+    assert (receipt.person, receipt.known_by) == (desk.person, "login")
+    assert (receipt.reason, receipt.ledger, "@" in receipt.account) == ("inquiry 17", "recorded", True)
     assert {o["file"] for o in receipt.outputs} >= {"fills.csv", "executions.csv", "orders.csv"}
     with pytest.raises(NoteError):
         read_receipt(note.replace(b"inquiry 17", b"inquiry 18"), desk.library)
@@ -162,6 +162,8 @@ def test_a_pull_without_postgres_waits_to_be_handed_in(desk: Desk) -> None:
     assert (hand_in(desk.library, desk.url), hand_in(desk.library, desk.url)) == (1, 0)
     [event] = desk.events()
     assert (event["event_id"], event["detail"]["reason"]) == (told["event_id"], "inquiry 17")  # type: ignore[index]
+    assert (told["person"], told["known_by"]) == ("dan", "claim")
+    assert (event["detail"]["person"], event["detail"]["known_by"]) == ("dan", "claim")  # type: ignore[index]
     # all else works without it, too
     assert "ALPHA" in desk.call("list", *DAYS).stdout
     assert "Postgres is not compared" in desk.call("verify", *DAYS, url=GONE).stderr
@@ -223,6 +225,48 @@ def test_an_access_takes_an_auditor(desk: Desk, ledger_url: str, command: str) -
             assert said in desk.call(command, *words, *DAYS, *WHY, url=url, code=1).stderr
     assert "say who you are" in desk.call(command, *words, *DAYS, *WHY, url=GONE, code=2).stderr
     assert (desk.events(), (desk.folder / "x").exists()) == ([], False)
+
+
+def told_as(desk: Desk, login: str, function: str, person: str, role: str = "") -> None:
+    detail = {"person": person, "login": person, "known_by": "login", "reason": "r", "at": "2026-11-23T00:00:00Z"}
+    with psycopg.connect(login) as connection:
+        if role:
+            connection.execute(f"SET ROLE {role}".encode())
+        connection.execute(
+            f"SELECT execution.{function}(gen_random_uuid(), 'archive_pulled', %s::jsonb)".encode(),
+            [json.dumps({**detail, "record_class": FILLS, "objects": "6"})],
+        )
+
+
+def test_nobody_writes_an_access_in_anothers_name(desk: Desk, ledger_url: str) -> None:
+    """The functions are called as the commands would, by hand, with somebody else's name."""
+    told_as(desk, desk.auditor, "record_archive_access", "dan")
+    [event] = desk.events()
+    assert {event["detail"][name] for name in ("person", "login")} == {desk.person}  # type: ignore[index]
+    with person(ledger_url, "oscar") as oscar, person(ledger_url, "bella", AUDITOR, BACKFILL) as bella:
+        for login, function in (
+            (oscar.url, "record_archive_access"),
+            (oscar.url, "hand_in_archive_access"),
+            (desk.auditor, "hand_in_archive_access"),
+            (desk.auditor, "write_archive_access"),
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                told_as(desk, login, function, "dan")
+        assert len(desk.events()) == 1
+        # what waited is handed in by Dagster: a person who acts with its rights is named, and so is the claim
+        told_as(desk, bella.url, "hand_in_archive_access", "dan", "execution_dagster")
+        handed = desk.events()[-1]["detail"]
+        assert isinstance(handed, dict)
+        assert (handed["person"], handed["known_by"], handed["login"]) == ("dan", "claim", bella.name)
+
+
+def test_a_receipt_that_nobody_signed_is_not_handed_in_and_holds_up_no_other(desk: Desk, s3: S3Client) -> None:
+    key = f"accesses/{datetime.now(UTC):%Y-%m-%d}/0.pending.note"
+    s3.put_object(Bucket=desk.library.store.bucket, Key=key, Body=b"forged")
+    desk.call("pull", *DAYS, *WHY, "--output", desk.folder / "out", "--person", "dan", url=GONE)
+    said: list[str] = []
+    assert hand_in(desk.library, desk.url, log=said.append) == 1
+    assert [line.split(" version ")[0] for line in said] == [key]
 
 
 def test_a_reason_is_required(desk: Desk) -> None:

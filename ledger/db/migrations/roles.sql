@@ -78,6 +78,7 @@ BEGIN
              'executions slippage_metrics executions_derived derivations slippage_finals order_costs '
              'reconciliation_breaks venue_quality check_outcomes'),
             ('execution_dagster', 'INSERT, UPDATE', 'archives'),
+            ('execution_dagster', 'INSERT (from_size, tree_size, root_hash, problems, faults)', 'audit_verifications'),
             ('execution_dagster', 'INSERT (dead_letter_id, again)', 'replay_requests'),
             ('execution_analyst', 'SELECT',
              'orders order_states fills order_reports executions slippage_metrics slippage_finals order_costs '
@@ -104,9 +105,8 @@ BEGIN
             ('execution_writer', 'ensure_partitions(date)'),
             ('execution_dagster', 'ensure_partitions(date)'),
             ('execution_dagster', 'record_correction(date,bigint,bigint,text,text)'),
-            ('execution_dagster', 'record_archive_access(uuid,text,jsonb)'),
+            ('execution_dagster', 'hand_in_archive_access(uuid,text,jsonb)'),
             ('execution_auditor', 'record_archive_access(uuid,text,jsonb)'),
-            ('execution_operator', 'record_archive_access(uuid,text,jsonb)'),
             ('execution_operator', 'record_person(text,text)'),
             ('execution_auditor', 'record_person(text,text)'),
             ('execution_analyst', 'record_person(text,text)')

@@ -108,6 +108,12 @@ WHERE record_class = %(record_class)s AND trade_date = %(day)s
 -- name: access
 SELECT execution.record_archive_access(%(event_id)s, %(event)s, %(detail)s::jsonb)
 
+-- name: hand_in
+SELECT execution.hand_in_archive_access(%(event_id)s, %(event)s, %(detail)s::jsonb)
+
+-- name: login
+SELECT session_user::text
+
 -- name: unfinished
 SELECT (SELECT count(*) FROM execution.fills_pending WHERE trade_date = %(day)s) AS pending,
        (SELECT count(*) FROM execution.executions WHERE trade_date = %(day)s AND withheld IS NOT NULL) AS withheld,

@@ -1,0 +1,126 @@
+"""``archive hold``, ``rotate`` and ``drop-partition``: what is done to archives, and to what they stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from operations.archive.options import (
+    ClassOption,
+    FromOption,
+    PersonOption,
+    ReasonOption,
+    ToOption,
+    VenueOption,
+    asking,
+    chosen,
+    ledger_of,
+    opened,
+    show,
+    tell,
+)
+from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail, first_line
+
+
+def hold(
+    first: FromOption,
+    reason: ReasonOption,
+    last: ToOption = None,
+    record_class: ClassOption = "fills",
+    venue: VenueOption = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift it; the retention still stands.")] = False,
+    person: PersonOption = None,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+) -> None:
+    """Place or lift a legal hold on all revisions of a range: held objects outlast their retention.
+
+    Exit codes: 0 done; 1 refused or not possible; 2 wrong usage or settings.
+    """
+    from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, record_access
+    from execution_assets.archives.keeping import hold as put
+    from execution_assets.archives.keeping import note_held
+    from operations.archive.choosing import choose
+
+    choice = chosen(record_class, first, last, venue)
+    ledger, claimed = asking("a legal hold", url, state, person)
+    with opened(state) as library:
+        listed = choose(library, choice, all_revisions=True)
+        files = [held for o in listed for held in o.manifest.objects]
+        event = HOLD_LIFTED if lift else HOLD_PLACED
+        receipt = record_access(library, ledger, event, reason, choice.asked, files, claimed)
+        count = put(library, listed, on=not lift)
+        if receipt.ledger == "recorded" and ledger is not None:
+            note_held(ledger, listed, on=not lift)
+    show(f"legal hold {'lifted from' if lift else 'placed on'} {count} objects; audit event {receipt.ledger}")
+
+
+def rotate(
+    first: FromOption,
+    reason: ReasonOption,
+    last: ToOption = None,
+    record_class: ClassOption = "fills",
+    new_key: Annotated[bool, typer.Option("--new-key", help="First add a new key to the key file.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete the older wrappings for good.")] = False,
+    person: PersonOption = None,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+) -> None:
+    """Wrap the files' keys under the newest wrapping key; the locked files stay byte for byte as they are.
+
+    With Vault rotate the Transit key itself first (`transit/keys/KEY/rotate`); of a key file `--new-key` does it.
+    Exit codes: 0 done; 1 refused or not possible; 2 wrong usage or settings.
+    """
+    from execution_assets.archives.access import ROTATED, record_access
+    from execution_assets.archives.keeping import note_rotated
+    from execution_assets.archives.keeping import rotate as wrap
+    from operations.archive.choosing import choose
+    from operations.archive.opening import add_key
+
+    choice = chosen(record_class, first, last, None)
+    ledger, claimed = asking("to rotate keys", url, state, person)
+    with opened(state) as library:
+        listed = choose(library, choice, all_revisions=True)
+        files = [held for o in listed for held in o.manifest.objects]
+        receipt = record_access(library, ledger, ROTATED, reason, choice.asked, files, claimed)
+        if new_key:
+            add_key(state)
+    with opened(state) as library:
+        count = wrap(library, listed, forget=forget, log=tell)
+        if receipt.ledger == "recorded" and ledger is not None:
+            note_rotated(ledger, listed, library.keys.key_id)
+    show(f"{count} data keys are wrapped under {library.keys.key_id}; audit event {receipt.ledger}")
+
+
+def drop_partition(
+    day: Annotated[str, typer.Argument(metavar="DAY", help="Trading date; of class audit, date of record.")],
+    reason: ReasonOption,
+    record_class: ClassOption = "fills",
+    person: PersonOption = None,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Drop a day from Postgres, after every row was read back from its archive, decrypted and found equal.
+
+    Refused while anything of the day is pending, withheld, a break or unpublished. A fill of that day that a venue
+    reports again later is then no longer known as a duplicate. Exit codes: 0 dropped; 1 refused, nothing was
+    dropped; 2 wrong usage or settings.
+    """
+    import psycopg
+
+    from execution_assets.archives.dropping import drop_day
+
+    choice = chosen(record_class, day, None, None)
+    with opened(state) as library:
+        ledger = ledger_of(url, state)
+        if ledger is None:
+            fail("which ledger? give --url, --state, or set EXECUTION_AGENT_POSTGRES_URL", USAGE)
+        if not yes:
+            typer.confirm(f"Drop {record_class} of {day} from Postgres once its archive is verified?", abort=True)
+        try:
+            done = drop_day(ledger, library, record_class, choice.first, reason, claimed=person, log=tell)
+        except psycopg.Error as error:
+            fail(f"nothing was dropped: {first_line(error)}", FAILED)
+    show(f"dropped {', '.join(done.tables)}: {done.rows:,} rows are in the archive")

@@ -1,0 +1,86 @@
+"""``archive list`` and ``archive verify``: what is there, and whether it is as it should be."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from operations.archive.options import (
+    ClassOption,
+    FromOption,
+    JsonOption,
+    ToOption,
+    VenueOption,
+    chosen,
+    ledger_of,
+    opened,
+    show,
+    tell,
+)
+from operations.options import FAILED, STATE, LedgerOption, StateOption, fail, first_line
+
+
+def list_archives(
+    first: FromOption,
+    last: ToOption = None,
+    record_class: ClassOption = "fills",
+    venue: VenueOption = None,
+    state: StateOption = STATE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the archives of days, every revision: rows, bytes, until when they are locked.
+
+    Reads the signed manifests in the object store; Postgres is not asked. Exit codes: 0 listed; 1 there is none,
+    or one cannot be trusted; 2 wrong usage or settings.
+    """
+    from operations.archive.choosing import choose
+    from operations.archive.shown import manifests_as_data, manifests_as_table
+
+    choice = chosen(record_class, first, last, venue)
+    with opened(state) as library:
+        listed = choose(library, choice, all_revisions=True)
+        show(manifests_as_data(listed) if as_json else manifests_as_table(listed))
+
+
+def verify(
+    first: FromOption,
+    last: ToOption = None,
+    record_class: ClassOption = "fills",
+    quick: Annotated[bool, typer.Option("--quick", help="Signatures and locks only: read no files.")] = False,
+    url: LedgerOption = None,
+    state: StateOption = STATE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a range back: signatures, revisions, every byte, keys, rows, retention, holds; Postgres where it is.
+
+    Ends in a table. Exit codes: 0 all is as the manifests say; 1 something differs, or could not be read; 2 wrong
+    usage or settings.
+    """
+    import psycopg
+
+    from execution_assets.archives.keeping import note_verified
+    from execution_assets.archives.verifying import verify as read_back
+    from operations.archive.shown import verification_as_data, verification_as_table
+
+    choice = chosen(record_class, first, last, None)
+    with opened(state) as library:
+        ledger = ledger_of(url, state)
+        try:
+            found = read_back(
+                library, record_class, choice.first, choice.last, url=ledger, deep=not quick, log=tell
+            )
+            if ledger is not None and not quick and not found.wrong:
+                try:
+                    note_verified(ledger, library.listed(record_class, choice.first, choice.last))
+                except psycopg.errors.InsufficientPrivilege:
+                    tell("Postgres does not note that it was verified: that takes the role auditor")
+        except psycopg.Error as error:
+            tell(f"Postgres is not compared: {first_line(error)}")
+            found = read_back(library, record_class, choice.first, choice.last, deep=not quick, log=tell)
+    show(verification_as_data(found) if as_json else verification_as_table(found))
+    if not found.manifests and not found.lines:
+        fail(f"there is no archive of {record_class} from {choice.first} to {choice.last}", FAILED)
+    raise typer.Exit(FAILED if found.wrong else 0)
