@@ -16,29 +16,30 @@ import msgspec
 import structlog
 
 from ledger import clocks
-from ledger.db.errors import LedgerUnavailableError
-from ledger.domain.failover import OFF, FeedPair, Health, HealthKind, Seen
+from ledger.domain.failover import OFF, Cause, FeedPair, Health, HealthKind, Seen
 from ledger.domain.snapshot_feed import MARKET_DATA, SnapshotFeed
 from ledger.domain.times import NANOS
+from ledger.domain.venue_health import Stretch
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
-from streaming.errors import StreamingError
 from streaming.feeds.desk import CONTROLS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from ledger.domain.failover import FailoverPolicy
     from ledger.domain.records import Position
+    from ledger.domain.sequence_gaps import GapFilled
     from ledger.domain.venue_health import VenueHealth
     from streaming.arrivals import Inbox
     from streaming.feed_lines import Line, Runs
-    from streaming.look_back.look_back import LookBack
     from streaming.metrics import Metrics
     from streaming.open_orders import OpenOrders
+    from streaming.recovering import Recovery
 
 _LOOK_SECONDS = 0.1
 _SNAPSHOT_LOOK_SECONDS = 0.5
-_OVERLAP_NS = 5 * NANOS  # clocks differ, and reports of one moment come in any order
+_RECOVERED = frozenset({HealthKind.SWITCHED, HealthKind.RETURNED})
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ log = structlog.get_logger()
 class VenueFeeds:
     """One venue's feeds.
 
-    ``make`` makes a feed that goes on from a position, ``last`` says when a venue was last heard.
+    ``make`` makes a feed that goes on from a position, ``recovery`` asks the venue's list, where there is one.
     """
 
     def __init__(
@@ -59,8 +60,7 @@ class VenueFeeds:
         is_hot: bool,
         make: Callable[[Line, Position | None], Runs],
         positions: Callable[[], Awaitable[dict[str, Position]]],
-        last: Callable[[str], Awaitable[int | None]],
-        look_back: LookBack | None,
+        recovery: Recovery | None,
         inbox: Inbox,
         orders: OpenOrders,
         metrics: Metrics,
@@ -70,16 +70,22 @@ class VenueFeeds:
         self.pair = FeedPair(venue, policy)
         self._primary, self._backup = primary, backup
         self._is_hot = is_hot
-        self._make, self._positions, self._last = make, positions, last
-        self._look_back = look_back
+        self._make, self._positions = make, positions
+        self._recovery = recovery
         self._inbox = inbox
         self._orders = orders
         self._metrics = metrics
         self._active = active
         self._looked_ns = 0
 
-    def take_up(self, standing: VenueHealth) -> None:
-        """Begin where the ledger stands; what it says of feeds that are no more ends here."""
+    def take_up(self, standing: VenueHealth, owed: Iterable[Stretch]) -> None:
+        """Begin where the ledger stands; what it says of feeds that are no more ends here.
+
+        ``owed`` is what the venue's list was not read for: its turn was cut off.
+        """
+        if self._recovery is not None:
+            self._recovery.forget()
+            self._recovery.owe(*owed)
         lines = {line.name for line in (self._primary, self._backup) if line is not None}
         switch = standing.switches.get(self.venue)
         outages = {feed: o.cause for (venue, feed), o in standing.outages.items() if venue == self.venue}
@@ -97,6 +103,8 @@ class VenueFeeds:
     async def run(self) -> None:
         """Run the feeds until cancelled; a feed that cannot go on ends all of it."""
         async with asyncio.TaskGroup() as group:
+            if self._recovery is not None:
+                group.create_task(self._recovery.run(), name=f"recovery of {self.venue}")
             if not self._primary.is_called:
                 await self._start(self._primary, group)
             if self._is_backup_wanted():
@@ -140,13 +148,18 @@ class VenueFeeds:
         if told:
             self._show()
         for health in told:
+            at("failover.decided")
             self._tell(health)
+            at("failover.told")
             if health.kind is HealthKind.SWITCHED:
                 await self._start_backup(group)
-            if health.kind in (HealthKind.SWITCHED, HealthKind.RETURNED):
+                at("failover.switched")
+            if health.kind in _RECOVERED:
                 self._count(health)
-                self._recover(health, group)
+            if health.kind in _RECOVERED or health.cause is Cause.GAP:
+                self._recover(health)
         if self._backup is not None and self._backup.is_dialled and not self._is_backup_wanted():
+            at("failover.returned")
             await self._backup.stop()
         for feed in self.pair.outages:
             passed_ns = now_ns - self._looked_ns if self._looked_ns else 0
@@ -156,22 +169,27 @@ class VenueFeeds:
     def _unanswered(self, line: Line) -> int | None:
         return self._orders.first_after(self.venue, max(line.tap.reported_ns, self.pair.forgiven_ns))
 
-    def _recover(self, health: Health, group: asyncio.TaskGroup) -> None:
-        """Ask the venue's list for what neither feed may have brought: each goes on from its own position."""
-        if self._look_back is not None:
-            group.create_task(self._ask_list(self._look_back, health), name=f"look-back of {self.venue}")
+    def renumbered(self, line: Line, lost: GapFilled | None, now_ns: int) -> None:
+        """Take note that a venue starts a feed's numbers over: nobody can ask for the old ones any more.
 
-    async def _ask_list(self, look_back: LookBack, health: Health) -> None:
-        since_ns = health.since_ns
-        if health.kind is HealthKind.SWITCHED:
-            heard_ns = self._primary.tap.reported_ns or await self._last(self.venue)
-            since_ns = min(since_ns, heard_ns or since_ns)
-        try:
-            number = await look_back.recover(since_ns - _OVERLAP_NS, health.at_ns, health.kind.value)
-        except (StreamingError, LedgerUnavailableError) as error:
-            log.warning("the venue's list cannot be had", venue=self.venue, error=str(error))
-            return
-        log.info("the venue's list was read", venue=self.venue, reports=number, why=health.kind.value)
+        An open gap makes it an outage. What came after the last report, and whether anything did, is not known.
+        """
+        since_ns = now_ns if lost is None else lost.since_ns
+        if lost is not None:
+            reason = f"the venue's numbers start over, and of the old ones {lost.first} and later are missing"
+            for health in self.pair.lose(line.name, since_ns, now_ns, reason):
+                self._tell(health)
+            self._show()
+        self._owe(Stretch(self.venue, since_ns, now_ns, "numbers start over", line.name))
+
+    def _recover(self, health: Health) -> None:
+        """Ask the venue's list for what neither feed may have brought: each goes on from its own position."""
+        feed = None if health.kind is HealthKind.RETURNED else health.feed
+        self._owe(Stretch(self.venue, health.since_ns, health.at_ns, health.kind.value, feed))
+
+    def _owe(self, stretch: Stretch) -> None:
+        if self._recovery is not None:
+            self._recovery.owe(stretch)
 
     def _count(self, health: Health) -> None:
         self._metrics.feed_switches.labels(self.venue, health.other).inc()

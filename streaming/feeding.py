@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import msgspec
@@ -14,6 +15,7 @@ from ledger.db.reading import Reader
 from ledger.domain.failover import Health, HealthKind
 from ledger.domain.snapshot_feed import MARKET_DATA
 from ledger.domain.times import NANOS
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind
 from streaming.failover import SnapshotWatch, VenueFeeds, tell
 from streaming.feed_lines import Line, Tap
@@ -24,6 +26,7 @@ from streaming.feeds.websocket import WebSocketFeed
 from streaming.look_back.order_asking import OrderAsker
 from streaming.open_orders import OpenOrders
 from streaming.policy import failover_policies_of
+from streaming.recovering import Recovery
 from streaming.settings import FixFeedSettings, RestFeedSettings, WebSocketFeedSettings, feeds_of
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 0.5
 _KAFKA_FIRST_SECONDS = 10.0  # so long, intents and snapshots that waited go before the fills of their time
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 20_000
+_OWED_SECONDS = 86_400.0  # what was not recovered by then is the audits' business
 
 T = TypeVar("T")
 
@@ -101,10 +105,12 @@ class Feeding:
                 tap.forget()
             self._orders.begin()
             standing = await self._patient(Reader.health)
+            at("feeds.starting")
             self._snapshots.take_up(standing)
             self._venues = {name: self._venue(name, venue) for name, venue in self._settings.venues.items()}
-            for feeds in self._venues.values():
-                feeds.take_up(standing)
+            owed = await self._patient(lambda reader: reader.unrecovered(_OWED_SECONDS))
+            for name, feeds in self._venues.items():
+                feeds.take_up(standing, [stretch for stretch in owed if stretch.venue == name])
             self._end_strangers(standing)
             self.kafka = KafkaFeed(self._settings.kafka, self._inbox, self.positions, self._on_state("kafka"))
             async with asyncio.TaskGroup() as group:
@@ -154,13 +160,20 @@ class Feeding:
             is_hot=venue.failover.mode == "hot",
             make=lambda line, position: self._feed(name, line, position),
             positions=self._by_feed,
-            last=lambda of: self._patient(lambda reader: reader.last_received(of)),
-            look_back=self._look_backs.get(name),
+            recovery=self._recovery(name),
             inbox=self._inbox,
             orders=self._orders,
             metrics=self._metrics,
             active=self.active,
         )
+
+    def _recovery(self, venue: str) -> Recovery | None:
+        look_back = self._look_backs.get(venue)
+
+        async def last(feed: str, before_ns: int) -> int | None:
+            return await self._patient(lambda reader: reader.last_received(venue, feed, before_ns))
+
+        return None if look_back is None else Recovery(venue, look_back, last)
 
     def _line(self, name: str, settings: FeedSettings) -> Line:
         return Line(name, settings, self.taps[name], self._metrics, self._on_state(name))
@@ -171,12 +184,14 @@ class Feeding:
             fix = FixFeed(venue, settings, tap, start, line.note, feed=line.name, credentials=self._credentials)
             fix.on_gap = lambda first, last, _: self._metrics.gaps_filled.labels(line.name).inc(last - first + 1)
             fix.on_filled = self._tell_filled
+            fix.on_renumbered = partial(self._venues[venue].renumbered, line)
             self._questions.join(venue, line.name, fix)
             return fix
         if isinstance(settings, WebSocketFeedSettings):
             secrets = self._credentials
             websocket = WebSocketFeed(venue, settings, tap, start, line.note, feed=line.name, credentials=secrets)
             websocket.on_filled = self._tell_filled
+            websocket.on_renumbered = partial(self._venues[venue].renumbered, line)
             self._questions.join(venue, line.name, websocket)
             return websocket
         if isinstance(settings, RestFeedSettings):

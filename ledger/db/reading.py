@@ -42,7 +42,7 @@ from ledger.domain.settling import settle_whole
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.times import utc_date
 from ledger.domain.tolerances import Grace, Tolerances, of_venue
-from ledger.domain.venue_health import VenueHealth
+from ledger.domain.venue_health import Stretch, VenueHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -144,10 +144,15 @@ class Reader:
         found = await self._fetch("open_orders", seconds, limit)
         return [(row["venue"], row["correlation_id"], row["symbol"], row["routed_ns"]) for row in found]
 
-    async def last_received(self, venue: str) -> int | None:
-        """Say when the newest trade of a venue was received; None where there is none since yesterday."""
-        (row,) = await self._fetch("last_received", venue)
+    async def last_received(self, venue: str, feed: str, before_ns: int) -> int | None:
+        """Say when a feed's newest report before a time was received; None where there is none since yesterday."""
+        (row,) = await self._fetch("last_received", venue, feed, before_ns)
         return int(row["received_ns"]) if row["received_ns"] is not None else None
+
+    async def unrecovered(self, seconds: float) -> list[Stretch]:
+        """List what feeds may have missed in the last ``seconds`` and no look-back has been over."""
+        found = await self._fetch("unrecovered", seconds)
+        return [Stretch(r["venue"], r["since_ns"], r["until_ns"], r["why"], r["feed"]) for r in found]
 
     async def orders(self, correlation_ids: Sequence[str]) -> list[OrderState]:
         """Give orders with all their facts."""

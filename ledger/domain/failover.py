@@ -144,6 +144,14 @@ class FeedPair:
         self.on_backup, self.switched_ns = switched_ns is not None, switched_ns or 0
         self.outages = dict(outages)
 
+    def lose(self, feed: str, since_ns: int, now_ns: int, reason: str) -> list[Health]:
+        """Take note that messages of a feed do not come any more: it is out until it has been well for a while."""
+        self._well_since.pop(feed, None)
+        if feed in self.outages:
+            return []
+        self.outages[feed] = Cause.GAP
+        return [Health(HealthKind.OUTAGE, self.venue, feed, now_ns, since_ns, reason, Cause.GAP)]
+
     @property
     def is_down(self) -> bool:
         """Whether no feed of the venue is well enough to be counted on."""

@@ -53,6 +53,20 @@ class StandingSwitch(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """A time in which a venue's feeds may have missed something: its list is to be asked.
+
+    ``feed`` is the one that was counted on, and may have missed all since its last report; None where both had
+    their say.
+    """
+
+    venue: str
+    since_ns: int
+    until_ns: int
+    why: str
+    feed: str | None = None
+
+
 class NewOutage(msgspec.Struct, frozen=True):
     """A row of ``feed_outages`` that begins."""
 

@@ -67,7 +67,9 @@ class FixFeed:
         self.on_gap: Callable[[int, int, int], None] | None = None
         """Hears of numbers that the venue passed over: the first, the last, when that came (ns)."""
         self.on_filled: Callable[[GapFilled], None] | None = None
-        """Hears of a gap that is filled, once what filled it is handed over."""
+        """Hears of a gap that is filled, or lost, once what filled it is handed over."""
+        self.on_renumbered: Callable[[GapFilled | None, int], None] | None = None
+        """Hears that the venue starts its numbers over, what was missing of the old ones, and when (ns)."""
         self._gaps = Gaps(venue, self._feed)
         self._missing_ns: int | None = None
         self._taken_ns = 0
@@ -182,6 +184,8 @@ class FixFeed:
             # while the inbox is full this waits, the pipe fills up, the engine blocks, and TCP holds the venue
             at("fix.hand_over")
             await self._inbox.put(arrivals)
+            if self._missing_ns is None:  # they come in turn, so what a lost connection left open is here, too
+                self._tell_filled(self._gaps.fill(arrivals[-1].received_ns, last))
         self._last = last
 
     def _arrival(self, kind: Frame, sequence: int, received_ns: int, content: bytes, last: int) -> Arrival:
@@ -206,6 +210,10 @@ class FixFeed:
             self._say("connecting")
         elif kind is Frame.RESET:
             self.counters["resets"] += 1
+            lost = self._gaps.lose(self._last, received_ns)
+            self._tell_filled(lost)
+            if self.on_renumbered is not None:
+                self.on_renumbered(lost, received_ns)
             self._incarnation, self._last = f"reset-{format_utc(received_ns)}", 0
             self._keep_incarnation()
             log.warning("the venue has reset the sequence numbers", venue=self._venue, to=self._incarnation)
@@ -216,10 +224,8 @@ class FixFeed:
     def _note_gap(self, kind: Frame, sequence: int, now_ns: int) -> None:
         if kind is Frame.MISSING:
             self._gaps.miss(sequence, 0, now_ns)
-        elif sequence:
+        elif sequence:  # without one the connection has ended, and the next one asks for the same again
             self._tell_filled(self._gaps.fill(now_ns, sequence))
-        else:
-            self._tell_filled(self._gaps.break_off(now_ns))
 
     def _tell_filled(self, gap: GapFilled | None) -> None:
         if gap is not None and self.on_filled is not None:

@@ -100,7 +100,9 @@ class WebSocketFeed:
         self._questions: deque[StatusRequest] = deque(maxlen=QUESTIONS)
         self._asked = asyncio.Event()
         self.on_filled: Callable[[GapFilled], None] | None = None
-        """Hears of a gap that is filled, once what filled it is handed over."""
+        """Hears of a gap that is filled, or lost, once what filled it is handed over."""
+        self.on_renumbered: Callable[[GapFilled | None, int], None] | None = None
+        """Hears that the venue starts its numbers over, what was missing of the old ones, and when (ns)."""
         self._gaps = Gaps(venue, self.feed)
         self._credentials = credentials or Credentials()
         self._renewed = asyncio.Event()
@@ -289,9 +291,14 @@ class WebSocketFeed:
         if self._restarted_at is None:
             return
         before, last = self._sequences.contiguous, self._restarted_at
-        self._incarnation = str(clocks.time_ns())
+        now_ns = clocks.time_ns()
+        lost = self._gaps.lose(before, now_ns)
+        if lost is not None and self.on_filled is not None:
+            self.on_filled(lost)
+        if self.on_renumbered is not None:
+            self.on_renumbered(lost, now_ns)
+        self._incarnation = str(now_ns)
         self._sequences = Sequences(0)
-        self._gaps = Gaps(self._venue, self.feed)
         self._illegible.clear()
         raise FeedError(f"the venue has sent up to {before} and now says {last}: its numbers start over")
 

@@ -6,7 +6,8 @@ Commands are lines on stdin:
 ``burst FIRST COUNT`` sends numbered fills, ``raw FIELDS`` one message of these fields (``|`` for SOH).
 ``asked`` tells the ResendRequests so far as ``FIRST-LAST``, ``gives COUNT`` has no more than the first COUNT
 messages of a request sent again, ``lose COUNT`` uses up numbers of messages that the venue then does not have,
-``received`` tells the application messages that came. Each is answered by a line.
+``received`` tells the application messages that came, ``renumber`` ends the connection and starts the numbers
+over. Each is answered by a line.
 """
 
 # ruff: noqa: ARG002, N802, T201  the callbacks are QuickFIX's, and the answers go to stdout
@@ -104,6 +105,9 @@ def act(venue: Venue, command: str, rest: str) -> str:
     elif command == "lose":
         session = fix.Session.lookupSession(venue.session_id)
         session.setNextSenderMsgSeqNum(session.getExpectedSenderNum() + int(rest))
+    elif command == "renumber":
+        venue.flags, venue.gives = 1, 0
+        fix.Session.lookupSession(venue.session_id).reset()
     told = {"asked": " ".join(venue.asked), "received": "\t".join(venue.received)}
     return told.get(command, "done")
 

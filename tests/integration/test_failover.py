@@ -217,33 +217,86 @@ async def stage(
         yield made
 
 
-async def test_a_switch_asks_the_venues_list_for_what_neither_feed_brings(
-    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def listed(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, folder: Path
+) -> AsyncIterator[tuple[Stage, Proxy]]:
+    """The venue with its list of fills, which is never audited, and the way to it."""
     alpha = VenueConfig("ALPHA", "fix", target_comp_id="AGENT", look_back_port=0, look_back_per_second=100)
     venues = (alpha, VenueConfig("ALPHA.backup", "websocket", mirror_of="ALPHA"))
-    async with staged(endpoints, ledger_url, redis_url, topic_prefix, tmp_path, venues=venues) as stage:
-        url = f"http://127.0.0.1:{stage.simulation.lists['ALPHA'].port}"
+    async with (
+        staged(endpoints, ledger_url, redis_url, topic_prefix, folder, venues=venues) as stage,
+        proxy(f"127.0.0.1:{stage.simulation.lists['ALPHA'].port}") as way,
+    ):
         look_back = LookBackSettings.model_validate(
-            {"url": url, "format": "canonical", "requests_per_second": 50, "audit_minutes": 0}
+            {
+                "url": f"http://127.0.0.1:{way.port}",
+                "format": "canonical",
+                "requests_per_second": 50,
+                "audit_minutes": 0,
+            }
         )
         venue = stage.settings.venues["ALPHA"].model_copy(update={"look_back": look_back})
         quiet = stage.settings.grace.model_copy(update={"gap_seconds": Decimal(1000)})
         stage.settings = stage.settings.model_copy(update={"venues": {"ALPHA": venue}, "grace": quiet})
+        yield stage, way
+
+
+async def until_recovered(stage: Stage) -> None:
+    query = "SELECT missing, handed_in FROM execution.look_back_audits WHERE reason = 'recovery' AND missing > 0"
+    async with asyncio.timeout(60):
+        while not (found := await stage.ledger.fetch(query)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert found[-1]["missing"] == found[-1]["handed_in"] <= await stage.landed_by("ALPHA.look_back")
+
+
+async def test_a_switch_asks_the_venues_list_for_what_neither_feed_brings(
+    endpoints: Endpoints, ledger_url: str, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    async with (
+        listed(endpoints, ledger_url, redis_url, topic_prefix, tmp_path) as (stage, _),
+        stage.running() as process,
+    ):
+        await stage.settled(process)
+        await stage.until_landed(50)
+        stage.backup_way.cut()
+        stage.way.cut()
+        await stage.until_switch()
+        await until_recovered(stage)
+        stage.way.restore()
+        stage.backup_way.restore()
+        await stage.balanced()
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_list_that_could_not_be_had_at_the_switch_is_asked_again_and_by_the_next_process(
+    endpoints: Endpoints,
+    ledger_url: str,
+    redis_url: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    *,
+    is_restarted: bool,
+) -> None:
+    async with listed(endpoints, ledger_url, redis_url, topic_prefix, tmp_path) as (stage, list_way):
         async with stage.running() as process:
             await stage.settled(process)
             await stage.until_landed(50)
-            stage.backup_way.cut()
-            stage.way.cut()
+            for way in (list_way, stage.backup_way, stage.way):
+                way.cut()
             await stage.until_switch()
-            query = "SELECT theirs, missing, handed_in FROM execution.look_back_audits WHERE reason = 'recovery'"
-            async with asyncio.timeout(60):
-                while not (found := await stage.ledger.fetch(f"{query} AND missing > 0")):  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
-            assert found[-1]["missing"] == found[-1]["handed_in"] <= await stage.landed_by("ALPHA.look_back")
-            stage.way.restore()
-            stage.backup_way.restore()
-            await stage.balanced()
+            if not is_restarted:
+                list_way.restore()
+                await until_recovered(stage)
+        if is_restarted:
+            list_way.restore()
+            async with stage.running():
+                await until_recovered(stage)  # both feeds are still cut: nobody else brings it
+            query = "SELECT count(*) FROM execution.look_back_audits WHERE reason = 'recovery'"
+            recovered = await stage.ledger.fetchval(query)
+            async with stage.running():
+                await asyncio.sleep(2)
+            assert await stage.ledger.fetchval(query) == recovered, "what was recovered is not asked for again"
 
 
 async def test_the_primary_is_cut_under_load_and_comes_back(stage: Stage) -> None:

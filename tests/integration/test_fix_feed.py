@@ -25,6 +25,8 @@ from streaming.venues.fix import decode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from ledger.domain.sequence_gaps import GapFilled
+
 ACCEPTOR = Path(__file__).with_name("fix_acceptor.py")
 STREAM = "FIX.4.4:AGENT->VENUE"
 PATIENCE = 30.0
@@ -98,7 +100,12 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def feed(
-    store: Path, port: int, start_after: Position | None = None, inbox: Inbox | None = None, **more: Any
+    store: Path,
+    port: int,
+    start_after: Position | None = None,
+    inbox: Inbox | None = None,
+    told: list[GapFilled] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Running]:
     settings = FixFeedSettings.model_validate(
         {
@@ -113,6 +120,7 @@ async def feed(
     states: list[str] = []
     inbox = Inbox() if inbox is None else inbox
     running = Running(FixFeed("v", settings, inbox, start_after, states.append), inbox, states)
+    running.feed.on_filled = None if told is None else told.append
     task = asyncio.create_task(running.feed.run())
     try:
         await running.until(lambda: "live" in states or task.done())

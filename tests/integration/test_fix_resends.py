@@ -138,6 +138,43 @@ async def test_a_gap_is_told_when_it_is_filled_with_what_was_passed_over(tmp_pat
         assert gap.since_ns <= gap.at_ns
 
 
+async def test_what_is_passed_over_in_the_middle_of_a_resend_is_told_before_its_end(tmp_path: Path) -> None:
+    """The feed may stop there, and what was passed over is not asked for again."""
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 10")
+        await venue.say("lose 5")
+        await venue.say("burst 11 30")
+        await venue.say("gives 30")  # of 45 numbers: the last ones keep the gap open
+        told: list[GapFilled] = []
+        async with feed(tmp_path / "store", venue.port, told=told) as running:
+            await running.take(25)
+            passed = [gap for gap in told if gap.last - gap.first + 1 == 5]
+            assert [gap.passed_over for gap in passed] == [((gap.first, gap.last),) for gap in passed]
+            assert len(passed) == 1
+            assert running.feed.gap_since_ns is not None, "the gap is open"
+
+
+async def test_a_gap_that_is_open_when_the_venue_starts_its_numbers_over_is_told_as_lost(tmp_path: Path) -> None:
+    async with acceptor(tmp_path / "venue") as venue:
+        await venue.say("burst 1 30")
+        await venue.say("gives 20")
+        told: list[GapFilled] = []
+        heard: list[GapFilled | None] = []
+        async with feed(tmp_path / "store", venue.port) as running:
+            running.feed.on_filled = told.append
+            running.feed.on_renumbered = lambda lost, _: heard.append(lost)
+            before = await running.take(20)
+            await venue.say("renumber")
+            await running.until(lambda: running.feed.counters["resets"] == 1)
+            await venue.say("burst 31 3")
+            taken = await running.take(3)
+            assert numbers(taken) == [31, 32, 33]
+        (lost,) = [gap for gap in told if gap.is_lost]
+        assert heard == [lost]
+        assert lost.first == sequences(before)[-1] + 1
+        assert [gap for gap in told if gap.at_ns > lost.at_ns and gap.first >= lost.first] == []
+
+
 async def test_what_the_venue_passes_over_is_said_and_counted(tmp_path: Path) -> None:
     async with acceptor(tmp_path / "venue") as venue:
         await venue.say("burst 1 5")

@@ -380,6 +380,26 @@ async def test_a_venue_that_counts_anew_is_read_from_its_first(world: World) -> 
     assert position.incarnation not in {"", "1"}
 
 
+async def test_a_hole_that_is_open_when_the_venue_counts_anew_is_told_as_lost(world: World) -> None:
+    world.venue.frames = {number: frame(number) for number in range(1, 8)}
+    world.venue.lost = {4, 5}
+    world.venue.answers_replays = False
+    told: list[GapFilled] = []
+    heard: list[GapFilled | None] = []
+    async with world.feed() as feed:
+        feed.on_filled = told.append
+        feed.on_renumbered = lambda lost, _: heard.append(lost)
+        await world.ledger.take(5)
+        await world.until("recovering")
+        world.venue.frames, world.venue.lost = {1: frame(1), 2: frame(2)}, set()
+        for _ in range(2):
+            await world.venue.send(heartbeat(2))
+            await asyncio.sleep(0.02)
+        await world.ledger.take(7)
+    assert [(gap.first, gap.last, gap.is_lost) for gap in told] == [(4, 5, True)]
+    assert heard == told
+
+
 async def test_cancelling_closes_the_connection_cleanly(world: World) -> None:
     async with world.feed():
         await world.venue.subscribed.wait()

@@ -184,7 +184,30 @@ SELECT halt_id, venue, cause, halted_ns, halted_by, reason FROM execution.halts 
 
 -- name: last_received
 SELECT max(received_ns) AS received_ns FROM execution.fills
-WHERE venue = $1 AND trade_date >= (now() AT TIME ZONE 'UTC')::date - 1
+WHERE venue = $1 AND feed = $2 AND received_ns < $3 AND trade_date >= (now() AT TIME ZONE 'UTC')::date - 1
+
+-- name: unrecovered
+-- A switch to a backup, the return, a gap that was not filled: each is followed by a look-back up to its time. An
+-- audit over it does as well.
+WITH missed AS (
+    SELECT s.venue, s.switched_ns AS until_ns, 'feed_switched' AS why, s.from_feed AS feed, (
+        SELECT max(o.began_ns) FROM execution.feed_outages o
+        WHERE o.venue = s.venue AND o.feed = s.from_feed AND o.began_ns <= s.switched_ns
+    ) AS began_ns
+    FROM execution.feed_switches s
+    UNION ALL
+    SELECT venue, returned_ns, 'feed_returned', NULL, switched_ns FROM execution.feed_switches
+    UNION ALL
+    SELECT venue, told_ns, 'feed_outage', feed, began_ns FROM execution.feed_outages WHERE cause = 'gap'
+)
+SELECT venue, coalesce(began_ns, until_ns) AS since_ns, until_ns, why, feed FROM missed
+WHERE until_ns > (extract(epoch FROM now() - make_interval(secs => $1)) * 1000000000)::bigint
+  AND NOT EXISTS (
+    SELECT FROM execution.look_back_audits a
+    WHERE a.venue = missed.venue AND a.reason IN ('recovery', 'audit')
+      AND a.from_ns < missed.until_ns AND a.until_ns >= missed.until_ns
+  )
+ORDER BY until_ns
 
 -- name: open_outages
 SELECT outage_id, venue, feed, cause, began_ns FROM execution.feed_outages WHERE ended_ns IS NULL

@@ -113,6 +113,18 @@ def test_without_a_backup_the_outage_is_told() -> None:
     assert world.mend(40) == [f"feed_recovered {A}"]
 
 
+def test_messages_that_are_lost_are_an_outage_until_the_feed_has_been_well_for_a_while() -> None:
+    pair = FeedPair("ALPHA", POLICY)
+    told = pair.lose(A, 5 * S, 10 * S, "numbers start over")
+    assert pair.lose(A, 6 * S, 10 * S, "numbers start over") == [], "it is out already"
+    for second in range(10, 100):
+        told += pair.step(Seen(second * S, feed(LIVE)))
+    assert [(health.kind, health.cause, health.at_ns, health.since_ns) for health in told] == [
+        (HealthKind.OUTAGE, Cause.GAP, 10 * S, 5 * S),
+        (HealthKind.RECOVERED, None, 40 * S, 10 * S),
+    ]
+
+
 def test_a_primary_that_comes_and_goes_is_left_alone() -> None:
     world = World()
     world.cut(11)

@@ -26,27 +26,36 @@ def test_a_gap_is_told_once_from_its_first_sign_to_its_end() -> None:
     assert gaps.fill(T0 + 3 * SECOND) is None
 
 
-def test_what_is_passed_over_in_a_gap_is_told_with_it_and_else_at_once() -> None:
+def test_what_is_passed_over_is_told_at_once_and_again_with_the_end_of_its_gap() -> None:
     gaps = Gaps("ALPHA", "ALPHA.fix")
     assert gaps.pass_over(3, 4, T0) == GapFilled("ALPHA", "ALPHA.fix", 3, 4, T0, T0, ((3, 4),))
     gaps.miss(10, 0, T0)
-    assert gaps.pass_over(12, 12, T0) is None
-    found = gaps.fill(T0, 20)
+    later = T0 + SECOND
+    assert gaps.pass_over(12, 12, later) == GapFilled("ALPHA", "ALPHA.fix", 12, 12, T0, later, ((12, 12),))
+    found = gaps.fill(later, 20)
     assert found is not None
-    assert found.passed_over == ((12, 12),)
+    assert (found.first, found.last, found.passed_over) == (10, 20, ((12, 12),))
 
 
-def test_a_connection_that_ends_fills_nothing_but_what_was_passed_over() -> None:
+def test_a_gap_that_is_open_when_the_numbers_start_over_is_told_as_lost() -> None:
+    gaps = Gaps("ALPHA", "ALPHA.ws")
+    assert gaps.lose(7, T0) is None
+    gaps.miss(10, 14, T0)
+    gaps.pass_over(11, 12, T0)
+    lost = gaps.lose(10, T0 + SECOND)
+    assert lost == GapFilled("ALPHA", "ALPHA.ws", 11, 14, T0, T0 + SECOND, ((11, 14),), is_lost=True)
+    assert not gaps.is_open
+    assert "started over" in json.loads(lost.event().body)["detail"]["remedy"]
+    gaps.miss(1, 2, T0)
+    assert gaps.fill(T0) == GapFilled("ALPHA", "ALPHA.ws", 1, 2, T0, T0), "the new numbers have gaps of their own"
+
+
+def test_of_a_lost_gap_whose_end_is_not_known_the_first_number_is_told() -> None:
     gaps = Gaps("ALPHA", "ALPHA.fix")
     gaps.miss(10, 0, T0)
-    assert gaps.break_off(T0) is None
-    gaps.miss(10, 0, T0)
-    gaps.pass_over(11, 12, T0)
-    gaps.pass_over(14, 14, T0)
-    assert gaps.break_off(T0 + SECOND) == GapFilled(
-        "ALPHA", "ALPHA.fix", 11, 14, T0, T0 + SECOND, ((11, 12), (14, 14))
-    )
-    assert not gaps.is_open
+    lost = gaps.lose(3, T0)
+    assert lost is not None
+    assert lost.passed_over == ((10, 10),)
 
 
 def test_it_is_an_event_of_its_venue_with_the_same_id_when_it_is_decided_again() -> None:
