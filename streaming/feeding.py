@@ -91,6 +91,10 @@ class Feeding:
         if decision.snapshots:
             self._snapshots.offer({snapshot.symbol for snapshot in decision.snapshots})
 
+    def open_since(self, venue: str) -> int | None:
+        """Say since when some order is open at a venue, as far as is known; None without one."""
+        return self._orders.oldest(venue)
+
     def status(self) -> dict[str, Any]:
         """Give what /status shows of the venues' feeds, and which snapshots are out."""
         return {

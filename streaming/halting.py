@@ -14,7 +14,8 @@ import structlog
 from ledger import clocks
 from ledger.db.reading import Reader
 from ledger.domain.controls import CLOCK_OFF, CLOCK_RIGHT, Controls, StandingHalt, standing_of
-from ledger.domain.halts import HaltCause, HaltPolicy, Watch, clock_decision, halt_decision, seconds
+from ledger.domain.failover import LIVE, RECOVERING
+from ledger.domain.halts import HaltCause, HaltPolicy, Hearing, Watch, clock_decision, halt_decision, seconds
 from ledger.domain.records import FILL, Action, ExecType
 from ledger.domain.times import format_utc
 from ledger.faultpoints import at
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from streaming.metrics import Metrics
 
 _AGAIN_SECONDS = 5.0  # a decision that has not landed by then went with a session that ended
-_OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 50_000
 _UNHEARD_LIMIT = 50_000  # orders of which nothing was heard yet: of more the newest count
 # OrderStatus repeats what was said before, with the time of then
 _UNTIMED = frozenset({ExecType.ORDER_STATUS, ExecType.CANCEL_REJECT})
@@ -52,8 +52,9 @@ log = structlog.get_logger()
 
 
 class Halting(LandedWatch):
-    """Watches the venues of ``policies`` while this process holds the lease; ``feeds`` names each venue's feed.
+    """Watches the venues of ``policies`` while this process holds the lease.
 
+    ``feeds`` names the feed that each venue is counted on, ``open_since`` says since when it has an open order.
     ``standing`` are the halted venues, as landed; ``on_change`` is called with them when they may have changed.
     """
 
@@ -67,6 +68,7 @@ class Halting(LandedWatch):
         metrics: Metrics,
         policies: Mapping[str, HaltPolicy],
         feeds: Mapping[str, str],
+        open_since: Callable[[str], int | None],
         *,
         may_decide: asyncio.Event,
     ) -> None:
@@ -75,9 +77,9 @@ class Halting(LandedWatch):
         self._metrics = metrics
         self._policies = policies
         self._feeds = feeds
+        self._open_since = open_since
         self._controls = Controls()
         self._watches: dict[str, Watch] = {}
-        self._open: dict[str, dict[str, int]] = {}
         self._heard: dict[str, int] = {}
         self._unheard: dict[tuple[str, str | None], int] = {}
         self._sent: dict[tuple[str, str], float] = {}
@@ -90,14 +92,7 @@ class Halting(LandedWatch):
 
     async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
         """Read what stands."""
-        reader = Reader(connection)
-        self._controls = await reader.controls()
-        silent = {venue for venue, policy in self._policies.items() if policy.silence_ns}
-        self._open = {venue: {} for venue in silent}
-        found = await reader.open_orders(_OPEN_SECONDS, _OPEN_LIMIT) if silent else []
-        for venue, correlation_id, routed_ns in reversed(found):
-            if venue in self._open:
-                self._open[venue][correlation_id] = routed_ns
+        self._controls = await Reader(connection).controls()
         now_ns = clocks.time_ns()
         self._watches = {venue: Watch(policy, now_ns) for venue, policy in self._policies.items()}
         self._heard = dict(self._metrics.received)
@@ -121,13 +116,19 @@ class Halting(LandedWatch):
 
     def _decide(self, venue: str, watch: Watch, now_ns: int) -> None:
         standing = self._controls.halts.get(venue)
-        is_up = self._metrics.feed_states.get(self._feeds[venue]) == "live"
-        open_since = next(iter(self._open.get(venue, {}).values()), None)  # of the order that is open for longest
-        figures = watch.figures(now_ns, standing, is_up=is_up, open_since_ns=open_since)
+        figures = watch.figures(now_ns, standing, self._hearing(venue), open_since_ns=self._open_since(venue))
         self._measure(venue, watch)
         self._send("halt", halt_decision(venue, standing, figures, watch.policy))
         offset, is_off = watch.clock.offset_ns, venue in self._controls.alerts
         self._send("clock", clock_decision(venue, offset, watch.policy.skew_ns, now_ns, is_off=is_off))
+
+    def _hearing(self, venue: str) -> Hearing:
+        states = {f: s for f, s in self._metrics.feed_states.items() if f.startswith(f"{venue}.")}
+        if not states:
+            return Hearing.OFF
+        if states.get(self._feeds[venue]) == LIVE:
+            return Hearing.UP
+        return Hearing.PART if {LIVE, RECOVERING} & {*states.values()} else Hearing.DEAF
 
     def _send(self, what: str, control: Control | None) -> None:
         if control is None:
@@ -150,8 +151,6 @@ class Halting(LandedWatch):
             if fill.report.kind is FILL:
                 self._confirm(fill.report, fill.received_ns)
         self._note_unheard(decision)
-        if self._open:
-            self._note_open(decision)
         if decision.controls is not None:
             self._take_controls(decision.controls)
 
@@ -169,19 +168,6 @@ class Halting(LandedWatch):
                 self._unheard.pop((intent.venue, intent.msg_id), None)
         while len(self._unheard) > _UNHEARD_LIMIT:
             del self._unheard[next(iter(self._unheard))]
-
-    def _note_open(self, decision: Decision) -> None:
-        for correlation_id, order in decision.orders.items():
-            root = order.root
-            waiting = self._open.get(root.venue) if root is not None else None
-            if root is None or waiting is None:
-                continue
-            if order.leaves_qty:
-                waiting.setdefault(correlation_id, root.routed_ns)
-                if len(waiting) > _OPEN_LIMIT:
-                    del waiting[next(iter(waiting))]
-            else:
-                waiting.pop(correlation_id, None)
 
     def _take_controls(self, rows: ControlRows) -> None:
         if rows.halts or rows.halts_ended:

@@ -92,6 +92,11 @@ class OpenOrders:
             found = order.routed_ns if found is None else min(found, order.routed_ns)
         return found
 
+    def oldest(self, venue: str) -> int | None:
+        """Say when the venue's open order was routed that is open for longest."""
+        found = next(iter(self._open[venue].values()), None)
+        return None if found is None else found.routed_ns
+
     def symbols(self) -> set[str]:
         """Give the symbols of all open orders."""
         return set(self._symbols)

@@ -87,6 +87,7 @@ def _halt_policy(halt: HaltSettings) -> HaltPolicy:
         reports=halt.reports,
         in_a_row=halt.in_a_row,
         silence_ns=_nanos(halt.silence_seconds),
+        deaf_ns=_nanos(halt.deaf_seconds),
         calm_sla_ns=int(sla_ns * halt.resume_ratio),
         calm_ns=_nanos(halt.resume_seconds),
         calm_reports=halt.resume_reports,

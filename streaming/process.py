@@ -115,6 +115,7 @@ class Process:
             self.metrics,
             halt_policies_of(settings),
             self.feeding.active,
+            self.feeding.open_since,
             may_decide=self.lander.ready,
         )
         self.halting.on_change = self.flags.show

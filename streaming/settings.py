@@ -147,6 +147,9 @@ class HaltSettings(_Part):
     silence_seconds: Decimal = Field(
         default=Decimal(0), ge=0, description="nothing heard for so long while orders are open halts; 0 is off"
     )
+    deaf_seconds: Decimal = Field(
+        default=Decimal(30), ge=0, description="no feed up for so long while orders are open halts; 0 is off"
+    )
     resume_ratio: Decimal = Field(default=Decimal("0.8"), gt=0, le=1, description="p95 / sla_ms that is calm")
     resume_seconds: Decimal = Field(default=Decimal(30), gt=0, description="calm for so long resumes")
     resume_reports: int = Field(default=20, ge=1, le=2000, description="reports that calm begins with")
@@ -320,6 +323,9 @@ class AuditSettings(_Part):
     verifiers: list[str] = Field(default_factory=list, description="earlier signers' keys, NAME+ID+BASE64")
     prefix: str = Field(default="audit/", pattern=r"^([^/]+/)*$", description="of the keys in the bucket")
     interval_seconds: float = Field(default=1.0, ge=0.1, le=60, description="at most, between two checkpoints")
+    edge_seconds: float = Field(
+        default=3600, ge=1, le=86_400, description="between two times that unfinished tiles are stored, too"
+    )
     retention_years: int = Field(default=7, ge=6, le=100, description="that the bucket keeps each object")
     s3_endpoint: str = Field(default="", description="else of the AWS SDK's own settings")
     s3_access_key: str = ""

@@ -134,13 +134,11 @@ class Reader:
             health.switches[row["venue"]] = rows.read_standing_switch(row)
         return health
 
-    async def open_orders(self, seconds: float, limit: int) -> list[tuple[str, str, int]]:
-        """List orders of the last ``seconds`` with something left: venue, correlation id, when routed."""
-        found = await self._fetch("open_orders", seconds, limit)
-        return [(row["venue"], row["correlation_id"], row["routed_ns"]) for row in found]
-
     async def orders_in_flight(self, seconds: float, limit: int) -> list[tuple[str, str, str, int]]:
-        """List the same orders, the newest first: venue, correlation id, symbol, when routed."""
+        """List orders of the last ``seconds`` with something left: venue, correlation id, symbol, when routed.
+
+        The newest come first.
+        """
         found = await self._fetch("open_orders", seconds, limit)
         return [(row["venue"], row["correlation_id"], row["symbol"], row["routed_ns"]) for row in found]
 

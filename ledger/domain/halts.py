@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ledger.domain.controls import StandingHalt
 
 AGENT = "execution-agent"  # who halts and resumes where no person does
+_DEAF = "no feed of the venue is up"  # begins the reason of such a halt, which ends in its own way
 
 
 class HaltCause(StrEnum):
@@ -31,15 +32,28 @@ class HaltCause(StrEnum):
     PERSON = "person"
 
 
+class Hearing(StrEnum):
+    """How a venue's feeds are."""
+
+    OFF = "off"
+    """Nobody connects them here: that nothing is heard says nothing."""
+    DEAF = "deaf"
+    """All of them are asked, and none is up."""
+    PART = "part"
+    """One is up, and the one that is counted on is not, or catches up."""
+    UP = "up"
+
+
 class HaltPolicy(msgspec.Struct, frozen=True):
     """One venue's limits; times in ns.
 
     ``sla_ns``: beyond it a confirmation is late. The p95 of at least ``reports`` reports within ``window_ns``
-    beyond it halts, and so do ``in_a_row`` late ones, and ``silence_ns`` without a message while orders are
-    open; 0 turns either of the last two off. ``routed_sla_ns`` is the same for the first that is heard of orders,
-    from when they were routed, 0 is off: it needs no clock of the venue's, but a venue that acknowledges orders. A
-    halt of ours ends when the p95 of at least ``calm_reports`` reports since then has been at most ``calm_sla_ns``
-    for ``calm_ns``. ``skew_ns``: how far the venue's clock may be off.
+    beyond it halts, and so do ``in_a_row`` late ones, ``silence_ns`` without a message while orders are open,
+    however the feeds are, and ``deaf_ns`` without a feed that is up while orders are open; 0 turns each of these
+    three off. ``routed_sla_ns`` is the same for the first that is heard of orders, from when they were routed, 0
+    is off: it needs no clock of the venue's, but a venue that acknowledges orders. A halt of ours ends when the
+    p95 of at least ``calm_reports`` reports since then has been at most ``calm_sla_ns`` for ``calm_ns``.
+    ``skew_ns``: how far the venue's clock may be off.
     """
 
     sla_ns: int = 5 * NANOS
@@ -47,6 +61,7 @@ class HaltPolicy(msgspec.Struct, frozen=True):
     reports: int = 200
     in_a_row: int = 100
     silence_ns: int = 0
+    deaf_ns: int = 30 * NANOS
     routed_sla_ns: int = 0
     calm_sla_ns: int = 4 * NANOS
     calm_routed_sla_ns: int = 0
@@ -96,9 +111,10 @@ class ClockChange(msgspec.Struct, frozen=True, tag="clock"):
 class Figures(msgspec.Struct, frozen=True):
     """What is known of a venue at ``now_ns``. ``p95_ns`` is that of ``reports`` reports in the window.
 
-    ``quiet_ns`` is how long nothing was heard while it should have been: None where no order is open, or the feed
-    is down. ``calm_ns`` is how long a halted venue has been well, None where it is not. ``routed_p95_ns`` is
-    that of the first that was heard of ``routed`` orders in the window, since they were routed.
+    ``quiet_ns`` is how long nothing was heard while it should have been, ``deaf_ns`` for how long of that no feed
+    was up: None where no order is open, or nobody listens. ``calm_ns`` is how long a halted venue has been well,
+    None where it is not. ``routed_p95_ns`` is that of the first that was heard of ``routed`` orders in the window,
+    since they were routed.
     """
 
     now_ns: int
@@ -112,6 +128,7 @@ class Figures(msgspec.Struct, frozen=True):
     routed: int = 0
     routed_p95_ns: int | None = None
     routed_first_ns: int = 0
+    deaf_ns: int | None = None
 
 
 def halt_decision(
@@ -141,8 +158,11 @@ def _breach(venue: str, f: Figures, policy: HaltPolicy) -> Halt | None:
         reason = f"{f.in_a_row} confirmations in a row took longer than {seconds(policy.sla_ns)} s"
         found = (HaltCause.IN_A_ROW, f.late_since_ns, reason, f.in_a_row, policy.in_a_row)
     elif f.quiet_ns is not None and 0 < policy.silence_ns < f.quiet_ns:
-        reason = f"nothing heard for {seconds(f.quiet_ns)} s while orders are open and the feed is up"
+        reason = f"nothing heard for {seconds(f.quiet_ns)} s while orders are open"
         found = (HaltCause.SILENCE, f.now_ns - f.quiet_ns, reason, f.quiet_ns, policy.silence_ns)
+    elif f.deaf_ns is not None and 0 < policy.deaf_ns < f.deaf_ns:
+        reason = f"{_DEAF}, for {seconds(f.deaf_ns)} s while orders are open"
+        found = (HaltCause.SILENCE, f.now_ns - f.deaf_ns, reason, f.deaf_ns, policy.deaf_ns)
     else:
         return None
     cause, since_ns, reason, figure, limit = found
@@ -176,7 +196,8 @@ class Watch:
         self._window = Window(policy.window_ns, policy.sla_ns)
         self._routed = Window(policy.window_ns, policy.sla_ns)
         self._heard_ns = since_ns
-        self._up_since_ns: int | None = None
+        self._hearing = Hearing.OFF
+        self._hearing_since_ns = self._listening_since_ns = since_ns
         self._heard_since_change = False
         self._calm_since_ns: int | None = None
         self._run = (0, 0)  # the longest run of late reports since the figures were last asked for, and since when
@@ -229,7 +250,7 @@ class Watch:
         return self._routed.p95
 
     def figures(
-        self, now_ns: int, standing: StandingHalt | None, *, is_up: bool, open_since_ns: int | None
+        self, now_ns: int, standing: StandingHalt | None, hearing: Hearing, *, open_since_ns: int | None
     ) -> Figures:
         """Give what is known now. ``open_since_ns``: since when some order is open at the venue, None without.
 
@@ -237,10 +258,7 @@ class Watch:
         """
         self._window.expire(now_ns)
         self._routed.expire(now_ns)
-        if not is_up:
-            self._up_since_ns = None
-        elif self._up_since_ns is None:
-            self._up_since_ns = now_ns
+        self._note(hearing, now_ns)
         quiet_ns = self._quiet(now_ns, open_since_ns)
         run, run_since_ns = max(self._run, (self._window.late_in_a_row, self._window.late_since_ns))
         self._run = (0, 0)
@@ -256,16 +274,28 @@ class Watch:
             len(self._routed),
             self._routed.p95,
             self._routed.first_ns,
+            None if quiet_ns is None or hearing is not Hearing.DEAF else self._deaf(now_ns, quiet_ns),
         )
 
+    def _note(self, hearing: Hearing, now_ns: int) -> None:
+        if hearing is self._hearing:
+            return
+        if self._hearing is Hearing.OFF:
+            self._listening_since_ns = now_ns
+        self._hearing, self._hearing_since_ns = hearing, now_ns
+
     def _quiet(self, now_ns: int, open_since_ns: int | None) -> int | None:
-        if self._up_since_ns is None or open_since_ns is None:
+        if self._hearing is Hearing.OFF or open_since_ns is None:
             return None
-        return max(0, now_ns - max(self._heard_ns, self._up_since_ns, open_since_ns))
+        # while we do not keep up we have not heard what was said
+        return max(0, now_ns - max(self._heard_ns, self._listening_since_ns, self._since_ns, open_since_ns))
+
+    def _deaf(self, now_ns: int, quiet_ns: int) -> int:
+        return min(quiet_ns, now_ns - self._hearing_since_ns)
 
     def _calm(self, now_ns: int, standing: StandingHalt | None, quiet_ns: int | None) -> int | None:
         """How long it has been well: that begins with evidence, and goes on until there is some against it."""
-        if standing is None or not self._is_well(quiet_ns):
+        if standing is None or not self._is_well(now_ns, quiet_ns):
             self._calm_since_ns = None
             return None
         if self._calm_since_ns is None:
@@ -274,18 +304,19 @@ class Watch:
             self._calm_since_ns = now_ns
         return now_ns - self._calm_since_ns
 
-    def _is_well(self, quiet_ns: int | None) -> bool:
+    def _is_well(self, now_ns: int, quiet_ns: int | None) -> bool:
         p95, policy = self._window.p95, self.policy
-        is_silent = quiet_ns is not None and 0 < policy.silence_ns < quiet_ns
+        up_ns = now_ns - self._hearing_since_ns  # a venue that is back is given the time to say something
+        is_silent = quiet_ns is not None and 0 < policy.silence_ns < min(quiet_ns, up_ns)
         routed = self._routed.p95 if policy.routed_sla_ns else None
         is_late = (p95 is not None and p95 > policy.calm_sla_ns) or (
             routed is not None and routed > policy.calm_routed_sla_ns
         )
-        return self._up_since_ns is not None and not is_silent and not is_late
+        return self._hearing is Hearing.UP and not is_silent and not is_late
 
     def _is_proven(self, standing: StandingHalt) -> bool:
-        if standing.cause is HaltCause.SILENCE:
-            return self._heard_since_change
+        if standing.cause is HaltCause.SILENCE:  # where no feed was up, one that is up again is the proof
+            return self._heard_since_change or standing.reason.startswith(_DEAF)
         return len(self._window) >= self.policy.calm_reports
 
 

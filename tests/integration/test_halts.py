@@ -37,6 +37,7 @@ from streaming.settings import (
     RestFeedSettings,
     Settings,
     VenueSettings,
+    WebSocketFeedSettings,
 )
 from streaming.topics import AUDIT_EVENT, HALTS
 from tests.integration.arrivals import VENUE, fill_message, fills, intent
@@ -236,6 +237,23 @@ async def test_silence_halts_while_an_order_is_open_and_a_message_ends_it(stage:
         await stage.flagged(None)
     (row,) = await stage.rows()
     assert (row["cause"], row["resumed_by"]) == ("silence", AGENT)
+
+
+async def test_a_venue_without_a_feed_that_is_up_is_halted_while_an_order_is_open(stage: Stage) -> None:
+    stage.narrowed(deaf_seconds="1")
+    venue = stage.settings.venues[VENUE].model_copy(
+        update={"format": "canonical", "feed": WebSocketFeedSettings(url="ws://127.0.0.1:1/")}
+    )
+    stage.settings = stage.settings.model_copy(update={"venues": {VENUE: venue}})
+    async with stage.running() as process:
+        await until(lambda: f"{VENUE}.ws" in process.metrics.feed_states, 30)
+        await asyncio.sleep(2)
+        assert await stage.rows() == [], "no order waits for a word"
+        await process.inbox.put([intent(routed_at=format_utc(time.time_ns()))])
+        await stage.flagged("silence", 5.0)
+    (row,) = await stage.rows()
+    assert (row["cause"], row["limit_value"]) == ("silence", SECOND)
+    assert row["reason"].startswith("no feed of the venue is up")
 
 
 async def test_orders_that_were_open_before_the_start_are_waited_for(stage: Stage) -> None:

@@ -21,6 +21,7 @@ from ledger.domain.halts import (
     Halt,
     HaltCause,
     HaltPolicy,
+    Hearing,
     Resume,
     Watch,
     clock_decision,
@@ -70,6 +71,9 @@ CASES: list[tuple[str, StandingHalt | None, dict[str, Any], str | None]] = [
     ("both: the p95 is named", None, {"reports": 20, "p95_ns": SECOND, "in_a_row": 20}, "latency_p95"),
     ("quiet at the limit", None, {"quiet_ns": 3 * SECOND}, None),
     ("quiet beyond", None, {"quiet_ns": 3 * SECOND + 1}, "silence"),
+    ("no feed at the limit", None, {"deaf_ns": 30 * SECOND}, None),
+    ("no feed beyond", None, {"deaf_ns": 30 * SECOND + 1}, "silence"),
+    ("no feed, quiet beyond", None, {"deaf_ns": SECOND, "quiet_ns": 3 * SECOND + 1}, "silence"),
     ("quiet, and no order open or the feed down", None, {"quiet_ns": None}, None),
     ("late and quiet: the lateness is named", None, {"in_a_row": 5, "quiet_ns": 9 * SECOND}, "late_in_a_row"),
     ("halted, and still late", OURS, {"reports": 20, "p95_ns": SECOND}, None),
@@ -108,12 +112,13 @@ def test_a_halt_says_figure_and_limit(figures: dict[str, Any], figure: int, limi
     assert (decided.figure, decided.limit, decided.by, decided.at_ns) == (figure, limit, AGENT, T0)
 
 
-@pytest.mark.parametrize("off", ["in_a_row", "silence_ns", "routed_sla_ns"])
+@pytest.mark.parametrize("off", ["in_a_row", "silence_ns", "deaf_ns", "routed_sla_ns"])
 def test_zero_turns_a_rule_off(off: str) -> None:
     policy = msgspec.structs.replace(POLICY, **{off: 0})
     breach: dict[str, Any] = {
         "in_a_row": {"in_a_row": 99},
         "silence_ns": {"quiet_ns": 99 * SECOND},
+        "deaf_ns": {"deaf_ns": 99 * SECOND},
         "routed_sla_ns": {"routed": 99, "routed_p95_ns": 99 * SECOND},
     }
     figures = Figures(T0, **breach[off])
@@ -155,7 +160,7 @@ def watched(delays: list[int], *, policy: HaltPolicy = POLICY, apart: int = 50 *
 
 
 def figures_of(watch: Watch, now: int, standing: StandingHalt | None = None) -> Figures:
-    return watch.figures(now, standing, is_up=True, open_since_ns=None)
+    return watch.figures(now, standing, Hearing.UP, open_since_ns=None)
 
 
 def test_a_run_of_late_reports_that_was_soon_over_halts_and_is_told_once() -> None:
@@ -267,24 +272,69 @@ def test_a_clock_is_said_to_be_off_once_and_right_once(
 
 
 @pytest.mark.parametrize(
-    ("is_up", "open_since", "quiet"),
-    [(True, T0, 4 * SECOND), (True, None, None), (False, T0, None), (True, T0 + 3 * SECOND, SECOND)],
+    ("hearing", "open_since", "quiet", "deaf"),
+    [
+        (Hearing.UP, T0, 4 * SECOND, None),
+        (Hearing.UP, None, None, None),
+        (Hearing.UP, T0 + 3 * SECOND, SECOND, None),
+        (Hearing.PART, T0, 4 * SECOND, None),
+        (Hearing.DEAF, T0, 4 * SECOND, 4 * SECOND),
+        (Hearing.DEAF, None, None, None),  # no order in flight: nobody waits for a word
+        (Hearing.DEAF, T0 + 3 * SECOND, SECOND, SECOND),
+        (Hearing.OFF, T0, None, None),  # we do not listen yet
+    ],
 )
 def test_it_is_quiet_only_while_something_should_be_heard(
-    is_up: bool, open_since: int | None, quiet: int | None
+    hearing: Hearing, open_since: int | None, quiet: int | None, deaf: int | None
 ) -> None:
     watch = Watch(POLICY, T0)
-    watch.figures(T0, None, is_up=is_up, open_since_ns=open_since)
-    found = watch.figures(T0 + 4 * SECOND, None, is_up=is_up, open_since_ns=open_since)
-    assert found.quiet_ns == quiet
+    watch.figures(T0, None, hearing, open_since_ns=open_since)
+    found = watch.figures(T0 + 4 * SECOND, None, hearing, open_since_ns=open_since)
+    assert (found.quiet_ns, found.deaf_ns) == (quiet, deaf)
 
 
-def test_silence_begins_anew_when_the_feed_is_back() -> None:
+def test_silence_goes_on_however_the_feeds_come_and_go() -> None:
     watch = Watch(POLICY, T0)
-    watch.figures(T0, None, is_up=True, open_since_ns=T0)
-    watch.figures(T0 + 10 * SECOND, None, is_up=False, open_since_ns=T0)
-    assert watch.figures(T0 + 11 * SECOND, None, is_up=True, open_since_ns=T0).quiet_ns == 0
-    assert watch.figures(T0 + 15 * SECOND, None, is_up=True, open_since_ns=T0).quiet_ns == 4 * SECOND
+    ways = [Hearing.UP, Hearing.DEAF, Hearing.PART, Hearing.UP, Hearing.DEAF]
+    found = [
+        watch.figures(T0 + n * SECOND, None, way, open_since_ns=T0).quiet_ns for n, way in enumerate(ways, start=1)
+    ]
+    assert found[1:] == [n * SECOND for n in range(1, 5)]
+
+
+def test_silence_counts_from_when_we_listen_and_keep_up() -> None:
+    watch = Watch(POLICY, T0)
+    watch.figures(T0 + 9 * SECOND, None, Hearing.OFF, open_since_ns=T0)
+    assert watch.figures(T0 + 10 * SECOND, None, Hearing.DEAF, open_since_ns=T0).quiet_ns == 0
+    watch.fall_behind(T0 + 14 * SECOND)
+    found = watch.figures(T0 + 15 * SECOND, None, Hearing.DEAF, open_since_ns=T0)
+    assert (found.quiet_ns, found.deaf_ns) == (SECOND, SECOND)
+
+
+def test_a_feed_that_tries_to_connect_again_and_again_is_deaf_until_one_is_up() -> None:
+    watch = Watch(POLICY, T0)
+    deaf = [
+        watch.figures(T0 + second * SECOND, None, hearing, open_since_ns=T0).deaf_ns
+        for second, hearing in enumerate([Hearing.UP, *3 * [Hearing.DEAF], Hearing.UP, *2 * [Hearing.DEAF]])
+    ]
+    assert deaf == [None, 0, SECOND, 2 * SECOND, None, 0, SECOND]
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+def test_a_venue_without_a_feed_goes_on_when_one_is_up_and_a_silent_one_when_it_is_heard(*, is_deaf: bool) -> None:
+    figures = {"deaf_ns": 31 * SECOND} if is_deaf else {"quiet_ns": 31 * SECOND}
+    halt = halt_decision("ALPHA", None, Figures(T0, **figures), POLICY)
+    assert isinstance(halt, Halt)
+    assert halt.cause is HaltCause.SILENCE
+    standing = msgspec.structs.replace(QUIET, reason=halt.reason)
+    watch = Watch(POLICY, T0)
+    watch.change(T0)
+    for second in range(100):
+        assert watch.figures(T0 + second * SECOND, standing, Hearing.DEAF, open_since_ns=T0).calm_ns is None
+    now = T0 + 100 * SECOND
+    assert watch.figures(now, standing, Hearing.UP, open_since_ns=T0).calm_ns == (0 if is_deaf else None)
+    found = watch.figures(now + POLICY.calm_ns, standing, Hearing.UP, open_since_ns=T0)
+    assert isinstance(halt_decision("ALPHA", standing, found, POLICY), Resume) is is_deaf
 
 
 def test_a_halted_venue_that_says_nothing_stays_halted() -> None:
@@ -323,7 +373,7 @@ def played(delays: list[int], gaps: list[int], policy: HaltPolicy) -> list[tuple
         watch.confirm(now - delay, now)
         watch.hear(now)
         standing = controls.halts.get("ALPHA")
-        figures = watch.figures(now, standing, is_up=True, open_since_ns=T0)
+        figures = watch.figures(now, standing, Hearing.UP, open_since_ns=T0)
         decided = halt_decision("ALPHA", standing, figures, policy)
         if decided is not None:
             rows = ControlRows()
