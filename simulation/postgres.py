@@ -233,9 +233,7 @@ class Session:
         """Run a query that gives one value."""
         name, server = _name_of(query), self.server
         if name == "take":
-            block = self._transaction
-            assert block is not None, "the lease is taken in a transaction"
-            return await self._ask(lambda _: block.add(server.locks.take(*arguments)))
+            return await self._ask(lambda _: self._open_transaction().add(server.locks.take(*arguments)))
         ask: dict[str, Callable[[], Any]] = {
             "takeover": lambda: server.locks.takeover(self, *arguments),
             "lock": lambda: server.locks.lock(self, *arguments),
@@ -323,6 +321,11 @@ class Session:
         self._forsaken = True
         if not self._busy:
             self.server.loop.call_later(0.001, self.end, context=outside())
+
+    def _open_transaction(self) -> Transaction:
+        """Give the transaction, at the server: a client may ask when its session has ended, and not know it."""
+        assert self._transaction is not None, "the lease is taken in a transaction"
+        return self._transaction
 
     async def _write(self, statement: Callable[[Stamp, Undo], None], *, lands: bool = False) -> None:
         block = self._transaction

@@ -278,7 +278,8 @@ class Queries:
 
     def q_refill_start(self, seconds: float) -> Iterable[Row]:
         since = utc_date(self._clock() - int(seconds * _SECOND))
-        return [{"xid": min((e["xid"] for e in self._t["audit_events"] if e["recorded_on"] >= since), default=0)}]
+        found = (e["xid"] for e in self._t["audit_events"] if e["recorded_on"] >= since)
+        return [{"xid": min(found, default=self._horizon()["all_before"])}]
 
 
 class _Single(dict[str, Any]):

@@ -12,7 +12,7 @@ import pytest
 from simulation.planted import PLANTED
 from simulation.process import Parts
 from simulation.world import SCALES, simulate
-from tests.unit.simulation.seeds import FOUND
+from tests.unit.simulation.seeds import FOUND, FOUND_LONG
 
 SMALL = SCALES["small"]
 SEEDS, SHARES = 1_000, 20
@@ -38,6 +38,11 @@ def test_every_invariant_holds_after_every_step(share: int) -> None:
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_a_seed_has_found_stays_mended(seed: int) -> None:
     assert simulate(seed).violation is None, FOUND[seed]
+
+
+@pytest.mark.parametrize("seed", FOUND_LONG)
+def test_what_a_long_seed_has_found_stays_mended(seed: int) -> None:
+    assert simulate(seed, SCALES["long"]).violation is None, FOUND_LONG[seed]
 
 
 @pytest.mark.parametrize(
