@@ -14,5 +14,5 @@ FOUND = {  # of the scale middle
 }
 
 FOUND_LONG = {  # of the scale long
-    21326: "a client that asked for the lease of an ended session, which it did not know: our own server's mistake",
+    21326: "a client that asked for the lease of an ended session, not knowing: our own server's mistake",
 }
