@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from streaming.errors import StreamingError
 from trust.errors import ProofError
 from trust.merkle import HASH_BYTES, peaks, root_of
-from trust.tiles import WIDTH, node_in, tile_of
+from trust.tiles import WIDTH, Tile, node_in, tile_of, tile_root
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ledger.db.audit_log import AuditLog, Tree
 
 _LAST_TILES = 16
@@ -51,6 +53,27 @@ async def root_at(ledger: AuditLog, size: int, tree_size: int) -> bytes:
         raise RefusedError(f"the ledger's tiles are not whole: {error}") from error
 
 
+async def check_tiles(ledger: AuditLog, full: Sequence[Tile], size: int) -> dict[Tile, bytes]:
+    """Give full tiles from the ledger. Raises ``RefusedError`` unless each is what the tile above it has.
+
+    ``size`` is of a checkpoint that the ledger was found to agree with: the tiles above lead to it.
+    """
+    above = {tile: Tile(tile.level + 1, tile.number // WIDTH) for tile in full}
+    rows = await ledger.tiles(sorted({tile[:2] for tile in [*full, *above.values()]}))
+    found = {}
+    for tile, parent in above.items():
+        place = tile.number % WIDTH * HASH_BYTES
+        held = rows[tile[:2]].hashes if tile[:2] in rows else b""
+        root = b"" if len(held) != WIDTH * HASH_BYTES else tile_root(held)
+        if parent[:2] not in rows or rows[parent[:2]].hashes[place : place + HASH_BYTES] != root:
+            raise RefusedError(
+                f"{tile.path} of the ledger, below the checkpoint over {size} events, is not what the tile above "
+                "it has: execution-agent audit verify says which row"
+            )
+        found[tile] = held
+    return found
+
+
 async def check_last_rows(ledger: AuditLog, tree: Tree) -> None:
     """Raise ``RefusedError`` unless the rows of the last tiles are those that were appended."""
     if not tree.size:
@@ -62,12 +85,13 @@ async def check_last_rows(ledger: AuditLog, tree: Tree) -> None:
     if first is None:
         raise RefusedError(f"tile {numbers[0]} of level 0 is missing in the ledger")
     hashes = b"".join(rows[0, number].hashes for number in numbers if (0, number) in rows)
-    wanted = tree.size - numbers[0] * WIDTH
-    leaves = await ledger.leaves((first[0], first[1] - 1), wanted)
-    for place in range(wanted):
-        part = slice(place * HASH_BYTES, (place + 1) * HASH_BYTES)
-        if leaves.hashes[part] != hashes[part]:
+    start = numbers[0] * WIDTH
+    gone = {leaf for one, other in await ledger.dropped(start) for leaf in range(max(one, start), other + 1)}
+    wanted = [leaf for leaf in range(start, tree.size) if leaf not in gone]
+    leaves = await ledger.leaves((first[0], first[1] - 1), len(wanted))
+    for place, leaf in enumerate(wanted):
+        there = leaves.hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+        if there != hashes[(leaf - start) * HASH_BYTES : (leaf - start + 1) * HASH_BYTES]:
             raise RefusedError(
-                f"the row of leaf {numbers[0] * WIDTH + place} is not the one that was appended: "
-                "execution-agent audit verify says which"
+                f"the row of leaf {leaf} is not the one that was appended: execution-agent audit verify says which"
             )

@@ -19,7 +19,7 @@ class AuditMetrics:
         )
         self.behind = Gauge(
             "execution_audit_behind_seconds",
-            "For how long an event waits to be signed, or a signed checkpoint for the bucket.",
+            "For how long an event waits to be signed, or a signed checkpoint or full tiles for the bucket.",
             ["part"],
             registry=registry,
         )
@@ -30,4 +30,9 @@ class AuditMetrics:
         )
         self.checkpoints = Counter(
             "execution_audit_checkpoints", "Checkpoints that were signed.", registry=registry
+        )
+        self.faults = Counter(
+            "execution_audit_bucket_faults",
+            "What somebody has put into the audit log's bucket: delete markers, other versions, other names.",
+            registry=registry,
         )

@@ -11,21 +11,22 @@ from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import hvac
     from mypy_boto3_s3 import S3Client
 
     from streaming.settings import AuditSettings
     from streaming.trusting import Trust
-    from trust.notes import NoteKey, Signer
+    from trust.notes import NoteKey
+    from trust.signing import RotatedSigner
 
 TRANSIT = "transit:"
 _CONNECT_SECONDS, _READ_SECONDS = 2, 5
 
 
-def signer_of(audit: AuditSettings, trust: Trust | None = None) -> Signer:
-    """Give the key that signs checkpoints; raises ``TrustError``.
+def signer_of(audit: AuditSettings, trust: Trust | None = None) -> RotatedSigner:
+    """Give the key that signs checkpoints. Nothing is read or asked before it is used.
 
     Vault is that of the setting ``vault``, logged in to as who we are; else by VAULT_ADDR and VAULT_TOKEN.
     """
@@ -48,10 +49,18 @@ def signer_of(audit: AuditSettings, trust: Trust | None = None) -> Signer:
     return TransitSigner(audit.origin, client, key, mount)
 
 
-def bucket_of(audit: AuditSettings, keys: Sequence[NoteKey], trust: Trust | None = None) -> BucketLog:
-    """Give the log's place in the bucket; ``keys`` beside those of ``audit.verifiers`` may have signed it."""
+def bucket_of(
+    audit: AuditSettings,
+    keys: Sequence[NoteKey],
+    trust: Trust | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> BucketLog:
+    """Give the log's place in the bucket; ``keys`` beside those of ``audit.verifiers`` may have signed it.
+
+    ``tell`` hears of what is there and should not be.
+    """
     known = [*keys, *(parse_key(text) for text in audit.verifiers)]
-    return BucketLog(LockedStore(_client(audit, trust), audit.bucket), audit.prefix, audit.origin, known)
+    return BucketLog(LockedStore(_client(audit, trust), audit.bucket), audit.prefix, audit.origin, known, tell)
 
 
 def _client(audit: AuditSettings, trust: Trust | None) -> S3Client:

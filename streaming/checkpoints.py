@@ -12,8 +12,6 @@ or bucket that is away stops neither landing nor the tree: what waits is in Post
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +22,12 @@ from ledger import clocks, faultpoints
 from ledger.db import leases
 from ledger.db.audit_log import AuditLog, Signed, TileRow, Tree
 from ledger.db.errors import LeaseLostError, LedgerError, LedgerUnavailableError
+from streaming.audit_bucket import Keeper
 from streaming.audit_checks import RefusedError, check_last_rows, check_signed
-from streaming.audit_parts import bucket_of, signer_of
-from trust.errors import AlreadyStoredError, NoteError, TrustError
+from trust.errors import TrustError
 from trust.growing import Growing, edge_of
 from trust.notes import Checkpoint, sign_note
-from trust.tiles import WIDTH, Tile, tiles_between
+from trust.tiles import WIDTH, Tile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,16 +38,13 @@ if TYPE_CHECKING:
     from streaming.audit_metrics import AuditMetrics
     from streaming.settings import AuditSettings
     from streaming.trusting import Trust
-    from trust.bucket_log import BucketLog
-    from trust.notes import Signer
+    from trust.notes import NoteKey, Signer
 
 LEASE = "execution.audit"
 _LEASE_SECONDS = 10.0
 _PAGE = 4_096
 _PACE = 0.7  # of the interval: what a step takes comes on top
-_STORE_SECONDS, _AWAY_SECONDS, _RETRY_SECONDS, _REFUSED_SECONDS = 0.2, 2.0, 1.0, 10.0
-_TILES = 64
-_DAYS_A_YEAR = 366  # rather a day too long
+_RETRY_SECONDS, _REFUSED_SECONDS = 1.0, 10.0
 
 log = structlog.get_logger()
 
@@ -106,9 +101,10 @@ class Checkpointer:
             connections.append(await self._opened())
             connections.append(await self._opened())
             token = await leases.take(connections[0], LEASE, _LEASE_SECONDS)
+            faultpoints.at("audit.leased")
             maker = Maker(AuditLog(connections[0]), self._audit, self._metrics)
             await maker.begin()
-            keeper = _Keeper(AuditLog(connections[1]), self._audit, self._metrics, maker, self._trust)
+            keeper = Keeper(AuditLog(connections[1]), self._audit, self._metrics, maker, self._trust)
             storing = asyncio.create_task(keeper.run(), name="audit bucket")
             while self._may_write.is_set():
                 began = clocks.monotonic()
@@ -148,6 +144,7 @@ class Maker:
         self._unsigned_since: float | None = None
         self.tree = Tree(audit.origin, 0, 0, 0, 0, 0)
         self.signer: Signer | None = None
+        self.signed_by: NoteKey | None = None
         self.caught_up = asyncio.Event()
         self.signed = asyncio.Event()
 
@@ -213,6 +210,7 @@ class Maker:
             log.warning("checkpoints wait for their signer", reason=str(error))
             return
         faultpoints.at("audit.signed")
+        self.signed_by = signer.key
         event_id, body = _event(checkpoint, note, signer)
         signed = Signed(checkpoint.size, checkpoint.root, note)
         await self._ledger.record(signed, event_id, checkpoint.origin, body)
@@ -222,103 +220,6 @@ class Maker:
         self._metrics.checkpoints.inc()
         self._metrics.size.labels("signed").set(checkpoint.size)
         self.signed.set()
-
-
-class _Keeper:
-    """What is stored where nobody can rewrite it: the newest checkpoint first, then the full tiles below it."""
-
-    def __init__(
-        self,
-        ledger: AuditLog,
-        audit: AuditSettings,
-        metrics: AuditMetrics,
-        maker: Maker,
-        trust: Trust | None = None,
-    ) -> None:
-        self._trust = trust
-        self._ledger = ledger
-        self._audit = audit
-        self._metrics = metrics
-        self._maker = maker
-        self._bucket: BucketLog | None = None
-        self._stored = self._tiled = 0
-        self._unstored_since: float | None = None
-        self.state, self.reason = "checking", ""
-
-    async def run(self) -> None:
-        """Store until cancelled. Raises ``RefusedError``, and ``LedgerError``: all begins again then."""
-        while True:
-            try:
-                if self._bucket is None:
-                    self._bucket = await self._open()
-                await self._store(self._bucket)
-                self.state, self.reason = "live", ""
-                rest = _STORE_SECONDS
-            except TrustError as error:
-                if isinstance(error, (AlreadyStoredError, NoteError)):
-                    raise RefusedError(str(error)) from error
-                if self.state != "away":
-                    log.warning("the audit log's bucket or signer is away", reason=str(error))
-                self.state, self.reason = "away", str(error)
-                rest = _AWAY_SECONDS
-            waited = 0.0 if self._unstored_since is None else clocks.monotonic() - self._unstored_since
-            self._metrics.behind.labels("bucket").set(waited)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest):
-                    await self._maker.signed.wait()
-            self._maker.signed.clear()
-            if self.state == "away":
-                await asyncio.sleep(_AWAY_SECONDS)
-
-    async def _open(self) -> BucketLog:
-        """Compare the ledger with the newest checkpoint in the bucket, and let the maker sign."""
-        signer = await asyncio.to_thread(signer_of, self._audit, self._trust)
-        bucket = await asyncio.to_thread(bucket_of, self._audit, [signer.key], self._trust)
-        await asyncio.to_thread(bucket.check)
-        tree = self._maker.tree
-        newest = await asyncio.to_thread(bucket.newest, tree.stored_size)
-        if newest is None and tree.stored_size:
-            raise RefusedError(
-                f"{bucket.place} has no checkpoint, and one over {tree.stored_size} events was stored: it is "
-                "another bucket or prefix; copy what the old one holds"
-            )
-        if newest is not None:
-            if newest.size > tree.size:
-                await self._maker.caught_up.wait()
-                tree = await self._ledger.tree(self._audit.origin)
-            await check_signed(self._ledger, tree.size, newest.size, newest.root, bucket.place)
-            self._stored = newest.size
-        self._tiled = min(tree.tiled_size, self._stored)
-        self._maker.signer = signer
-        log.info("the audit log goes on", bucket=bucket.place, size=tree.size, key=str(signer.key))
-        return bucket
-
-    async def _store(self, bucket: BucketLog) -> None:
-        newest = await self._ledger.newest_checkpoint()
-        if newest is None:
-            return
-        until = datetime.now(UTC) + timedelta(days=self._audit.retention_years * _DAYS_A_YEAR)
-        if newest.size > self._stored:
-            if self._unstored_since is None:
-                self._unstored_since = clocks.monotonic()
-            await asyncio.to_thread(bucket.put_checkpoint, newest.note, until)
-            faultpoints.at("audit.stored")
-            self._stored = newest.size
-            self._unstored_since = None
-            self._metrics.size.labels("bucket").set(self._stored)
-            await self._ledger.stored(self._stored, self._tiled)
-        await self._store_tiles(bucket, newest.size, until)
-
-    async def _store_tiles(self, bucket: BucketLog, size: int, until: datetime) -> None:
-        whole = size - size % WIDTH
-        while self._tiled < whole:
-            upto = min(whole, self._tiled + _TILES * WIDTH)
-            full = [tile for tile in tiles_between(self._tiled, upto) if tile.width == WIDTH]
-            rows = await self._ledger.tiles([(tile.level, tile.number) for tile in full])
-            for tile in full:
-                await asyncio.to_thread(bucket.put_tile, tile, rows[tile[:2]].hashes, until)
-            self._tiled = upto
-            await self._ledger.stored(self._stored, self._tiled)
 
 
 def _row(tile: Tile, hashes: bytes, old: int, leaves: Leaves) -> TileRow:

@@ -276,6 +276,9 @@ class KafkaSettings(_Part):
     partitions: int = Field(default=3, ge=1, le=256)
     transactional_id: str = "execution-agent.publisher"
     options: dict[str, str] = Field(default_factory=dict, description="passed to librdkafka as they are")
+    ahead_seconds: float = Field(
+        default=1.5, ge=0, le=60, description="after a start so long what waited on Kafka goes before the venues"
+    )
     _identity: Callable[[], dict[str, str]] | None = PrivateAttr(default=None)
 
     def showing(self, identity: Callable[[], dict[str, str]]) -> KafkaSettings:

@@ -11,7 +11,7 @@ import io
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import file_digest, sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -38,6 +38,16 @@ class Stored(NamedTuple):
     version: str
     sha256: str
     size: int
+
+
+class Version(NamedTuple):
+    """One version of a key; a delete marker has no bytes: it hides the versions below it, and deletes none."""
+
+    key: str
+    version: str
+    size: int
+    is_marker: bool
+    written: datetime
 
 
 class Lock(NamedTuple):
@@ -84,6 +94,20 @@ class LockedStore:
             if held is None or held.sha256 != digest.hexdigest():
                 raise
             return held
+        return Stored(key, answer["VersionId"], digest.hexdigest(), len(content))
+
+    def put_over(self, key: str, content: bytes, retain_until: datetime) -> Stored:
+        """Write a locked version over whatever is under the key: for what somebody has put there before us."""
+        digest = sha256(content)
+        with self._explained(key):
+            answer = self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=content,
+                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                ObjectLockMode=_MODE,
+                ObjectLockRetainUntilDate=_whole_seconds(retain_until),
+            )
         return Stored(key, answer["VersionId"], digest.hexdigest(), len(content))
 
     def put_file(self, key: str, path: Path, retain_until: datetime) -> Stored:
@@ -166,27 +190,49 @@ class LockedStore:
 
     def versions(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Give key, version and size of all that begins with ``prefix``: by key, the newest version first."""
+        for found in self.history(prefix):
+            if not found.is_marker:
+                yield found.key, found.version, found.size
+
+    def history(self, prefix: str, after: str = "", page: int = 1000) -> Iterator[Version]:
+        """Give all versions and delete markers below ``prefix`` whose key comes behind ``after``.
+
+        They come by key, the newest version first; the markers of a key come in no order among them. ``page`` is
+        how many are asked for at once.
+        """
+        place: dict[str, Any] = {"KeyMarker": after} if after else {}
         with self._explained(prefix):
-            pages = self._client.get_paginator("list_object_versions")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for found in page.get("Versions", ()):
-                    yield found["Key"], found["VersionId"], found["Size"]
+            while True:
+                answer = self._client.list_object_versions(
+                    Bucket=self.bucket, Prefix=prefix, MaxKeys=page, **place
+                )
+                found = [
+                    Version(v["Key"], v["VersionId"], v["Size"], is_marker=False, written=v["LastModified"])
+                    for v in answer.get("Versions", ())
+                ]
+                found += [
+                    Version(m["Key"], m["VersionId"], 0, is_marker=True, written=m["LastModified"])
+                    for m in answer.get("DeleteMarkers", ())
+                ]
+                yield from sorted(found, key=lambda version: version.key)
+                if not answer["IsTruncated"]:
+                    return
+                place = {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
 
     def keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
-        """Give the keys that begin with ``prefix`` and come behind ``after``, in order, at most ``limit``."""
-        found = 0
-        with self._explained(prefix):
-            while limit is None or found < limit:
-                wanted = min(1000, limit - found) if limit is not None else 1000
-                page = self._client.list_objects_v2(
-                    Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=wanted
-                ).get("Contents", [])
-                for entry in page:
-                    after = entry["Key"]
-                    yield after
-                found += len(page)
-                if len(page) < wanted:
-                    return
+        """Give the keys that begin with ``prefix`` and come behind ``after``, in order, at most ``limit``.
+
+        Also those that a delete marker hides: what is locked is there, whatever a plain listing says.
+        """
+        last, found = "", 0
+        for version in self.history(prefix, after, 1000 if limit is None else min(1000, limit + 1)):
+            if version.is_marker or version.key == last:
+                continue
+            if found == limit:
+                return
+            last = version.key
+            found += 1
+            yield last
 
     def lock(self, key: str, version: str) -> Lock:
         """Say what protects a version."""
@@ -196,6 +242,19 @@ class LockedStore:
         return Lock(
             None if until is None else until.astimezone(UTC), head.get("ObjectLockLegalHoldStatus") == "ON"
         )
+
+    def extend(self, key: str, version: str, retain_until: datetime, slack: timedelta = timedelta(0)) -> None:
+        """Keep a version until then, unless it is locked for as long already; ``slack`` is not worth a request."""
+        held = self.lock(key, version).retain_until
+        if held is not None and held >= retain_until - slack:
+            return
+        with self._explained(key):
+            self._client.put_object_retention(
+                Bucket=self.bucket,
+                Key=key,
+                VersionId=version,
+                Retention={"Mode": _MODE, "RetainUntilDate": _whole_seconds(retain_until)},
+            )
 
     def hold(self, key: str, version: str, *, on: bool) -> None:
         """Place or lift a legal hold: it keeps a version beyond its retention, without an end."""

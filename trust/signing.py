@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import hvac
 import requests
@@ -16,21 +17,48 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from trust.errors import CredentialsError, KeyUnavailableError
-from trust.notes import NoteKey
+from trust.notes import NoteKey, Signer
 from trust.private_files import read_private, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
+class RotatedSigner(Signer, Protocol):
+    """A signer whose key may have had versions before."""
+
+    @property
+    def keys(self) -> Sequence[NoteKey]:
+        """The public halves of all versions, the one that signs first."""
+
+    def older(self) -> Sequence[Signer]:
+        """Give the versions before it that can sign still: they vouch for the newest."""
+
+
 class FileSigner:
-    """A key in a PEM file (PKCS 8) that only its owner may read."""
+    """A key in a PEM file (PKCS 8) that only its owner may read. Nothing is read before it is asked."""
 
     def __init__(self, name: str, path: Path) -> None:
-        """Load the key; raises ``KeyUnavailableError`` with what is wrong about the file."""
-        self._private = _load(path)
-        self.key = NoteKey(name, self._private.public_key().public_bytes_raw())
+        self._name, self._path = name, path
+
+    @cached_property
+    def _private(self) -> Ed25519PrivateKey:
+        return _load(self._path)
+
+    @property
+    def key(self) -> NoteKey:
+        """The public half; raises ``KeyUnavailableError`` with what is wrong about the file."""
+        return NoteKey(self._name, self._private.public_key().public_bytes_raw())
+
+    @property
+    def keys(self) -> Sequence[NoteKey]:
+        """The one key: a file has no versions."""
+        return [self.key]
+
+    def older(self) -> Sequence[Signer]:
+        """Give none: who replaces the file names the old key in the setting ``audit.verifiers``."""
+        return []
 
     def sign(self, message: bytes) -> bytes:
         """Give the signature."""
@@ -40,26 +68,46 @@ class FileSigner:
 class TransitSigner:
     """A key of type ``ed25519`` in Vault's or OpenBao's Transit engine. Its newest version signs.
 
-    ``client`` gives a client that is logged in, anew for each request, so that a token may be renewed.
+    ``client`` gives a client that is logged in, anew for each request, so that a token may be renewed. Nothing is
+    asked before it is needed; ``version`` is None for the newest at the first use, which it keeps to. All raise
+    ``KeyUnavailableError`` while the server is away or sealed.
     """
 
-    def __init__(self, name: str, client: Callable[[], hvac.Client], transit_key: str, mount: str) -> None:
-        """Read the public half; raises ``KeyUnavailableError``."""
-        self._client, self._transit_key, self._mount = client, transit_key, mount
-        try:
-            answer = client().secrets.transit.read_key(name=transit_key, mount_point=mount)["data"]
-        except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
-            raise self._unavailable(error) from error
-        if answer["type"] != "ed25519":
-            raise KeyUnavailableError(
-                f"Transit key {mount}/{transit_key} is of type {answer['type']}: make one of type ed25519"
-            )
-        self._version = int(answer["latest_version"])
-        public = base64.b64decode(answer["keys"][str(self._version)]["public_key"])
-        self.key = NoteKey(name, public)
+    def __init__(
+        self,
+        name: str,
+        client: Callable[[], hvac.Client],
+        transit_key: str,
+        mount: str,
+        version: int | None = None,
+    ) -> None:
+        self._name, self._client, self._transit_key, self._mount = name, client, transit_key, mount
+        self._asked = version
+        self._known: dict[int, NoteKey] = {}
+
+    @property
+    def key(self) -> NoteKey:
+        """The public half of the version that signs."""
+        return self._versions()[self._version]
+
+    @property
+    def keys(self) -> Sequence[NoteKey]:
+        """The public halves of all versions that Vault still has, the one that signs first."""
+        versions = self._versions()
+        rest = sorted(versions.keys() - {self._version}, reverse=True)
+        return [versions[self._version], *(versions[number] for number in rest)]
+
+    def older(self) -> Sequence[Signer]:
+        """Give the versions before it; one that may not sign any more says so when it is asked to."""
+        given = (self._name, self._client, self._transit_key, self._mount)
+        versions = self._versions()
+        return [
+            TransitSigner(*given, number) for number in sorted(versions, reverse=True) if number < self._version
+        ]
 
     def sign(self, message: bytes) -> bytes:
-        """Give the signature; raises ``KeyUnavailableError`` while the server is away or sealed."""
+        """Give the signature."""
+        self._versions()
         try:
             answer = self._client().secrets.transit.sign_data(
                 name=self._transit_key,
@@ -68,9 +116,33 @@ class TransitSigner:
                 mount_point=self._mount,
             )
         except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
+            if isinstance(error, hvac.exceptions.VaultError):
+                self._known = {}  # the version may not sign any more: the next call looks for the newest
             raise self._unavailable(error) from error
         signature: str = answer["data"]["signature"]  # vault:v1:base64
         return base64.b64decode(signature.rpartition(":")[2])
+
+    @property
+    def _version(self) -> int:
+        return max(self._known) if self._asked is None else self._asked
+
+    def _versions(self) -> dict[int, NoteKey]:
+        if not self._known:
+            try:
+                transit = self._client().secrets.transit
+                answer = transit.read_key(name=self._transit_key, mount_point=self._mount)["data"]
+            except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
+                raise self._unavailable(error) from error
+            if answer["type"] != "ed25519":
+                raise KeyUnavailableError(
+                    f"Transit key {self._mount}/{self._transit_key} is of type {answer['type']}: "
+                    "make one of type ed25519"
+                )
+            self._known = {
+                int(number): NoteKey(self._name, base64.b64decode(held["public_key"]))
+                for number, held in answer["keys"].items()
+            }
+        return self._known
 
     def _unavailable(self, error: Exception) -> KeyUnavailableError:
         return KeyUnavailableError(f"Transit key {self._mount}/{self._transit_key} cannot be used: {error}")

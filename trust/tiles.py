@@ -55,6 +55,14 @@ def node_in(hashes: bytes, height: int, index: int) -> bytes:
     return reduce(lambda nodes, _: _joined(nodes), range(above), row)[0]
 
 
+def tile_root(hashes: bytes) -> bytes:
+    """Give the root over a full tile: what the tile above it has."""
+    row = [hashes[n : n + HASH_BYTES] for n in range(0, len(hashes), HASH_BYTES)]
+    if len(row) != WIDTH or len(row[-1]) != HASH_BYTES:
+        raise ProofError(f"a full tile has {WIDTH * HASH_BYTES} bytes, was {len(hashes)}")
+    return reduce(lambda nodes, _: _joined(nodes), range(WIDTH_BITS), row)[0]
+
+
 def tiles_between(old: int, new: int) -> Iterator[Tile]:
     """Name the tiles that a tree has at ``new`` leaves and had not, or narrower, at ``old``."""
     level = 0

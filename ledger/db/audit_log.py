@@ -94,6 +94,10 @@ class AuditLog:
             for row in found
         }
 
+    async def dropped(self, first: int) -> list[tuple[int, int]]:
+        """Give the leaves from ``first`` on whose rows went with their partition: first and last of each piece."""
+        return [(row["first_leaf"], row["last_leaf"]) for row in await self._fetch("dropped", first)]
+
     async def grow(self, old: int, new: int, last: tuple[int, int], tiles: Sequence[TileRow]) -> None:
         """Write the tiles that grew, and how far the tree is now.
 

@@ -391,6 +391,36 @@ audit_tiles = Table(
     comment="The Merkle tree over the audit events in tiles of 256 hashes, laid out as c2sp.org/tlog-tiles says.",
 )
 
+audit_dropped_leaves = Table(
+    "audit_dropped_leaves",
+    metadata,
+    Column("first_leaf", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_leaf", BigInteger, nullable=False),
+    Column("recorded_on", Date, nullable=False, comment="the day of the partition: its archive has the rows"),
+    Column("dropped_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    comment="Leaves of audit events whose partition was dropped: from first to last. Append-only.",
+)
+
+audit_verifications = Table(
+    "audit_verifications",
+    metadata,
+    Column("verification_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("verified_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column(
+        "from_size",
+        BigInteger,
+        nullable=False,
+        comment="events that an earlier one had verified: their root was compared",
+    ),
+    Column(
+        "tree_size", BigInteger, nullable=False, comment="events of the checkpoint in the bucket that it went to"
+    ),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("problems", ARRAY(Text), nullable=False, comment="what is not as it was logged; {} is good"),
+    Column("faults", ARRAY(Text), nullable=False, comment="what somebody put into the bucket beside the log"),
+    comment="Each scheduled verification of the audit log. Append-only.",
+)
+
 publish_cursors = Table(
     "publish_cursors",
     metadata,

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  typer reads it at run time
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from operations.audit.shown import as_table
 from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import date
 
-    from operations.audit.verifying import Verdict
-    from streaming.settings import AuditSettings
-    from trust.notes import NoteKey
-
+MEDDLED = 3
 audit = typer.Typer(help="Check, prove and show the log of every decision.", no_args_is_help=True)
 
 KeyOption = Annotated[
-    list[str] | None, typer.Option("--key", help="Public key that signed, NAME+ID+BASE64; else of the settings.")
+    list[str] | None,
+    typer.Option("--key", "--vkey", help="Public key that counts, NAME+ID+BASE64; else those in the bucket."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -43,31 +42,39 @@ def verify_log(
     checkpoints: Annotated[
         int, typer.Option(min=0, help="How many of the bucket's, beside the newest; 0 is all.")
     ] = 100,
+    since: Annotated[
+        int, typer.Option(min=0, help="Only what came after the checkpoint over so many events.")
+    ] = 0,
+    archives: Annotated[
+        bool, typer.Option("--archives", help="Read the rows of dropped partitions from their archives.")
+    ] = False,
     url: LedgerOption = None,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Work the log out again from its rows; compare with tiles, checkpoints and the locked bucket.
 
-    Exit codes: 0 all agree; 1 something differs, and the first row that does is named; 2 wrong usage.
+    Leaves whose partition was dropped are those of the tiles, or of the archives with --archives. Exit codes: 0
+    all agree; 1 something differs, and the first row that does is named; 2 wrong usage; 3 all agree, and somebody
+    has put into the bucket what is not the log's.
     """
     if proof is not None:
         _verify_proof(proof, key, state, as_json=as_json)
         return
-    from operations.audit.reading import opened
+    from operations.audit.opening import keys_of, settings_of
     from operations.audit.verifying import verify
     from streaming.audit_parts import bucket_of
 
     with _asked(url, state) as ledger:
-        settings = _settings(state)
-        keys = _keys(key, settings)
+        settings = settings_of(state)
         if bucket and settings is None:
             fail("which bucket? name the settings in EXECUTION_AGENT_CONFIG ([audit]), or give --no-bucket", USAGE)
-        place = bucket_of(settings, keys) if bucket and settings is not None else None
-        with opened(ledger) as log:
-            verdict = verify(log, place, keys, checkpoints, _progress)
-    _print(msgspec.json.encode(verdict).decode() if as_json else _table(verdict))
-    raise typer.Exit(0 if verdict.good else FAILED)
+        place = bucket_of(settings, []) if bucket and settings is not None else None
+        keys = keys_of(settings, key, place)
+        archived = _archived(state) if archives else None
+        verdict = verify(ledger, place, keys, checkpoints, _progress, since=since, archived=archived)
+    _print(msgspec.json.encode(verdict).decode() if as_json else as_table(verdict))
+    raise typer.Exit((MEDDLED if verdict.faults else 0) if verdict.good else FAILED)
 
 
 @audit.command("prove", epilog="Example: `execution-agent audit prove --position 4711 > proof.json`")
@@ -78,6 +85,16 @@ def prove(
     since: Annotated[
         int | None, typer.Option(min=0, help="Prove that the log of so many events is the beginning instead.")
     ] = None,
+    archived: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="EVENT of this day, from its archive and the bucket alone."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why, with --archived: that is an access to archives.")
+    ] = "",
+    person: Annotated[
+        str | None, typer.Option("--person", help="Who asks, with --archived where Postgres is away.")
+    ] = None,
     key: KeyOption = None,
     url: LedgerOption = None,
     state: StateOption = STATE,
@@ -86,13 +103,19 @@ def prove(
 
     Exit codes: 0 proven; 1 not in the log, or what is stored does not lead to what was signed; 2 wrong usage.
     """
+    from operations.audit.opening import keys_of, settings_of
     from operations.audit.proving import prove_event, prove_growth
     from operations.audit.reading import opened
 
     if sum(wanted is not None for wanted in (event, position, since)) != 1:
         fail("what is to be proven? one of EVENT, --position and --since", USAGE)
+    if archived is not None:
+        if event is None:
+            fail("--archived: which event? give its id", USAGE)
+        _prove_archived(archived, event, reason, person, key, url, state)
+        return
     with _asked(url, state) as ledger:
-        keys = _keys(key, _settings(state))
+        keys = keys_of(settings_of(state), key, None)
         with opened(ledger) as log:
             if since is not None:
                 newest = log.covering(0, size)
@@ -113,11 +136,12 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show an event, its place in the log and whether that is proven; or how far the log is, and its key."""
+    from operations.audit.opening import keys_of, settings_of
     from operations.audit.reading import opened
     from operations.audit.showing import show_event, show_log
 
     with _asked(url, state) as ledger:
-        keys = _keys(key, _settings(state))
+        keys = keys_of(settings_of(state), key, None)
         with opened(ledger) as log:
             if event is None and position is None:
                 shown = show_log(log, keys)
@@ -131,6 +155,7 @@ def show(
 
 
 def _verify_proof(path: Path, key: list[str] | None, state: Path, *, as_json: bool) -> None:
+    from operations.audit.opening import keys_of, settings_of
     from operations.audit.proving import check, read
     from operations.audit.reading import AuditError
     from trust.errors import TrustError
@@ -138,9 +163,9 @@ def _verify_proof(path: Path, key: list[str] | None, state: Path, *, as_json: bo
 
     try:
         proof = read(path.read_bytes())
-        settings = None if key else _settings(state)
+        settings = None if key else settings_of(state)
         own = not key and settings is None
-        says = check(proof, [parse_key(proof.key)] if own else _keys(key, settings))
+        says = check(proof, [parse_key(proof.key)] if own else keys_of(settings, key, None))
     except OSError as error:
         fail(f"--proof {path}: {error.strerror}", USAGE)
     except (TrustError, AuditError) as error:
@@ -154,38 +179,44 @@ def _verify_proof(path: Path, key: list[str] | None, state: Path, *, as_json: bo
         _print(f"proven: {says}" + (f"\n{warning}" if warning else ""))
 
 
-def _settings(state: Path) -> AuditSettings | None:
-    """Give the table [audit] of the settings' file; None where there is none. Raises ``AuditError``."""
-    import tomllib
+def _archived(state: Path) -> Callable[[date], Iterator[bytes]]:
+    """Give what reads the leaves of a day from its archive."""
+    from execution_assets.archives.errors import ArchiveSettingsError
+    from execution_assets.archives.leaves import leaves_of
+    from operations.archive.opening import open_archives
 
-    from pydantic import ValidationError
-
-    from operations.audit.reading import AuditError
-    from streaming.settings import CONFIG_VARIABLE, AuditSettings
-
-    path = Path(os.environ.get(CONFIG_VARIABLE) or state / "stream" / "stream.toml")
-    if not path.is_file():
-        return None
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("audit")
-        return None if table is None else AuditSettings.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise AuditError(f"{path}: setting audit.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise AuditError(f"{path}: {error}") from error
+        library = open_archives(state)[0]
+    except ArchiveSettingsError as error:
+        fail(str(error), USAGE)
+    return lambda day: leaves_of(library, day)
 
 
-def _keys(given: list[str] | None, settings: AuditSettings | None) -> list[NoteKey]:
+def _prove_archived(
+    day: str, event: str, reason: str, person: str | None, key: list[str] | None, url: str | None, state: Path
+) -> None:
+    from operations.archive.choosing import day_of
+    from operations.archive.options import asking
+    from operations.archive.options import opened as archives
+    from operations.audit.archived import prove_archived
+    from operations.audit.opening import keys_of, settings_of
     from operations.audit.reading import AuditError
-    from streaming.audit_parts import signer_of
-    from trust.notes import parse_key
+    from streaming.audit_parts import bucket_of
 
-    if given:
-        return [parse_key(text) for text in given]
-    if settings is None:
-        raise AuditError("which key? give --key, or name the settings in EXECUTION_AGENT_CONFIG ([audit])")
-    return [signer_of(settings).key, *(parse_key(text) for text in settings.verifiers)]
+    ledger, claimed = asking("to prove from archives", url, state, person)
+    with archives(state) as library:
+        try:
+            settings = settings_of(state)
+            if settings is None:
+                fail("which bucket? name the settings in EXECUTION_AGENT_CONFIG ([audit])", USAGE)
+            bucket = bucket_of(settings, [])
+            keys = keys_of(settings, key, bucket)
+            found = prove_archived(
+                library, bucket, day_of("--archived", day), event, keys, reason, url=ledger, claimed=claimed
+            )
+        except AuditError as error:
+            fail(str(error), FAILED)
+    _print(msgspec.json.format(msgspec.json.encode(found)).decode())
 
 
 @contextmanager
@@ -193,6 +224,7 @@ def _asked(url: str | None, state: Path) -> Iterator[str]:
     """Give the ledger's URL; end the command with one line where something is not as it must be."""
     import psycopg
 
+    from execution_assets.archives.errors import ArchiveError
     from operations.audit.reading import AuditError
     from operations.dead_letters import NoLedgerError, ledger_url
     from trust.errors import TrustError
@@ -201,7 +233,7 @@ def _asked(url: str | None, state: Path) -> Iterator[str]:
         yield ledger_url(url, state)
     except NoLedgerError as error:
         fail(str(error), USAGE)
-    except (AuditError, TrustError) as error:
+    except (AuditError, ArchiveError, TrustError) as error:
         fail(str(error), FAILED)
     except psycopg.Error as error:
         fail(f"the ledger could not be asked: {first_line(error)}", FAILED)
@@ -209,23 +241,6 @@ def _asked(url: str | None, state: Path) -> Iterator[str]:
 
 def _progress(done: int, size: int) -> None:
     sys.stderr.write(f"{done:,} of {size:,} rows\n")
-
-
-def _table(verdict: Verdict) -> str:
-    rows = [
-        ("log", verdict.origin),
-        ("rows", f"{verdict.rows:,} of {verdict.leaves:,} leaves; {verdict.waiting:,} wait for their leaf"),
-        ("root", verdict.root),
-        ("checkpoints", f"{verdict.checkpoints:,} in the ledger"),
-        (
-            "bucket",
-            f"{verdict.bucket}; {verdict.stored:,} compared, the newest over {verdict.stored_newest:,}",
-        ),
-        *(("differs", problem) for problem in verdict.problems),
-        *((("first row", verdict.first),) if verdict.first else ()),
-        ("outcome", "all agree" if verdict.good else "NOT what was logged"),
-    ]
-    return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
 
 def _print(text: str) -> None:

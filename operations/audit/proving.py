@@ -47,6 +47,8 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
 def prove_event(log: Log, row: AuditRow, size: int | None, keys: Sequence[NoteKey]) -> Proof:
     """Prove that a row is in the log. Raises ``AuditError``, ``TrustError``: nothing unproven is given away."""
     leaf = log.leaf_of(row)
+    if leaf is None and (row.xid, row.position) <= log.grown().last:
+        raise AuditError(f"event {row.event_id.hex()} is not in its tile: the row is not what was logged")
     signed = None if leaf is None else log.covering(leaf, size)
     if leaf is None or signed is None:
         raise AuditError(f"event {row.event_id.hex()} is under no checkpoint yet: wait for the next")

@@ -13,8 +13,8 @@ from psycopg.rows import dict_row
 from ledger.db.audit_entries import AuditRow
 from ledger.db.sql import load_queries
 from trust.errors import ProofError
-from trust.merkle import HASH_BYTES
-from trust.tiles import node_in, tile_of
+from trust.merkle import HASH_BYTES, leaf_hash
+from trust.tiles import WIDTH, node_in, tile_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +37,21 @@ class Grown(msgspec.Struct, frozen=True):
     size: int
     last: tuple[int, int]
     stored_size: int
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The checkpoint that a verification went to, and when that was."""
+
+    size: int
+    at: Any  # a datetime
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Leaves [first, last] whose rows went with the partition of ``day``."""
+
+    first: int
+    last: int
+    day: Any  # a date: msgspec would check it again
 
 
 class Log:
@@ -74,18 +89,40 @@ class Log:
         """Count the rows behind ``last``."""
         return int(self._fetch("beyond", xid=str(last[0]), position=last[1])[0]["rows"])
 
-    def leaves(self) -> Iterator[bytes]:
-        """Give the leaves' hashes that the tiles have."""
-        first = 0
+    def leaves(self, first: int = 0) -> Iterator[bytes]:
+        """Give the leaves' hashes that the tiles have, from tile ``first`` on."""
         while rows := self._fetch("tiles", level=0, first=first, until=first + 64):
             for row in rows:
                 hashes = bytes(row["hashes"])
                 yield from (hashes[n : n + HASH_BYTES] for n in range(0, len(hashes), HASH_BYTES))
             first += 64
 
-    def checkpoints(self) -> Iterator[tuple[int, bytes, str]]:
-        """Give size, root and note of every checkpoint, in order."""
-        after = -1
+    def begin_of(self, tile: int) -> tuple[int, int]:
+        """Give what the rows of a tile of leaves come behind. Raises ``AuditError`` where it is not there."""
+        found = self._fetch("first_of", number=tile)
+        if not found:
+            raise AuditError(f"tile {tile} of the leaves is missing in the ledger")
+        return found[0]["xid"], found[0]["position"] - 1
+
+    def dropped(self, first: int = 0) -> list[Dropped]:
+        """Give the leaves from ``first`` on whose rows went with their partition, in order."""
+        return [
+            Dropped(row["first_leaf"], row["last_leaf"], row["recorded_on"])
+            for row in self._fetch("dropped", first=first)
+        ]
+
+    def drops(self) -> set[str]:
+        """Give the days whose dropping the log itself tells of."""
+        told = (msgspec.json.decode(bytes(row["body"])).get("detail", {}) for row in self._fetch("dropping"))
+        return {detail.get("trade_date", "") for detail in told if detail.get("record_class") == "audit"}
+
+    def last_verified(self) -> Verified | None:
+        """Give what the newest good verification went to; None for none."""
+        found = self._fetch("last_verified")
+        return Verified(found[0]["tree_size"], found[0]["verified_at"]) if found else None
+
+    def checkpoints(self, after: int = -1) -> Iterator[tuple[int, bytes, str]]:
+        """Give size, root and note of every checkpoint over more than ``after`` events, in order."""
         while rows := self._fetch("checkpoints", after=after, limit=_PAGE):
             yield from ((row["tree_size"], bytes(row["root_hash"]), row["note"]) for row in rows)
             after = rows[-1]["tree_size"]
@@ -121,11 +158,17 @@ class Log:
         return _read(found[0])
 
     def leaf_of(self, row: AuditRow) -> int | None:
-        """Give the index of a row's leaf; None where it has none yet."""
+        """Give the index of a row's leaf; None where it has none yet, or its tile does not have it."""
         if (row.xid, row.position) > self.grown().last:
             return None
-        found = self._fetch("leaf_of", xid=str(row.xid), position=row.position)
-        return int(found[0]["leaf"]) if found else None
+        found = self._fetch("tile_of", xid=str(row.xid), position=row.position)
+        if not found:
+            return None
+        number, leaf = found[0]["number"], leaf_hash(row.entry())
+        hashes = bytes(self._fetch("tiles", level=0, first=number, until=number + 1)[0]["hashes"])
+        places = (n for n in range(len(hashes) // HASH_BYTES) if hashes[n * HASH_BYTES :][:HASH_BYTES] == leaf)
+        place = next(places, None)
+        return None if place is None else number * WIDTH + place
 
     def load(self, nodes: Iterable[tuple[int, int]]) -> None:
         """Read the tiles of nodes, (height, index), at once."""
@@ -148,6 +191,19 @@ class Log:
 
     def _fetch(self, query: str, **arguments: object) -> list[Row]:
         return self._connection.execute(_SQL[query].encode(), arguments, binary=True).fetchall()
+
+
+def known(url: str) -> int:
+    """Give how much of the log the ledger says to be in the bucket. Raises ``AuditError``, ``psycopg.Error``."""
+    with opened(url) as log:
+        return log.grown().stored_size
+
+
+def remember(url: str, since: int, size: int, root: bytes, problems: list[str], faults: list[str]) -> None:
+    """Keep what a scheduled verification found. Raises ``psycopg.Error``."""
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+        row = {"from_size": since, "tree_size": size, "root_hash": root, "problems": problems, "faults": faults}
+        connection.execute(_SQL["verified"].encode(), row)
 
 
 @contextmanager

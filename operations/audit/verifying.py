@@ -1,7 +1,10 @@
 """The whole log worked out again from the rows, and compared with all that was ever said of it.
 
 The rows give the leaves; the ledger's tiles, its checkpoints and the bucket's must agree. Who may write the ledger
-can make the first two agree with anything, the bucket's checkpoints they cannot: what those say counts.
+can make the first two agree with anything, the bucket's checkpoints they cannot: what those say counts. The bucket
+is read before the ledger: what it says was in the ledger then, also of a log that grows meanwhile.
+
+The leaves of rows whose partition was dropped are those of the tiles, or of the archives where these are read.
 """
 
 from __future__ import annotations
@@ -10,29 +13,42 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trust.errors import NoteError, StoreError, TrustError
-from trust.merkle import HASH_BYTES, Range, leaf_hash
+from operations.audit.outside import Outside, look
+from operations.audit.reading import known, opened
+from operations.audit.walking import Walk, located, steps
+from trust.errors import NoteError
+from trust.merkle import Range, peaks
 from trust.notes import open_note, parse_checkpoint
-from trust.tiles import WIDTH, WIDTH_BITS, Tile
+from trust.tiles import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
-    from ledger.db.audit_entries import AuditRow
     from operations.audit.reading import Log
+    from operations.audit.walking import Step
     from trust.bucket_log import BucketLog
-    from trust.notes import Checkpoint, NoteKey
+    from trust.notes import NoteKey
 
 _TOLD_EVERY = 50_000
 _PROBLEMS = 20
 
 
 class Verdict(msgspec.Struct):
-    """What was compared, and what differs. ``first`` names the first row that is not what was logged."""
+    """What was compared, and what differs. ``first`` names the first row that is not what was logged.
+
+    ``since``: leaves that were verified before, and whose root was compared. ``dropped``: leaves without rows, by
+    day; ``archived`` of them were compared with the archives. ``unsigned``: leaves that no checkpoint covers yet.
+    ``faults`` are what somebody has put into the bucket: they change nothing of the log.
+    """
 
     origin: str = ""
+    since: int = 0
     rows: int = 0
     leaves: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+    archived: int = 0
+    unsigned: int = 0
     waiting: int = 0
     root: str = ""
     checkpoints: int = 0
@@ -41,6 +57,7 @@ class Verdict(msgspec.Struct):
     stored_newest: int = 0
     first: str | None = None
     problems: list[str] = msgspec.field(default_factory=list)
+    faults: list[str] = msgspec.field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -53,81 +70,116 @@ class Verdict(msgspec.Struct):
             self.problems.append(problem)
 
 
-class _Walk:
-    """The rows in the order of the leaves, and the tree over them."""
-
-    def __init__(self) -> None:
-        self.range = Range()
-        self.tiles: list[bytes] = []  # the root over each full tile of leaves
-        self.starts: list[tuple[int, int]] = []  # (xid, position) of each tile's first row
-        self.leaves: list[tuple[bytes, AuditRow]] = []  # those of the tile that is not full
-
-    def take(self, row: AuditRow) -> bytes:
-        """Append a row; give its leaf's hash."""
-        leaf = leaf_hash(row.entry())
-        if self.range.size % WIDTH == 0:
-            self.starts.append((row.xid, row.position))
-            self.leaves = []
-        self.leaves.append((leaf, row))
-        for height, _, node in self.range.append(leaf):
-            if height == WIDTH_BITS:
-                self.tiles.append(node)
-        return leaf
-
-
 def verify(
-    log: Log, bucket: BucketLog | None, keys: Sequence[NoteKey], sample: int, tell: Callable[[int, int], None]
+    url: str,
+    bucket: BucketLog | None,
+    keys: Sequence[NoteKey],
+    sample: int,
+    tell: Callable[[int, int], None],
+    *,
+    since: int = 0,
+    archived: Callable[[date], Iterator[bytes]] | None = None,
 ) -> Verdict:
-    """Compare everything. ``sample`` is how many of the bucket's checkpoints are, beside the newest; 0 is all.
+    """Compare everything from the checkpoint over ``since`` events on, which was verified before.
 
-    Raises ``AuditError``, ``StoreError`` and ``psycopg.Error`` where something cannot be read.
+    ``sample`` is how many of the bucket's checkpoints are compared, beside the newest; 0 is all. ``archived``
+    gives the leaves that the archive of a day has. Raises ``AuditError``, ``TrustError`` and ``psycopg.Error``
+    where something cannot be read.
     """
-    grown = log.grown()
-    verdict = Verdict(origin=grown.origin, leaves=grown.size)
-    stored = {} if bucket is None else _stored(bucket, grown.stored_size, sample, verdict)
-    walk = _Walk()
-    expected, signed = log.leaves(), _Signed(log, keys, grown.origin, verdict)
-    signed.at(walk.range)
-    for row in log.rows(grown.last):
-        leaf = walk.take(row)
-        told = next(expected, None)
-        if told != leaf and verdict.first is None:
-            verdict.first = _named(walk.range.size - 1, row)
-            verdict.add(f"the ledger's tiles have another leaf there, or none: {verdict.first}")
-        signed.at(walk.range)
-        external = stored.pop(walk.range.size, None)
-        if external is not None and external.root != walk.range.root():
-            verdict.add(f"the bucket's checkpoint over {external.size} events has another root than the rows")
-            if bucket is not None:
-                verdict.first = _located(log, bucket, walk, grown.last) or verdict.first
-            if verdict.first is None:  # in the tile that is not full, and the ledger's was made to agree
-                verdict.first = f"between leaves {len(walk.tiles) * WIDTH} and {external.size - 1}"
-            stored = {}
-        if walk.range.size % _TOLD_EVERY == 0:
-            tell(walk.range.size, grown.size)
-    verdict.rows, verdict.root = walk.range.size, walk.range.root().hex()
-    verdict.waiting = log.beyond(grown.last)
-    if verdict.rows != grown.size:
-        verdict.add(f"the tree has {grown.size} leaves, and there are {verdict.rows} rows up to its last one")
-        verdict.first = verdict.first or f"leaf {verdict.rows}: its row is gone"
-    if stored:
-        verdict.add(f"the bucket has a checkpoint over {max(stored)} events, and there are {verdict.rows} rows")
-        verdict.first = verdict.first or f"leaf {verdict.rows}: its row is gone"
-    signed.end()
-    return verdict
+    outside = Outside.of_none() if bucket is None else look(bucket, known(url), sample, since)
+    with opened(url) as log:
+        return _Comparison(log, outside, keys, since, archived).run(tell)
+
+
+class _Comparison:
+    def __init__(
+        self,
+        log: Log,
+        outside: Outside,
+        keys: Sequence[NoteKey],
+        since: int,
+        archived: Callable[[date], Iterator[bytes]] | None,
+    ) -> None:
+        grown = log.grown()
+        self._log, self._outside, self._grown = log, outside, grown
+        self._stored = dict(outside.checkpoints)
+        self._verdict = Verdict(
+            origin=grown.origin, since=since, leaves=grown.size, bucket=outside.place,
+            stored=len(self._stored), stored_newest=max(self._stored, default=0), problems=list(outside.problems),
+        )  # fmt: skip
+        self._base = since - since % WIDTH  # a tile's begin: from there the rows are read
+        before = [log.node(height, index) for height, index in peaks(self._base)]
+        self._walk = Walk(Range(self._base, before), self._base // WIDTH)
+        self._signed = _Signed(log, keys, grown.origin, max(since, self._base) - 1, self._verdict)
+        self._archives = _Archives(archived, self._verdict)
+
+    def run(self, tell: Callable[[int, int], None]) -> Verdict:
+        """Walk along all leaves."""
+        verdict, walk = self._verdict, self._walk
+        expected = self._log.leaves(self._base // WIDTH)
+        self._reached()
+        for step in steps(self._log, self._base):
+            told = next(expected, None)
+            walk.take(step.leaf)
+            if step.row is not None:
+                verdict.rows += step.index >= verdict.since
+            else:
+                self._archives.compare(step)
+            if told != step.leaf and verdict.first is None:
+                verdict.first = step.named
+                verdict.add(f"the ledger's tiles have another leaf there, or none: {verdict.first}")
+            self._reached()
+            if walk.size % _TOLD_EVERY == 0:
+                tell(walk.size, self._grown.size)
+        self._ended()
+        return verdict
+
+    def _reached(self) -> None:
+        verdict, walk = self._verdict, self._walk
+        self._signed.at(walk.range)
+        external = self._stored.pop(walk.size, None)
+        if external is None or external.root == walk.range.root():
+            return
+        verdict.add(f"the bucket's checkpoint over {external.size} events has another root than the rows")
+        bucket = self._outside.bucket
+        if walk.size == self._base:
+            verdict.first = verdict.first or f"before leaf {self._base}: verify the whole log"
+        elif bucket is not None:
+            verdict.first = located(self._log, bucket, walk, self._base) or verdict.first
+        if verdict.first is None:  # in the tile that is not full, and the ledger's was made to agree
+            verdict.first = f"between leaves {walk.full_until} and {external.size - 1}"
+        self._stored = {}
+
+    def _ended(self) -> None:
+        verdict, walk, grown = self._verdict, self._walk, self._grown
+        verdict.root = walk.range.root().hex()
+        verdict.waiting = self._log.beyond(grown.last)
+        verdict.faults = [] if self._outside.bucket is None else list(self._outside.bucket.faults)
+        if walk.size != grown.size:
+            verdict.add(f"the tree has {grown.size} leaves, and there are {walk.size} rows up to its last one")
+            verdict.first = verdict.first or f"leaf {walk.size}: its row is gone"
+        if self._stored:
+            largest = max(self._stored)
+            verdict.add(f"the bucket has a checkpoint over {largest} events, and there are {walk.size} rows")
+            verdict.first = verdict.first or f"leaf {walk.size}: its row is gone"
+        self._signed.end()
+        verdict.unsigned = max(0, grown.size - self._signed.newest)
+        self._archives.end(self._log)
 
 
 class _Signed:
     """The ledger's own checkpoints, each compared when the rows have come so far."""
 
-    def __init__(self, log: Log, keys: Sequence[NoteKey], origin: str, verdict: Verdict) -> None:
-        self._left = log.checkpoints()
+    def __init__(self, log: Log, keys: Sequence[NoteKey], origin: str, after: int, verdict: Verdict) -> None:
+        self._left = log.checkpoints(after)
         self._keys, self._origin, self._verdict = keys, origin, verdict
         self._next = next(self._left, None)
+        self.newest = 0
 
     def at(self, reached: Range) -> None:
         while self._next is not None and self._next[0] <= reached.size:
             size, root, note = self._next
+            self.newest = size
             self._verdict.checkpoints += 1
             if root != reached.root():
                 self._verdict.add(f"the ledger's checkpoint over {size} events has another root than the rows")
@@ -145,67 +197,35 @@ class _Signed:
             self._verdict.add(f"a checkpoint of the ledger is over {self._next[0]} events: there are fewer rows")
 
 
-def _stored(bucket: BucketLog, known: int, sample: int, verdict: Verdict) -> dict[int, Checkpoint]:
-    """Read the bucket's newest checkpoint, and others from the whole of its history."""
-    verdict.bucket = bucket.place
-    newest = bucket.newest(known)
-    if newest is None:
-        verdict.add(f"{bucket.place} has no checkpoint: nothing says what the ledger once was")
-        return {}
-    if sample:
-        sizes = {s for n in range(sample) for s in bucket.sizes(n * newest.size // sample - 1, 1)}
-    else:
-        sizes = set(bucket.sizes())
-    found: dict[int, Checkpoint] = {}
-    for size in sorted(sizes | {newest.size}):
-        try:
-            checkpoint = bucket.checkpoint(size)
-        except NoteError as error:
-            verdict.add(f"{bucket.place}, checkpoint over {size} events: {error}")
-            continue
-        if checkpoint is not None:
-            found[size] = checkpoint
-    verdict.stored, verdict.stored_newest = len(found), newest.size
-    return found
+class _Archives:
+    """The leaves without rows: counted by day, and compared with the archives where these are read."""
 
+    def __init__(self, archived: Callable[[date], Iterator[bytes]] | None, verdict: Verdict) -> None:
+        self._archived, self._verdict = archived, verdict
+        self._days: dict[date, Iterator[bytes]] = {}
 
-def _located(log: Log, bucket: BucketLog, walk: _Walk, last: tuple[int, int]) -> str | None:
-    """Name the first row that is not what the bucket's tiles have; None where these do not say."""
-    try:
-        for number, ours in _differing(bucket, walk.tiles):
-            theirs = bucket.tile(Tile(0, number))
-            if theirs is None or _root(theirs) == ours:
-                continue
-            rows = _rows_from(log, walk.starts[number], last)
-            for place in range(WIDTH):
-                row = next(rows)
-                if leaf_hash(row.entry()) != theirs[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
-                    return _named(number * WIDTH + place, row)
-    except (StoreError, TrustError):
-        return None
-    return None
+    def compare(self, step: Step) -> None:
+        verdict, day = self._verdict, step.day
+        verdict.dropped[str(day)] = verdict.dropped.get(str(day), 0) + 1
+        if self._archived is None:
+            return
+        if day not in self._days:
+            self._days[day] = self._archived(day)
+        if next(self._days[day], None) != step.leaf:
+            if verdict.first is None:
+                verdict.add(f"the archive of {day} has another event there, or none: {step.named}")
+            verdict.first = verdict.first or step.named
+        else:
+            verdict.archived += 1
 
-
-def _differing(bucket: BucketLog, ours: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Give the tiles that differ by the bucket's tiles of the level above, or all where there is none yet."""
-    for upper in range(-(-len(ours) // WIDTH)):
-        theirs = bucket.tile(Tile(1, upper)) if (upper + 1) * WIDTH <= len(ours) else None
-        for number in range(upper * WIDTH, min(len(ours), (upper + 1) * WIDTH)):
-            place = (number % WIDTH) * HASH_BYTES
-            if theirs is None or theirs[place : place + HASH_BYTES] != ours[number]:
-                yield number, ours[number]
-
-
-def _rows_from(log: Log, start: tuple[int, int], last: tuple[int, int]) -> Iterator[AuditRow]:
-    return log.rows(last, (start[0], start[1] - 1))
-
-
-def _root(hashes: bytes) -> bytes:
-    whole = Range()
-    whole.extend(hashes[n : n + HASH_BYTES] for n in range(0, len(hashes), HASH_BYTES))
-    return whole.root()
-
-
-def _named(leaf: int, row: AuditRow) -> str:
-    event = f"{row.event_id.hex()}, {row.event_type}"
-    return f"leaf {leaf}, where the row at position {row.position} is (event {event})"
+    def end(self, log: Log) -> None:
+        for day, left in self._days.items():
+            if more := sum(1 for _ in left):
+                self._verdict.add(f"the archive of {day} has {more} events more than the log's leaves of that day")
+        if self._archived is None:
+            told = log.drops()
+            for day_name in sorted(self._verdict.dropped.keys() - told):
+                self._verdict.add(
+                    f"the rows of {day_name} are gone, and no event that is left says that they were dropped: "
+                    "give --archives, which compares them with their archive"
+                )

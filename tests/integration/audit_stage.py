@@ -33,6 +33,13 @@ INSERT = (
 )
 
 
+class Watched(Checkpointer):
+    """A maker of the log whose metrics can be read."""
+
+    def faults(self) -> float:
+        return float(self._metrics.faults._value.get())
+
+
 class AuditStage:
     """One log of a test's own."""
 
@@ -87,10 +94,10 @@ class AuditStage:
         return tree[0][0], signed[0][0], tree[0][1]
 
     @asynccontextmanager
-    async def checkpointing(self, settings: AuditSettings | None = None) -> AsyncIterator[Checkpointer]:
+    async def checkpointing(self, settings: AuditSettings | None = None) -> AsyncIterator[Watched]:
         ready = asyncio.Event()
         ready.set()
-        maker = Checkpointer(self._connect, settings or self.settings, Metrics().audit, ready)
+        maker = Watched(self._connect, settings or self.settings, Metrics().audit, ready)
         task = asyncio.create_task(maker.run())
         try:
             yield maker

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ledger.faultpoints import POINTS
-from operations.audit.reading import opened
 from operations.audit.verifying import verify
 from tests.integration.audit_stage import AuditStage
 
@@ -59,7 +58,7 @@ def killed_at(stage: AuditStage, point: str) -> None:
 
 async def test_after_a_kill_at_any_point_there_is_one_log(stage: AuditStage, s3: S3Client) -> None:
     points = [point for point in POINTS if point.startswith("audit.")]
-    assert len(points) == 5
+    assert len(points) >= 5
     for point in points:
         stage.insert(130)
         killed_at(stage, point)
@@ -67,8 +66,7 @@ async def test_after_a_kill_at_any_point_there_is_one_log(stage: AuditStage, s3:
     async with stage.checkpointing() as maker:
         await stage.settled(maker)
     bucket = stage.bucket(s3)
-    with opened(stage.url) as log:
-        verdict = verify(log, bucket, [stage.signer.key], 0, lambda *_: None)
+    verdict = verify(stage.url, bucket, [stage.signer.key], 0, lambda *_: None)
     assert (verdict.problems, verdict.waiting) == ([], 0)
     assert verdict.stored >= 2
     for size in bucket.sizes():  # one version each: nothing was put over another

@@ -34,23 +34,41 @@ def test_a_note_signed_by_transit_opens_with_its_public_key(vault: tuple[hvac.Cl
     client, mount = vault
     client.secrets.transit.create_key("log", key_type="ed25519", mount_point=mount)
     signer = TransitSigner("example.com/log", lambda: client, "log", mount)
+    first = signer.key
     client.secrets.transit.rotate_key("log", mount_point=mount)  # the signer keeps to the key it names
+    assert signer.key == first
     assert open_note(sign_note("text\n", [signer]), [signer.key]) == "text\n"
     rotated = TransitSigner("example.com/log", lambda: client, "log", mount)
     assert rotated.key != signer.key
     assert open_note(sign_note("text\n", [rotated]), [rotated.key]) == "text\n"
+    assert rotated.keys == [rotated.key, first]  # what signed before is known still
+    [older] = rotated.older()
+    assert open_note(sign_note("text\n", [older]), [first]) == "text\n"
+
+
+def test_a_version_that_may_not_sign_any_more_is_left(vault: tuple[hvac.Client, str]) -> None:
+    client, mount = vault
+    client.secrets.transit.create_key("log", key_type="ed25519", mount_point=mount)
+    signer = TransitSigner("example.com/log", lambda: client, "log", mount)
+    first = signer.key
+    client.secrets.transit.rotate_key("log", mount_point=mount)
+    client.secrets.transit.update_key_configuration("log", mount_point=mount, min_encryption_version=2)
+    with pytest.raises(KeyUnavailableError, match="cannot be used"):
+        signer.sign(b"text")
+    assert signer.key != first
+    assert open_note(sign_note("text\n", [signer]), [signer.key]) == "text\n"
 
 
 def test_a_key_that_cannot_be_used_is_said(vault: tuple[hvac.Client, str]) -> None:
     client, mount = vault
     client.secrets.transit.create_key("other", key_type="aes256-gcm96", mount_point=mount)
     with pytest.raises(KeyUnavailableError, match="of type aes256-gcm96: make one of type ed25519"):
-        TransitSigner("example.com/log", lambda: client, "other", mount)
+        TransitSigner("example.com/log", lambda: client, "other", mount).key  # noqa: B018  it asks
     with pytest.raises(KeyUnavailableError, match=f"Transit key {mount}/none cannot be used"):
-        TransitSigner("example.com/log", lambda: client, "none", mount)
+        TransitSigner("example.com/log", lambda: client, "none", mount).key  # noqa: B018  it asks
     away = hvac.Client(url="http://127.0.0.1:9", token="none", timeout=1)
     with pytest.raises(KeyUnavailableError, match="cannot be used"):
-        TransitSigner("example.com/log", lambda: away, "log", mount)
+        TransitSigner("example.com/log", lambda: away, "log", mount).sign(b"text")
 
 
 def test_data_keys_are_wrapped_and_wrapped_anew(vault: tuple[hvac.Client, str]) -> None:

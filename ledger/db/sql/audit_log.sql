@@ -59,6 +59,10 @@ RETURNING tree_size
 -- name: record_event
 INSERT INTO execution.audit_events (event_id, event_type, key, body) VALUES ($1, 'checkpoint', $2, $3)
 
+-- name: dropped
+-- Leaves from $1 on whose rows went with their partition.
+SELECT first_leaf, last_leaf FROM execution.audit_dropped_leaves WHERE last_leaf >= $1 ORDER BY first_leaf
+
 -- name: newest_checkpoint
 SELECT tree_size, root_hash, note FROM execution.audit_checkpoints ORDER BY tree_size DESC LIMIT 1
 

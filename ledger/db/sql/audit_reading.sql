@@ -45,15 +45,35 @@ FROM execution.audit_events WHERE event_id = %(event_id)s ORDER BY audit_events.
 SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, recorded_by, body
 FROM execution.audit_events WHERE position = %(position)s
 
--- name: leaf_of
--- A row's tile is the last one that does not begin behind it; its place in there is counted.
-WITH tile AS (
-    SELECT number, first_xid, first_position FROM execution.audit_tiles
-    WHERE level = 0 AND (first_xid, first_position) <= (%(xid)s::text::xid8, %(position)s)
-    ORDER BY first_xid DESC, first_position DESC LIMIT 1
-)
-SELECT tile.number * 256 + (
-    SELECT count(*) FROM execution.audit_events e
-    WHERE (e.xid, e.position) >= (tile.first_xid, tile.first_position)
-      AND (e.xid, e.position) < (%(xid)s::text::xid8, %(position)s)) AS leaf
-FROM tile
+-- name: tile_of
+-- A row's tile is the last one that does not begin behind it.
+SELECT number FROM execution.audit_tiles
+WHERE level = 0 AND (first_xid, first_position) <= (%(xid)s::text::xid8, %(position)s)
+ORDER BY first_xid DESC, first_position DESC LIMIT 1
+
+-- name: first_of
+-- Where the rows of a tile begin.
+SELECT first_xid::text::bigint AS xid, first_position AS position FROM execution.audit_tiles
+WHERE level = 0 AND number = %(number)s
+
+-- name: dropped
+-- Leaves whose rows went with their partition.
+SELECT first_leaf, last_leaf, recorded_on FROM execution.audit_dropped_leaves WHERE last_leaf >= %(first)s
+ORDER BY first_leaf
+
+-- name: dropping
+-- What the log itself says of the partitions that were dropped.
+SELECT body FROM execution.audit_events WHERE event_type = 'archive_partition_dropped'
+
+-- name: drop_leaves
+INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on)
+VALUES (%(first)s, %(last)s, %(day)s)
+
+-- name: last_verified
+-- The newest verification that found nothing wrong.
+SELECT tree_size, root_hash, verified_at FROM execution.audit_verifications WHERE problems = '{}'
+ORDER BY tree_size DESC, verification_id DESC LIMIT 1
+
+-- name: verified
+INSERT INTO execution.audit_verifications (from_size, tree_size, root_hash, problems, faults)
+VALUES (%(from_size)s, %(tree_size)s, %(root_hash)s, %(problems)s, %(faults)s)

@@ -31,18 +31,18 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     make_key_file(path)
     path.chmod(0o640)
     with pytest.raises(KeyUnavailableError, match=r"can be used by others \(-rw-r-----\): chmod 600 it"):
-        FileSigner("example.com/log", path)
+        FileSigner("example.com/log", path).sign(b"text")
 
 
 def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.pem"
     with pytest.raises(KeyUnavailableError, match="No such file"):
-        FileSigner("example.com/log", path)
+        FileSigner("example.com/log", path).sign(b"text")
     path.write_bytes(b"nonsense")
     path.chmod(0o600)
     with pytest.raises(KeyUnavailableError, match="a PEM private key"):
-        FileSigner("example.com/log", path)
+        FileSigner("example.com/log", path).sign(b"text")
     other = generate_private_key(SECP256R1())
     path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(KeyUnavailableError, match="an Ed25519 key is required"):
-        FileSigner("example.com/log", path)
+        FileSigner("example.com/log", path).sign(b"text")
