@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from execution_assets.archives.access import DROPPED, keep, receipt_of, tell
 from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.leaves import note_dropped, proven_pieces
 from execution_assets.archives.library import newest
 from execution_assets.archives.records import AUDIT, FILLS, SQL, parts_of, prepare, read_rows
 from execution_assets.archives.verifying import verify_object
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import ArchivedObject
+    from trust.bucket_log import BucketLog
 
 _CONNECT_SECONDS = 10
 # what goes; orders and dead letters have no partitions, and later days refer to them
@@ -45,12 +47,14 @@ def drop_day(
     reason: str,
     *,
     claimed: str | None = None,
+    logged: BucketLog | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> DroppedDay:
     """Drop a day's partitions once each row is read back from the locked store, decrypted and found equal.
 
     The partitions are locked against writing meanwhile, so nothing can land that is not archived. Who drops is
-    the login of ``url``, the schema's owner; ``claimed``: for whom, as they say. Raises ``ArchiveError`` saying
+    the login of ``url``, the schema's owner; ``claimed``: for whom, as they say. ``logged`` is the bucket of the
+    audit log: audit events go only when it has a leaf of each that was read back. Raises ``ArchiveError`` saying
     what is missing; then nothing was dropped.
     """
     if day >= datetime.now(UTC).date():
@@ -66,6 +70,9 @@ def drop_day(
         for child in children:
             table = child.rpartition("_")[0]
             _covered(connection, child, table, rows[table])
+        pieces = proven_pieces(connection, library, logged, day) if record_class == AUDIT else []
+        if pieces:
+            log(f"{sum(rows.values()):,} leaves worked out from the archive are those of the audit log")
         asked = {
             "record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children),
             **({"claimed": claimed} if claimed else {}),
@@ -73,6 +80,7 @@ def drop_day(
         receipt = tell(connection, receipt_of(DROPPED, reason, asked, objects))
         for child in children:
             connection.execute(sql.SQL("DROP TABLE execution.{}").format(sql.Identifier(child)))
+        note_dropped(connection, pieces, day)
         connection.execute(SQL["dropped"].encode(), {"record_class": record_class, "day": day})
         keep(library, receipt)
     return DroppedDay(tuple(children), rows.total())

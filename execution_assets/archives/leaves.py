@@ -88,6 +88,12 @@ def proven_pieces(
     return pieces
 
 
+def note_dropped(connection: psycopg.Connection[Any], pieces: Iterable[Piece], day: date) -> None:
+    """Remember which leaves have no row from now on."""
+    for first, last in pieces:
+        connection.execute(_SQL["drop_leaves"].encode(), {"first": first, "last": last, "day": day})
+
+
 def _located(
     connection: psycopg.Connection[Any], tree: BucketTree, bucket: BucketLog, rows: Iterable[AuditRow]
 ) -> list[Piece]:
