@@ -31,15 +31,20 @@ class Runs(Protocol):
 
 
 class Tap:
-    """The inbox as one feed sees it: notes when a report was last handed over, and up to which position."""
+    """The inbox as one feed sees it: notes when a report was last handed over, and up to which position.
 
-    def __init__(self, inbox: Inbox) -> None:
+    While ``is_open`` is not set a feed that reads by itself waits, connected, as it waits for room.
+    """
+
+    def __init__(self, inbox: Inbox, is_open: asyncio.Event) -> None:
         self._inbox = inbox
+        self._is_open = is_open
         self.reported_ns = 0
         self.position: Position | None = None
 
     async def put(self, arrivals: Sequence[Arrival]) -> None:
         """Hand over, waiting for room."""
+        await self._is_open.wait()
         await self._inbox.put(arrivals)
         self._note(arrivals)
 

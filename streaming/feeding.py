@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from streaming.settings import FeedSettings, Settings, VenueSettings
 
 _RETRY_SECONDS = 0.5
-_KAFKA_FIRST_SECONDS = 10.0  # so long, intents and snapshots that waited go before the fills of their time
+_REGAINED_SECONDS = 10.0  # after an outage of the ledger much may wait on Kafka, and in order it lands sooner
 _OPEN_SECONDS, _OPEN_LIMIT = 86_400.0, 20_000
 _OWED_SECONDS = 86_400.0  # what was not recovered by then is the audits' business
 
@@ -81,7 +81,8 @@ class Feeding:
         self._venues: dict[str, VenueFeeds] = {}
         feeds = {name: feeds_of(name, venue) for name, venue in settings.venues.items()}
         self.active = {name: found[0] for name, found in feeds.items()}
-        self.taps = {feed: Tap(inbox) for found in feeds.values() for feed in found}
+        self._is_open = asyncio.Event()
+        self.taps = {feed: Tap(inbox, self._is_open) for found in feeds.values() for feed in found}
         out_ns = int(settings.snapshot_out_seconds * NANOS)
         self._snapshots = SnapshotWatch(out_ns, inbox, self._orders, metrics)
 
@@ -102,9 +103,16 @@ class Feeding:
             "snapshots_out": self._snapshots.out,
         }
 
-    async def run(self) -> None:
-        """Run all feeds until cancelled; what a feed cannot mend ends all of them."""
+    async def run(self, *, is_regained: bool = False) -> None:
+        """Run all feeds until cancelled; what a feed cannot mend ends all of them.
+
+        They connect at once. What waited on Kafka goes before the fills of its time, but not for long: after a
+        start, or a takeover, for ``kafka.ahead_seconds``, and longer where this process had the lease before and
+        nobody else had it since.
+        """
+        ahead = self._settings.kafka.ahead_seconds
         try:
+            self._is_open.clear()
             for tap in self.taps.values():
                 tap.forget()
             self._orders.begin()
@@ -123,8 +131,6 @@ class Feeding:
                 group.create_task(self._snapshots.run(), name="snapshot watch")
                 desk = DeskFeed(self._connect, self._inbox, self._settings.venues)
                 group.create_task(desk.run(), name="feed desk")
-                if not await self.kafka.caught_up(_KAFKA_FIRST_SECONDS):
-                    log.warning("venues are read before all intents and snapshots that waited: fills are restated")
                 for name, look_back in self._look_backs.items():
                     if look_back.states_orders:
                         asker = OrderAsker(look_back)
@@ -132,6 +138,9 @@ class Feeding:
                         group.create_task(asker.run(), name=f"questions to {name}")
                 for feeds in self._venues.values():
                     group.create_task(feeds.run(), name=f"feeds of {feeds.venue}")
+                if not await self.kafka.caught_up(max(ahead, _REGAINED_SECONDS) if is_regained else ahead):
+                    log.warning("venues are read before all intents and snapshots that waited: fills are restated")
+                self._is_open.set()
         finally:
             self._questions.clear()
             for name in list(self._metrics.feed_states):

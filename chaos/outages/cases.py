@@ -18,7 +18,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One case. ``mend`` returns when the server can be used again: recovery is measured from then on.
 
     ``blocks``: nothing lands meanwhile, so no REST caller may be told that it has. ``refuses``: callers are told
-    to come back. ``takes_over``: the second process is to be the writer within the time, counted from the failure.
+    to come back. ``takes_over``: the second process is to be the writer within the time, counted from the failure;
+    ``meanwhile`` then brings back another server, once that process has landed reports of each venue, and recovery
+    is counted from there.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     keeps_topics: bool = False
     small_disk: bool = False
     takes_over: bool = False
+    meanwhile: Callable[[Scene], None] | None = None
     needs_root: bool = False
 
 
@@ -125,6 +128,11 @@ def _pause_holder(*, group: bool) -> Callable[[Scene], None]:
     return pause
 
 
+def _kill_holder_blind(scene: Scene) -> None:
+    scene.proxies["broker"].hang()
+    scene.victims[0].kill(group=True)
+
+
 def _wake_holder(scene: Scene) -> None:
     scene.victims[0].send(signal.SIGCONT, group=True)
 
@@ -151,6 +159,11 @@ CASES: dict[str, Case] = {
         Case(
             name="writer-killed", server="writer", what="SIGKILL to the writer, another process stands by",
             seconds=0.0, fail=_kill_holder, mend=_nothing, takes_over=True,
+        ),
+        Case(
+            name="writer-blind", server="writer", what="SIGKILL to the writer while the broker hangs", seconds=0.0,
+            fail=_kill_holder_blind, mend=_nothing, takes_over=True,
+            meanwhile=lambda s: s.proxies["broker"].heal(),
         ),
         Case(
             name="writer-paused", server="writer", what="SIGSTOP to the writer, which wakes up later",

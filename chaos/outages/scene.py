@@ -39,6 +39,7 @@ INBOX_LIMIT = 200  # small, so that it is full after a second or two
 _STEPPED = Path(__file__).with_name("stepped")
 _READY_SECONDS = 40.0
 _DISK_BYTES = 64 << 20
+_OF_THE_CAMPAIGN = ("EXECUTION_AGENT_VENUES__", "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS")
 _ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _KEPT_SERVERS = [ServerName.POSTGRES, ServerName.VALKEY]
 
@@ -150,8 +151,8 @@ class Scene:
         self._cleaning.callback(found.stop)
 
     def _environment(self, folder: Path, port: int) -> dict[str, str]:
-        # with the venues' own limits: the crash campaign's make delays and halts of everything
-        settings = {k: v for k, v in environment(folder).items() if not k.startswith("EXECUTION_AGENT_VENUES__")}
+        # with the usual limits: the crash campaign's make delays and halts of everything, and are for short lives
+        settings = {k: v for k, v in environment(folder).items() if not k.startswith(_OF_THE_CAMPAIGN)}
         return settings | {
             "EXECUTION_AGENT_INBOX_LIMIT": str(INBOX_LIMIT),
             "EXECUTION_AGENT_HTTP__PORT": str(port),

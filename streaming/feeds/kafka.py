@@ -72,9 +72,9 @@ class KafkaFeed:
         Fills that are landed before the intents and snapshots of their time wait for them, or are restated.
         """
         try:
-            async with asyncio.timeout(min(seconds, _CONNECT_SECONDS)):
-                await self._live.wait()
             async with asyncio.timeout(seconds):
+                async with asyncio.timeout(min(seconds, _CONNECT_SECONDS)):
+                    await self._live.wait()
                 await self._at_ends.wait()
         except TimeoutError:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 from pydantic import SecretStr
@@ -37,7 +39,7 @@ async def test_an_open_gap_is_an_outage_and_the_list_is_asked_in_either_case(*, 
         venues={"ALPHA": VenueSettings(format="canonical", feed=feed, look_back=look_back)},
     )
     inbox, metrics = Inbox(), Metrics()
-    line = Line(FEED, feed, Tap(inbox), metrics, lambda _: None)
+    line = Line(FEED, feed, Tap(inbox, asyncio.Event()), metrics, lambda _: None)
     recovery = Recovery("ALPHA", look_backs_of(settings, inbox, decoders_of(settings))["ALPHA"], never)
     feeds = VenueFeeds(
         "ALPHA",
