@@ -25,6 +25,9 @@ DOCS_CRON = "*/10 * * * *"
 ARCHIVE_CRON = "10 * * * *"
 # Stale: a day on which nothing lands at all is worth a look, venues trade around the clock
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=6), fail_window=timedelta(hours=24))
+# what is made once a day that is over
+DAILY = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=48))
+_FRESHNESS = {"fill_archive": DAILY, "audit_archive": DAILY}
 
 _NOT_DERIVED = dg.AssetSelection.groups("topics", "landed")
 _CHECKED = When.all_deps_match(When.all_checks_match(When.check_passed(), blocking_only=True)).with_label(
@@ -73,7 +76,7 @@ _CONDITIONS: dict[str, dg.AutomationCondition[dg.AssetKey] | None] = {
     "execution_report": AFTER_ALL_CHECKS,
     "data_docs": WITH_OR_WITHOUT_CHECKS,
     "fill_archive": WHEN_OVER,
-    "audit_archive": WHEN_OVER,
+    "audit_archive": None,  # by the calendar: archives.calendar
 }
 
 
@@ -83,5 +86,7 @@ def automated(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition
 
 
 def _with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
-    condition = spec.automation_condition or _CONDITIONS.get(spec.key.to_user_string(), AFTER_CHECKS)
-    return spec.replace_attributes(automation_condition=condition, freshness_policy=spec.freshness_policy or FRESH)
+    name = spec.key.to_user_string()
+    condition = spec.automation_condition or _CONDITIONS.get(name, AFTER_CHECKS)
+    fresh = spec.freshness_policy or _FRESHNESS.get(name, FRESH)
+    return spec.replace_attributes(automation_condition=condition, freshness_policy=fresh)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from execution_assets.archives.assets import ArchiveResource
+from execution_assets.archives.calendar import archive_calendar, archive_days_job
 from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
@@ -36,8 +37,8 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     return dg.Definitions(
         assets=[*SOURCES, *automated([*DERIVED_ASSETS, data_docs])],
         asset_checks=CHECKS,
-        jobs=[derive_day_job, prune_event_log],
-        schedules=[nightly_pruning],
+        jobs=[derive_day_job, archive_days_job, prune_event_log],
+        schedules=[archive_calendar, nightly_pruning],
         sensors=[
             landed_days,
             automation,

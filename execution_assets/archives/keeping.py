@@ -20,7 +20,7 @@ _CONNECT_SECONDS = 5
 
 
 def hold(library: Library, listed: Sequence[Listed], *, on: bool) -> int:
-    """Place or lift a legal hold on manifests and files; give how many objects."""
+    """Place or lift a legal hold on manifests and files; give how many objects. Their days: see ``holds``."""
     places = [place for o in listed for place in (o.stored, *(held.stored for held in o.manifest.objects))]
     for stored in places:
         library.store.hold(stored.key, stored.version, on=on)

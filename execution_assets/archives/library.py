@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.manifest import (
     MANIFESTS,
+    VERIFIERS,
     ArchivedObject,
     Listed,
     digest_of_note,
@@ -18,16 +20,17 @@ from execution_assets.archives.manifest import (
 from execution_assets.archives.records import TABLES
 from execution_assets.archives.settings import TRANSIT
 from trust.envelope import read_material, unseal
-from trust.errors import WrongKeyError
+from trust.errors import KeyUnavailableError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore, Stored
+from trust.log_keys import LogKeys
 from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
 from trust.vault import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     import pyarrow as pa
     import pyarrow.dataset as pad
@@ -36,17 +39,44 @@ if TYPE_CHECKING:
     from execution_assets.archives.settings import ArchiveSettings
     from trust.envelope import KeyMaterial
     from trust.keys import KeyService
-    from trust.notes import NoteKey, Signer
+    from trust.notes import NoteKey
+    from trust.signing import RotatedSigner
+
+
+ORIGIN = "execution-agent/archive"  # what the keys in the bucket are of
 
 
 class Library:
-    """All archives of one bucket."""
+    """All archives of one bucket. ``verifiers``: keys that count in any case (pinned).
+
+    Reading takes public keys alone: the pinned ones and those in the bucket that these vouch for, and where none
+    is pinned the first key in the bucket; and those of the signer, where it can be asked.
+    """
 
     def __init__(
-        self, store: LockedStore, keys: KeyService, signer: Signer, verifiers: Sequence[NoteKey] = ()
+        self, store: LockedStore, keys: KeyService, signer: RotatedSigner, verifiers: Sequence[NoteKey] = ()
     ) -> None:
         self.store, self.keys, self.signer = store, keys, signer
-        self.verifiers = [signer.key, *verifiers]
+        self.notes: list[str] = []
+        self._pinned = list(verifiers)
+        self._published = LogKeys(store, f"{VERIFIERS}/", ORIGIN, self.notes.append)
+
+    @cached_property
+    def verifiers(self) -> list[NoteKey]:
+        """The public keys whose signatures count. Raises ``StoreError``."""
+        found = self._published.trusted(self._pinned)
+        try:
+            found += self.signer.keys
+        except KeyUnavailableError as error:
+            self.notes.append(f"the signing key is not asked for its public half: {error}")
+        return list(dict.fromkeys(found))
+
+    def publish_key(self, retain_until: datetime) -> None:
+        """Keep the signer's public key in the bucket, locked, so that reading never needs the private one.
+
+        Raises ``TrustError``.
+        """
+        self._published.publish(self.signer, retain_until)
 
     def listed(self, record_class: str, first: date, last: date, venues: Sequence[str] = ()) -> list[Listed]:
         """Give all revisions of the days [first, last], by day, venue and revision.
@@ -76,8 +106,8 @@ class Library:
     def opened(self, stored: Stored) -> Listed:
         """Read a manifest. Raises ``TrustError`` and ``ArchiveError``."""
         note = self.store.get(stored.key, stored.version)
-        manifest = read_manifest(note, stored.key, self.verifiers)
-        return Listed(manifest, stored._replace(sha256=digest_of_note(note)))
+        manifest, key = read_manifest(note, stored.key, self.verifiers)
+        return Listed(manifest, stored._replace(sha256=digest_of_note(note)), str(key))
 
     def revisions(self, record_class: str, day: date, venue: str) -> list[Listed]:
         """Give the revisions of one day at one venue."""
@@ -135,7 +165,7 @@ def open_library(settings: ArchiveSettings, environment: Mapping[str, str] = os.
     What the environment does not say is the AWS SDK's and Vault's own default. Raises ``TrustError``.
     """
     logged_in = session_of(environment)
-    signer: Signer
+    signer: RotatedSigner
     keys: KeyService
     if settings.keys.startswith(TRANSIT):
         mount, _, key = settings.keys.removeprefix(TRANSIT).rpartition("/")

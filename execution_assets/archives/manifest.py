@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from execution_assets.archives.errors import ArchiveError
+from trust.errors import NoteError
 from trust.locked_store import Stored
 from trust.notes import open_note, sign_note
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TITLE = "execution-agent/archive-manifest/v1"
 OBJECTS, MANIFESTS, KEYS, ACCESSES = "archives", "manifests", "keys", "accesses"  # KEYS alone is not locked
+HOLDS, VERIFIERS = "holds", "verifiers"
 
 
 class ArchivedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +50,11 @@ class ArchivedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One revision of what is kept of a day at a venue. ``previous``: SHA-256 of the revision before it."""
+    """One revision of what is kept of a day at a venue. ``previous``: SHA-256 of the revision before it.
+
+    ``venues`` and ``before`` are the calendar, as it was when this was written: all venues of which the day had
+    records, and the last day before it that had any (None: none in the month before).
+    """
 
     record_class: str
     trade_date: date
@@ -58,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retain_until: datetime
     previous: str | None
     objects: tuple[ArchivedObject, ...]
+    venues: tuple[str, ...] = ()
+    before: date | None = None
 
     @property
     def rows(self) -> int:
@@ -86,10 +94,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A manifest as stored: what it says, where it is, the SHA-256 of its note."""
+    """A manifest as stored: what it says, where it is with the SHA-256 of its note, the key that signed it."""
 
     manifest: Manifest
     stored: Stored
+    signed_by: str = ""
 
 
 def manifest_prefix(record_class: str, day: date | str, venue: str | None = None) -> str:
@@ -114,12 +123,13 @@ def write_manifest(manifest: Manifest, signer: Signer) -> bytes:
     return sign_note(text, [signer]).encode()
 
 
-def read_manifest(note: bytes, key: str, verifiers: Sequence[NoteKey]) -> Manifest:
-    """Read a note that was found under ``key``.
+def read_manifest(note: bytes, key: str, verifiers: Sequence[NoteKey]) -> tuple[Manifest, NoteKey]:
+    """Read a note that was found under ``key``; give the manifest, and the key that signed it.
 
     Raises ``NoteError`` where no known key has signed it, ``ArchiveError`` where it is another one's manifest.
     """
-    title, _, content = open_note(note.decode("utf-8", "replace"), verifiers).partition("\n")
+    text = note.decode("utf-8", "replace")
+    title, _, content = open_note(text, verifiers).partition("\n")
     if title != _TITLE:
         raise ArchiveError(f"{key}: {_TITLE} is required in its first line, was {title!r}")
     try:
@@ -128,7 +138,16 @@ def read_manifest(note: bytes, key: str, verifiers: Sequence[NoteKey]) -> Manife
         raise ArchiveError(f"{key}: it cannot be read: {error}") from error
     if manifest.key != key:
         raise ArchiveError(f"{key}: it is the manifest of {manifest.key}, put under another name")
-    return manifest
+    return manifest, next(verifier for verifier in verifiers if is_signed(text, verifier))
+
+
+def is_signed(note: str, key: NoteKey) -> bool:
+    """Whether this key has signed a note."""
+    try:
+        open_note(note, [key])
+    except NoteError:
+        return False
+    return True
 
 
 def digest_of_note(note: bytes) -> str:

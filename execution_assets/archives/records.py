@@ -58,6 +58,13 @@ def parts_of(connection: psycopg.Connection[Any], record_class: str, day: date) 
     return [Part(FILLS, day, venue) for (venue,) in connection.execute(SQL["venues"].encode(), asked)]
 
 
+def day_before(connection: psycopg.Connection[Any], record_class: str, day: date) -> date | None:
+    """Give the last day before ``day`` of which there is something to archive; None where a month has nothing."""
+    query = "audit_day_before" if record_class == AUDIT else "day_before"
+    row = connection.execute(SQL[query].encode(), {"day": day}).fetchone()
+    return None if row is None else row[0]
+
+
 def prepare(connection: psycopg.Connection[Any]) -> None:
     """Set up a transaction to read a day by: one moment, times in UTC, room to sort."""
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

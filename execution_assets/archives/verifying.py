@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +10,9 @@ import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.holds import is_held, orders
 from execution_assets.archives.manifest import OBJECTS, Manifest
-from execution_assets.archives.records import SQL
+from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _CONNECT_SECONDS = 10
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """One file or manifest, what was looked at, and what was wrong; nothing is ``()``."""
+    """One file or manifest, what was looked at, and what was wrong (nothing is ``()``), or that it is missing."""
 
     what: str
     table: str
@@ -33,10 +34,11 @@ class Verified(msgspec.Struct, frozen=True):
     retain_until: datetime | None
     legal_hold: bool
     wrong: tuple[str, ...]
+    is_missing: bool = False
 
 
 class Verification(msgspec.Struct):
-    """A range: its lines, notes that are no fault, and whether Postgres was compared."""
+    """A range: its lines, notes that are no fault, and its manifests."""
 
     lines: list[Verified]
     notes: list[str]
@@ -44,8 +46,13 @@ class Verification(msgspec.Struct):
 
     @property
     def wrong(self) -> int:
-        """How many lines have something wrong."""
+        """How many lines have something wrong, the missing ones among them."""
         return sum(bool(line.wrong) for line in self.lines)
+
+    @property
+    def missing(self) -> int:
+        """How many archives should be there and are not."""
+        return sum(line.is_missing for line in self.lines)
 
 
 def verify(
@@ -58,12 +65,14 @@ def verify(
     deep: bool = True,
     log: Callable[[str], None] = lambda _: None,
 ) -> Verification:
-    """Check every revision of a range: signatures, chain, bytes, keys, rows, locks; with ``url`` Postgres, too.
+    """Check all revisions of a range: signatures, chain, bytes, keys, rows, locks, holds; that none is missing.
 
-    ``deep=False`` leaves out reading the files. Raises ``StoreError`` where the store is away.
+    What should be there is what Postgres (``url``) has records of; without it, what the signed manifests say of
+    the calendar. ``deep=False`` leaves out reading the files. Raises ``StoreError`` where the store is away.
     """
     library.store.check()
     found = Verification([], [], [])
+    given = orders(library, record_class)
     listed: list[Listed] = []
     for stored in library.manifests_stored(record_class, first, last):
         try:
@@ -76,6 +85,10 @@ def verify(
         manifest = opened.manifest
         wrong = [*_chain(opened, known), *_lock(library, opened.stored.key, opened.stored.version, manifest)]
         held = library.store.lock(opened.stored.key, opened.stored.version)
+        if _is_early(manifest, listed):
+            wrong.append("it was archived before the day was over, and not again since")
+        if is_held(given, manifest.trade_date, manifest.venue) and not held.legal_hold:
+            wrong.append("the day is under a legal hold, and this is not")
         found.lines.append(
             Verified(manifest.name, "manifest", manifest.rows, held.retain_until, held.legal_hold, tuple(wrong))
         )
@@ -84,6 +97,55 @@ def verify(
     found.notes += _strays(library, record_class, first, last, listed)
     if url is not None:
         found.lines += _compare_ledger(url, record_class, first, last, listed)
+    found.lines += _missing(record_class, first, last, listed, url)
+    found.notes += library.notes
+    return found
+
+
+def _is_early(manifest: Manifest, listed: list[Listed]) -> bool:
+    """Whether what is kept of a day that is over is what there was of it before it was."""
+    newer = any(
+        (o.manifest.trade_date, o.manifest.venue) == (manifest.trade_date, manifest.venue)
+        and o.manifest.revision > manifest.revision
+        for o in listed
+    )
+    over = datetime.combine(manifest.trade_date + timedelta(days=1), time(), UTC)
+    return not newer and manifest.created_at < over <= datetime.now(UTC)
+
+
+def _missing(record_class: str, first: date, last: date, listed: list[Listed], url: str | None) -> list[Verified]:
+    """Name the days and venues that should have an archive and have none; days that are not over need none yet."""
+    manifests = [o.manifest for o in listed]
+    there = {(manifest.trade_date, manifest.venue) for manifest in manifests}
+    wanted = {
+        (manifest.trade_date, venue): f"the manifest of {manifest.venue} names it"
+        for manifest in manifests
+        for venue in manifest.venues
+    }
+    if url is not None:
+        wanted |= dict.fromkeys(_in_ledger(url, record_class, first, last), "Postgres has records of it")
+    days = {day for day, _ in (*there, *wanted)}
+    for manifest in manifests:
+        if manifest.before is not None and first <= manifest.before and manifest.before not in days:
+            wanted[manifest.before, "-"] = f"the manifest of {manifest.trade_date} names it as the day before"
+    return [
+        Verified(
+            f"{record_class} {day} {venue}", "manifest", 0, None, legal_hold=False,
+            wrong=(f"it was never archived: {wanted[day, venue]}",), is_missing=True,
+        )
+        for day, venue in sorted(wanted.keys() - there)
+    ]  # fmt: skip
+
+
+def _in_ledger(url: str, record_class: str, first: date, last: date) -> set[tuple[date, str]]:
+    """Give the days that are over and their venues of which Postgres has records."""
+    found = set()
+    day, end = first, min(last, datetime.now(UTC).date() - timedelta(days=1))
+    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+        prepare(connection)
+        while day <= end:
+            found |= {(part.day, part.venue) for part in parts_of(connection, record_class, day)}
+            day += timedelta(days=1)
     return found
 
 

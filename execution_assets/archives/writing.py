@@ -14,8 +14,19 @@ import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.holds import is_held, orders
+from execution_assets.archives.keeping import hold, note_held
 from execution_assets.archives.manifest import ArchivedObject, Listed, Manifest, object_key, write_manifest
-from execution_assets.archives.records import SCHEMA_VERSION, SQL, TABLES, Part, parts_of, prepare, read_rows
+from execution_assets.archives.records import (
+    SCHEMA_VERSION,
+    SQL,
+    TABLES,
+    Part,
+    day_before,
+    parts_of,
+    prepare,
+    read_rows,
+)
 from trust.envelope import seal
 from trust.errors import AlreadyStoredError
 
@@ -38,11 +49,19 @@ _REPEATED = {
 
 
 class Archived(msgspec.Struct, frozen=True):
-    """What became of a part: its newest manifest, and whether it was written now."""
+    """What became of a part: its newest manifest, whether it was written now, whether a legal hold keeps it."""
 
     listed: Listed
     is_new: bool
     seconds: float
+    is_held: bool = False
+
+
+class _Calendar(msgspec.Struct, frozen=True):
+    """What else there is to archive: the day's venues, and the last day before it."""
+
+    venues: tuple[str, ...]
+    before: Any  # a date, or None
 
 
 def archive_day(
@@ -58,6 +77,7 @@ def archive_day(
     Raises ``ArchiveError``, ``TrustError``, ``psycopg.Error``; what is done before it stays done.
     """
     library.store.check()
+    library.publish_key(settings.retain_until(record_class, day, datetime.now(UTC)))
     with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
         with connection.transaction():
             prepare(connection)
@@ -69,13 +89,17 @@ def archive_day(
                     "Postgres is not that day"
                 )
             parts = parts_of(connection, record_class, day)
+            calendar = _Calendar(tuple(part.venue for part in parts), day_before(connection, record_class, day))
             done = []
             for part in parts:
-                done.append(_archive(connection, library, settings, part))
+                done.append(_archive(connection, library, settings, part, calendar))
                 log(shown(done[-1]))
         with connection.transaction():
             for archived in done:
                 record(connection, archived.listed)
+    for archived in done:
+        if archived.is_held:
+            note_held(url, [archived.listed], on=True)
     return done
 
 
@@ -87,7 +111,28 @@ def shown(archived: Archived) -> str:
 
 
 def _archive(
-    connection: psycopg.Connection[Any], library: Library, settings: ArchiveSettings, part: Part
+    connection: psycopg.Connection[Any],
+    library: Library,
+    settings: ArchiveSettings,
+    part: Part,
+    calendar: _Calendar,
+) -> Archived:
+    """Archive one part. A legal hold is looked for once its manifest is there, see ``holds``."""
+    archived = _newest(connection, library, settings, part, calendar)
+    if not is_held(orders(library, part.record_class), part.day, part.venue):
+        return archived
+    known = library.revisions(part.record_class, part.day, part.venue)
+    loose = [o for o in known if not library.store.lock(o.stored.key, o.stored.version).legal_hold]
+    hold(library, loose, on=True)
+    return msgspec.structs.replace(archived, is_held=True)
+
+
+def _newest(
+    connection: psycopg.Connection[Any],
+    library: Library,
+    settings: ArchiveSettings,
+    part: Part,
+    calendar: _Calendar,
 ) -> Archived:
     began = time.monotonic()
     known = library.revisions(part.record_class, part.day, part.venue)
@@ -107,7 +152,7 @@ def _archive(
     )
     manifest = Manifest(
         part.record_class, part.day, part.venue, revision, moment, until,
-        known[-1].stored.sha256 if known else None, objects,
+        known[-1].stored.sha256 if known else None, objects, calendar.venues, calendar.before,
     )  # fmt: skip
     try:
         stored = library.store.put(manifest.key, write_manifest(manifest, library.signer), until)
@@ -115,7 +160,8 @@ def _archive(
         raise ArchiveError(
             f"{manifest.name}: another process has archived it meanwhile; run it again to compare"
         ) from error
-    return Archived(Listed(manifest, stored), is_new=True, seconds=time.monotonic() - began)
+    listed = Listed(manifest, stored, str(library.signer.key))
+    return Archived(listed, is_new=True, seconds=time.monotonic() - began)
 
 
 def _write(library: Library, rows: Iterable[pa.Table], table: str, key: str, until: datetime) -> ArchivedObject:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from operations.archive.giving import pull, query
 from operations.archive.holding import drop_partition, hold, rotate
 from operations.archive.looking import list_archives, verify
 
-_EXAMPLES = {
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EXAMPLES: dict[str, tuple[Callable[..., None], str]] = {
     "list": (list_archives, "list --from 2026-11-16 --to 2026-11-20 --json"),
     "pull": (
         pull,

@@ -34,26 +34,34 @@ def hold(
     url: LedgerOption = None,
     state: StateOption = STATE,
 ) -> None:
-    """Place or lift a legal hold on all revisions of a range: held objects outlast their retention.
+    """Place or lift a legal hold on a range: what it holds outlasts its retention.
 
+    It is on the days: on all revisions that are there, and on those that are written later, until it is lifted.
     Exit codes: 0 done; 1 refused or not possible; 2 wrong usage or settings.
     """
     from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, record_access
+    from execution_assets.archives.holds import give, order_of
     from execution_assets.archives.keeping import hold as put
     from execution_assets.archives.keeping import note_held
-    from operations.archive.choosing import choose
+    from execution_assets.archives.records import AUDIT
 
     choice = chosen(record_class, first, last, venue)
     ledger, claimed = asking("a legal hold", url, state, person)
+    venues = () if record_class == AUDIT else choice.venues
     with opened(state) as library:
-        listed = choose(library, choice, all_revisions=True)
-        files = [held for o in listed for held in o.manifest.objects]
+        there = library.listed(record_class, choice.first, choice.last, venues)
+        files = [held for o in there for held in o.manifest.objects]
         event = HOLD_LIFTED if lift else HOLD_PLACED
         receipt = record_access(library, ledger, event, reason, choice.asked, files, claimed)
+        give(library, order_of(receipt, record_class, choice.first, choice.last, venues, on=not lift))
+        # what was archived meanwhile, too
+        listed = library.listed(record_class, choice.first, choice.last, venues)
         count = put(library, listed, on=not lift)
         if receipt.ledger == "recorded" and ledger is not None:
             note_held(ledger, listed, on=not lift)
-    show(f"legal hold {'lifted from' if lift else 'placed on'} {count} objects; audit event {receipt.ledger}")
+    done = "lifted from" if lift else "placed on"
+    later = "" if lift else ", and on what is archived of these days later"
+    show(f"legal hold {done} {count} objects{later}; audit event {receipt.ledger}")
 
 
 def rotate(
@@ -105,12 +113,16 @@ def drop_partition(
     """Drop a day from Postgres, after every row was read back from its archive, decrypted and found equal.
 
     Refused while anything of the day is pending, withheld, a break or unpublished. A fill of that day that a venue
-    reports again later is then no longer known as a duplicate. Exit codes: 0 dropped; 1 refused, nothing was
+    reports again later is then no longer known as a duplicate. Audit events go only when the audit log's bucket
+    ([audit] of the settings) has the leaf of each. Exit codes: 0 dropped; 1 refused, nothing was
     dropped; 2 wrong usage or settings.
     """
     import psycopg
 
     from execution_assets.archives.dropping import drop_day
+    from execution_assets.archives.records import AUDIT
+    from operations.audit.opening import log_of
+    from operations.audit.reading import AuditError
 
     choice = chosen(record_class, day, None, None)
     with opened(state) as library:
@@ -120,7 +132,12 @@ def drop_partition(
         if not yes:
             typer.confirm(f"Drop {record_class} of {day} from Postgres once its archive is verified?", abort=True)
         try:
-            done = drop_day(ledger, library, record_class, choice.first, reason, claimed=person, log=tell)
+            logged = log_of(state) if record_class == AUDIT else None
+            done = drop_day(
+                ledger, library, record_class, choice.first, reason, claimed=person, logged=logged, log=tell
+            )
+        except AuditError as error:
+            fail(f"nothing was dropped: {error}", FAILED)
         except psycopg.Error as error:
             fail(f"nothing was dropped: {first_line(error)}", FAILED)
     show(f"dropped {', '.join(done.tables)}: {done.rows:,} rows are in the archive")

@@ -32,16 +32,21 @@ def list_archives(
 ) -> None:
     """List the archives of days, every revision: rows, bytes, until when they are locked.
 
-    Reads the signed manifests in the object store; Postgres is not asked. Exit codes: 0 listed; 1 there is none,
+    Reads the signed manifests in the object store, and names the public keys that count: Postgres is not asked,
+    and the signing key is not needed. Exit codes: 0 listed; 1 there is none,
     or one cannot be trusted; 2 wrong usage or settings.
     """
     from operations.archive.choosing import choose
-    from operations.archive.shown import manifests_as_data, manifests_as_table
+    from operations.archive.shown import keys_as_text, manifests_as_data, manifests_as_table
 
     choice = chosen(record_class, first, last, venue)
     with opened(state) as library:
         listed = choose(library, choice, all_revisions=True)
         show(manifests_as_data(listed) if as_json else manifests_as_table(listed))
+        if not as_json:
+            show(f"\n{keys_as_text(listed, library)}")
+        for note in library.notes:
+            tell(f"note: {note}")
 
 
 def verify(
@@ -54,10 +59,11 @@ def verify(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a range back: signatures, revisions, every byte, keys, rows, retention, holds; Postgres where it is.
+    """Read a range back: signatures, revisions, bytes, keys, rows, retention, holds; and whether all is there.
 
-    Ends in a table. Exit codes: 0 all is as the manifests say; 1 something differs, or could not be read; 2 wrong
-    usage or settings.
+    What should be there is every day that is over and venue of which Postgres has records; where it is away, what
+    the manifests say of each other. Ends in a table. Exit codes: 0 all is as the manifests say; 1 something
+    differs, is missing, or could not be read; 2 wrong usage or settings.
     """
     import psycopg
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +11,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import Listed
-    from execution_assets.archives.verifying import Verification
+    from execution_assets.archives.verifying import Verification, Verified
     from operations.archive.pulling import Pulled
     from operations.archive.querying import Answer
 
@@ -43,9 +45,20 @@ def manifests_as_table(listed: Sequence[Listed]) -> str:
     return as_table(lines)
 
 
+def keys_as_text(listed: Sequence[Listed], library: Library) -> str:
+    """The public keys that count: a copy of them elsewhere lets somebody check the notes without us."""
+    used = Counter(o.signed_by for o in listed)
+    lines = [("verifier key", "manifests here")]
+    lines += [(str(key), f"{used[str(key)]:,}") for key in library.verifiers]
+    return as_table(lines)
+
+
 def manifests_as_data(listed: Sequence[Listed]) -> str:
-    """All that the manifests say, and where they are."""
-    return _json([{**msgspec.to_builtins(o.manifest), "manifest": o.stored._asdict()} for o in listed])
+    """All that the manifests say, where they are, and the key that signed each."""
+    return _json([
+        {**msgspec.to_builtins(o.manifest), "manifest": o.stored._asdict(), "signed_by": o.signed_by}
+        for o in listed
+    ])  # fmt: skip
 
 
 def pulled_as_text(done: Pulled) -> str:
@@ -69,14 +82,19 @@ def verification_as_table(found: Verification) -> str:
         (
             line.what, line.table, f"{line.rows:,}",
             "-" if line.retain_until is None else f"{line.retain_until:%Y-%m-%d}",
-            "yes" if line.legal_hold else "", "WRONG" if line.wrong else "ok",
+            "yes" if line.legal_hold else "", _state(line),
         )
         for line in found.lines
     ]  # fmt: skip
-    said = [f"WRONG {line.what}, {line.table}: {wrong}" for line in found.lines for wrong in line.wrong]
+    said = [f"{_state(line)} {line.what}, {line.table}: {wrong}" for line in found.lines for wrong in line.wrong]
     said += [f"note: {note}" for note in found.notes]
     total = f"{len(found.manifests)} archives, {len(found.lines)} lines, {found.wrong} wrong"
+    total += f", {found.missing} of them missing" if found.missing else ""
     return "\n".join([as_table(lines), *said, total])
+
+
+def _state(line: Verified) -> str:
+    return "MISSING" if line.is_missing else "WRONG" if line.wrong else "ok"
 
 
 def verification_as_data(found: Verification) -> str:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
     KEYS_VARIABLE,
     SIGNER_VARIABLE,
+    VERIFIERS_VARIABLE,
     settings_from,
 )
 from execution_assets.archives.writing import archive_day
@@ -288,6 +289,38 @@ def test_hold_rotate_and_verify(desk: Desk) -> None:
         assert states.fetchall() == [(False, False)]
         connection.execute("UPDATE execution.archives SET row_count = 9 WHERE table_name = 'fills'")
     assert "WRONG" in desk.call("verify", *DAYS, code=1).stdout
+
+
+def test_what_was_never_archived_is_shown_as_missing(desk: Desk) -> None:
+    Streaming(desk.url).land([intent("C5", "M5", at=T0 - 86_400 * SECOND)])
+    shown = desk.call("verify", "--from", str(DAY - timedelta(days=1)), "--to", str(DAY), code=1).stdout
+    [line] = [line for line in shown.splitlines() if line.endswith("MISSING")]
+    assert line.startswith(f"fills {DAY - timedelta(days=1)} ALPHA")
+    assert shown.endswith("1 archives, 8 lines, 1 wrong, 1 of them missing\n")
+
+
+def test_the_public_key_is_shown_and_suffices_to_read(desk: Desk) -> None:
+    key = str(desk.library.signer.key)
+    desk.environment[SIGNER_VARIABLE] = str(desk.folder / "lost.pem")
+    for pinned in ("", key):
+        desk.environment[VERIFIERS_VARIABLE] = pinned
+        done = desk.call("list", *DAYS)
+        assert f"{key}  1" in done.stdout
+        assert "the signing key is not asked" in done.stderr
+        desk.call("verify", *DAYS)
+    assert "lost.pem" in desk.call("pull", *DAYS, *WHY, "--output", desk.folder / "out", code=1).stderr
+    assert not list((desk.folder / "out").glob("*.parquet"))
+
+
+def test_a_hold_is_on_days_that_have_no_archive_yet(desk: Desk) -> None:
+    later = DAY + timedelta(days=1)
+    said = desk.call("hold", "--from", str(later), "--reason", "case 4711").stdout
+    assert "placed on 0 objects, and on what is archived of these days later" in said
+    Streaming(desk.url).land([intent("C5", "M5", at=T0 + 86_400 * SECOND)])
+    archive_day(desk.url, desk.library, settings_from(desk.environment), FILLS, later)
+    shown = desk.call("verify", "--from", str(later)).stdout.splitlines()[1:-1]
+    assert len(shown) == 7
+    assert all(line.split()[-2:] == ["yes", "ok"] for line in shown)
 
 
 def test_a_partition_goes_only_when_its_archive_gives_it_back(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,9 +14,12 @@ import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
+from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, receipt_of
 from execution_assets.archives.assets import ArchiveResource, audit_archive, fill_archive
+from execution_assets.archives.holds import give, order_of
 from execution_assets.archives.keeping import hold, rotate
 from execution_assets.archives.library import Library
+from execution_assets.archives.manifest import write_manifest
 from execution_assets.archives.records import AUDIT, FILLS
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
@@ -39,6 +42,7 @@ from trust import keys, signing
 from trust.errors import NoteError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore
+from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
 
 if TYPE_CHECKING:
@@ -81,7 +85,8 @@ def url(ledger_url: str) -> str:
 def rows(library: Library, table: str, record_class: str = FILLS) -> list[dict[str, object]]:
     [listed] = library.listed(record_class, DAY, DAY)[-1:]
     [held] = [o for o in listed.manifest.objects if o.table == table]
-    return pa.concat_tables(library.tables(held)).to_pylist()
+    found: list[dict[str, object]] = pa.concat_tables(library.tables(held)).to_pylist()
+    return found
 
 
 def test_a_day_is_given_back_as_it_was(url: str, library: Library) -> None:
@@ -160,6 +165,127 @@ def test_a_legal_hold_is_on_every_object(url: str, library: Library) -> None:
     assert not any(line.legal_hold for line in verify(library, FILLS, DAY, DAY).lines)
 
 
+def order(library: Library, first: date, *, on: bool) -> None:
+    said = receipt_of(HOLD_PLACED if on else HOLD_LIFTED, "case 4711", {}, [])
+    give(library, order_of(said, FILLS, first, first, (), on=on))
+
+
+def test_a_legal_hold_is_on_what_is_archived_of_the_day_later_until_it_is_lifted(
+    url: str, library: Library
+) -> None:
+    def held() -> list[bool]:
+        return [
+            library.store.lock(place.key, place.version).legal_hold
+            for o in library.listed(FILLS, DAY, DAY)
+            for place in (o.stored, *(file.stored for file in o.manifest.objects))
+        ]
+
+    archive_day(url, library, SETTINGS, FILLS, DAY)
+    order(library, DAY, on=True)
+    order(library, DAY + timedelta(days=1), on=False)  # another day's
+    assert held() == [False] * 7, "nobody has gone through the objects yet"
+    assert [line.wrong for line in verify(library, FILLS, DAY, DAY).lines if line.wrong] == [
+        ("the day is under a legal hold, and this is not",)
+    ]
+    [same] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (same.is_new, same.is_held, held()) == (False, True, [True] * 7), "it makes up for who was killed"
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    [late] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (late.is_new, late.is_held, held()) == (True, True, [True] * 14)
+    with psycopg.connect(url) as connection:
+        known = connection.execute("SELECT DISTINCT legal_hold FROM execution.archives WHERE revision = 2")
+        assert known.fetchall() == [(True,)]
+    order(library, DAY, on=False)
+    hold(library, library.listed(FILLS, DAY, DAY), on=False)
+    Streaming(url).land([intent("C8", "M8"), report("E8", cl_ord_id="M8", qty="1", px="101")])
+    archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert held() == [False] * 21
+    assert verify(library, FILLS, DAY, DAY, url=url).wrong == 0
+
+
+def test_days_and_venues_that_were_never_archived_are_missing(url: str, library: Library) -> None:
+    at = T0 + 2 * 86_400 * SECOND
+    Streaming(url).land([intent("D1", "N1", at=at), report("F1", cl_ord_id="N1", qty="1", px="101", at=at)])
+    archive_day(url, library, SETTINGS, FILLS, utc_date(at))
+    first, last = DAY - timedelta(days=1), DAY + timedelta(days=3)
+
+    def missing(url: str | None = None) -> list[str]:
+        found = verify(library, FILLS, first, last, url=url)
+        assert found.wrong == found.missing
+        return [line.what for line in found.lines if line.is_missing]
+
+    assert missing(url) == [f"fills {DAY} ALPHA"]
+    assert missing() == [f"fills {DAY} -"], "the manifest of two days later knows of it"
+    archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (missing(url), missing()) == ([], [])
+    # a venue that came to the day later
+    Streaming(url).land([msgspec.structs.replace(intent("C7", "M7"), venue="BRAVO")])
+    assert missing(url) == [f"fills {DAY} BRAVO"]
+    [done] = [a for a in archive_day(url, library, SETTINGS, FILLS, DAY) if a.is_new]
+    assert (done.listed.manifest.venue, done.listed.manifest.venues) == ("BRAVO", ("ALPHA", "BRAVO"))
+    assert missing(url) == []
+
+
+def test_a_venue_whose_archive_was_not_written_is_named_by_the_others(url: str, library: Library) -> None:
+    """The writer was killed between the two."""
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    later = msgspec.structs.replace(
+        done.listed.manifest, trade_date=DAY + timedelta(days=1), venues=("ALPHA", "BRAVO"), before=DAY
+    )
+    library.store.put(later.key, write_manifest(later, library.signer), later.retain_until)
+    found = verify(library, FILLS, DAY, later.trade_date)
+    assert [line.what for line in found.lines if line.wrong] == [f"fills {later.trade_date} BRAVO"]
+
+
+def test_what_was_archived_before_its_day_was_over_is_not_enough(url: str, library: Library) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    over = datetime.combine(DAY, time(), UTC)
+    early = msgspec.structs.replace(
+        done.listed.manifest, trade_date=DAY - timedelta(days=1), created_at=over - timedelta(hours=1)
+    )
+    library.store.put(early.key, write_manifest(early, library.signer), early.retain_until)
+    lines = verify(library, FILLS, early.trade_date, early.trade_date, deep=False).lines
+    assert "before the day was over" in lines[0].wrong[0]
+
+
+def test_reading_takes_no_private_key_and_a_rotated_one_breaks_nothing(
+    url: str, library: Library, endpoints: Endpoints, tmp_path: Path
+) -> None:
+    client, mount = (
+        hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token),
+        f"transit-{uuid4().hex[:12]}",
+    )
+    client.sys.enable_secrets_engine("transit", path=mount)
+    client.secrets.transit.create_key("signer", key_type="ed25519", mount_point=mount)
+
+    def opened() -> Library:
+        return Library(library.store, library.keys, TransitSigner("test/archive", lambda: client, "signer", mount))
+
+    archive_day(url, opened(), SETTINGS, FILLS, DAY)
+    client.secrets.transit.rotate_key("signer", mount_point=mount)
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    [late] = archive_day(url, opened(), SETTINGS, FILLS, DAY)
+    first, second = opened().listed(FILLS, DAY, DAY)
+    assert late.listed == second
+    assert first.signed_by != second.signed_by
+    assert verify(opened(), FILLS, DAY, DAY, url=url).wrong == 0
+    client.sys.disable_secrets_engine(mount)
+    client.adapter.close()
+    # the keys in the bucket vouch for each other; a copy of the first one elsewhere is all that is needed
+    lost = FileSigner("test/archive", tmp_path / "lost.pem")
+    for pinned in ([], [parse_key(first.signed_by)]):
+        reader = Library(library.store, library.keys, lost, pinned)
+        assert verify(reader, FILLS, DAY, DAY, url=url).wrong == 0
+        assert [str(key) for key in reader.verifiers] == [first.signed_by, second.signed_by]
+        assert any("is not asked for its public half" in note for note in reader.notes)
+    # a key that somebody put there counts for nothing
+    signing.make_key_file(tmp_path / "forger.pem")
+    forger = Library(library.store, library.keys, FileSigner("test/archive", tmp_path / "forger.pem"))
+    forger.publish_key(datetime.now(UTC) + timedelta(days=1))
+    known = Library(library.store, library.keys, lost).verifiers
+    assert [str(key) for key in known] == [first.signed_by, second.signed_by]
+
+
 def test_a_file_under_another_name_is_refused(url: str, library: Library, s3: S3Client) -> None:
     """Its bytes and its key material are copied to another path, whole: the path is part of what is encrypted."""
     [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
@@ -192,9 +318,13 @@ def test_verify_finds_every_planted_fault(url: str, library: Library, s3: S3Clie
     assert (wrong.table, "the key material is that of" in wrong.wrong[0]) == ("fills", True)
     # a manifest that another key signed
     signing.make_key_file(tmp_path / "other.pem")
-    forger = Library(library.store, library.keys, FileSigner("test/archive", tmp_path / "other.pem"))
-    with pytest.raises(NoteError):
-        forger.listed(FILLS, DAY, DAY)
+    forger = FileSigner("test/archive", tmp_path / "other.pem")
+    forged = msgspec.structs.replace(done.listed.manifest, trade_date=DAY + timedelta(days=1))
+    library.store.put(forged.key, write_manifest(forged, forger), datetime.now(UTC) + timedelta(days=1))
+    with pytest.raises(NoteError, match="none of the keys"):
+        library.listed(FILLS, DAY, forged.trade_date)
+    found = verify(library, FILLS, DAY, forged.trade_date)
+    assert ["none of the keys" in line.wrong[0] for line in found.lines if line.what == forged.key] == [True]
     # an object put over a file: the version counts, so nothing changes; what no manifest knows is noted
     s3.put_object(Bucket=library.store.bucket, Key=by_table["orders"].key, Body=b"other")
     found = verify(library, FILLS, DAY, DAY)

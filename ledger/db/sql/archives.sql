@@ -73,6 +73,50 @@ ORDER BY audit_events.xid, position
 -- name: has_audit_events
 SELECT EXISTS (SELECT 1 FROM execution.audit_events WHERE recorded_on = %(day)s)
 
+-- name: audit_day_before
+SELECT max(d.day)::date FROM generate_series(%(day)s::date - 31, %(day)s::date - 1, interval '1 day') AS d(day)
+WHERE (SELECT true FROM execution.audit_events WHERE recorded_on = d.day::date LIMIT 1)
+
+-- name: day_before
+-- Day by day, and LIMIT: each looks at one partition's first row.
+SELECT max(d.day)::date FROM generate_series(%(day)s::date - 31, %(day)s::date - 1, interval '1 day') AS d(day)
+CROSS JOIN LATERAL (SELECT extract(epoch FROM d.day)::bigint * 1000000000 AS start_ns,
+                           extract(epoch FROM d.day)::bigint * 1000000000 + 86400000000000 AS end_ns) AS n
+WHERE (SELECT true FROM execution.fills WHERE trade_date = d.day::date LIMIT 1)
+   OR (SELECT true FROM execution.order_reports WHERE trade_date = d.day::date LIMIT 1)
+   OR (SELECT true FROM execution.orders WHERE routed_ns >= n.start_ns AND routed_ns < n.end_ns LIMIT 1)
+   OR (SELECT true FROM execution.dead_letters WHERE received_ns >= n.start_ns AND received_ns < n.end_ns LIMIT 1)
+
+-- name: unarchived
+-- Days that are over, have records, and were not archived since they were over. LIMIT: one row of one partition.
+WITH days AS (
+    SELECT d.day::date AS day, extract(epoch FROM d.day)::bigint * 1000000000 AS start_ns,
+           extract(epoch FROM d.day + interval '1 day')::bigint * 1000000000 AS end_ns,
+           (d.day + interval '1 day') AT TIME ZONE 'UTC' AS over
+    FROM generate_series((now() AT TIME ZONE 'UTC')::date - %(days)s::int, (now() AT TIME ZONE 'UTC')::date - 1,
+                         interval '1 day') AS d(day))
+SELECT 'fills', n.day,
+       n.traded AND NOT (EXISTS (SELECT 1 FROM execution.executions_derived v WHERE v.trade_date = n.day)
+                         AND EXISTS (SELECT 1 FROM execution.derivations v WHERE v.trade_date = n.day)
+                         AND EXISTS (SELECT 1 FROM execution.check_outcomes c
+                                     WHERE c.trade_date = n.day AND c.blocking)),
+       EXISTS (SELECT 1 FROM execution.check_outcomes c WHERE c.trade_date = n.day AND c.blocking AND NOT c.passed)
+FROM (SELECT days.*, coalesce((SELECT true FROM execution.fills WHERE trade_date = days.day LIMIT 1), false) AS traded
+      FROM days) AS n
+WHERE (n.traded
+       OR (SELECT true FROM execution.order_reports WHERE trade_date = n.day LIMIT 1)
+       OR (SELECT true FROM execution.orders WHERE routed_ns >= n.start_ns AND routed_ns < n.end_ns LIMIT 1)
+       OR (SELECT true FROM execution.dead_letters
+           WHERE received_ns >= n.start_ns AND received_ns < n.end_ns LIMIT 1))
+  AND NOT EXISTS (SELECT 1 FROM execution.archives a
+                  WHERE a.record_class = 'fills' AND a.trade_date = n.day AND a.archived_at >= n.over)
+UNION ALL
+SELECT 'audit', n.day, false, false FROM days AS n
+WHERE (SELECT true FROM execution.audit_events WHERE recorded_on = n.day LIMIT 1)
+  AND NOT EXISTS (SELECT 1 FROM execution.archives a
+                  WHERE a.record_class = 'audit' AND a.trade_date = n.day AND a.archived_at >= n.over)
+ORDER BY 2, 1
+
 -- name: record
 INSERT INTO execution.archives (
     object_key, object_version, record_class, table_name, trade_date, venue, revision, digest, sha256, size_bytes,

@@ -131,7 +131,7 @@ def test_a_manifest_is_only_what_was_signed_under_its_own_name(tmp_path: Path) -
     manifest = Manifest("fills", day, "ALPHA/1", 1, moment, moment, None, ())
     note = write_manifest(manifest, ours)
     assert manifest.key == "manifests/fills/2026-11-20/ALPHA%2F1/0001.note"
-    assert read_manifest(note, manifest.key, [ours.key]) == manifest
+    assert read_manifest(note, manifest.key, [theirs.key, ours.key]) == (manifest, ours.key)
     with pytest.raises(NoteError):
         read_manifest(note, manifest.key, [theirs.key])
     with pytest.raises(NoteError):
