@@ -25,6 +25,12 @@ class CredentialMetrics:
             ["path"],
             registry=registry,
         )
+        self.withdrawn = Gauge(
+            "execution_credentials_withdrawn",
+            "1 while the secret at the path is taken back in Vault: it counts no more.",
+            ["path"],
+            registry=registry,
+        )
         self.rotations = Counter(
             "execution_credential_rotations", "Secrets that were replaced, by path.", ["path"], registry=registry
         )

@@ -3,6 +3,7 @@
 Read at the start and looked at again and again. A new version goes to whoever uses it: what was subscribed is
 called, in the event loop. Vault away or sealed changes nothing but a gauge and a line of the log: the process runs
 on what it holds. What cannot be used (no such field, no webhook secret) is refused, and what was held stays.
+What was taken back in Vault (deleted, destroyed) counts no more from the next look on, and is an audit event.
 A secret that was never read leaves its venue waiting, and no other. No value is ever in an error or in the log.
 """
 
@@ -17,7 +18,8 @@ import structlog
 from ledger import clocks
 from ledger.domain.times import NANOS
 from streaming.errors import FeedError
-from trust.errors import CredentialsError
+from streaming.secret_events import RESTORED, WITHDRAWN, SecretChange
+from trust.errors import CredentialsError, GoneError
 from trust.references import is_reference, parse_reference
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ log = structlog.get_logger()
 
 
 class NotHeldError(FeedError):
-    """The secret was not read from Vault yet: whoever needs it waits."""
+    """The secret was not read from Vault yet, or was taken back there: whoever needs it waits."""
 
 
 class Credentials:
@@ -55,7 +57,10 @@ class Credentials:
         self._fields: dict[str, set[str]] = {}
         for reference in map(parse_reference, references):
             self._fields.setdefault(reference.place, set()).add(reference.field)
+        self.tell: Callable[[SecretChange], object] = lambda _: None
+        """Hears of what was taken back, and of what is there again."""
         self._held: dict[str, Held] = {}
+        self._withdrawn: dict[str, SecretChange] = {}
         self._subscribed: list[tuple[frozenset[Reference], Callable[[], None]]] = []
         self._checks: dict[Reference, Callable[[str], object]] = {}
         self._troubles: dict[str, str] = {}
@@ -69,11 +74,16 @@ class Credentials:
         return self._of(reference).value(reference.field)
 
     def accepted(self, secret: SecretStr) -> tuple[str, ...]:
-        """Give the values that count: during a rotation the old one, too. Raises ``NotHeldError``."""
+        """Give the values that count: during a rotation the old one, too; none of what was taken back.
+
+        Raises ``NotHeldError``.
+        """
         text = _text(secret)
         if not is_reference(text):
             return (text,)
         reference = parse_reference(text)
+        if reference.place in self._withdrawn:
+            return ()
         values = self._of(reference).accepted(reference.field, clocks.time_ns() / NANOS)
         usable = self._checks.get(reference)
         return values if usable is None else tuple(value for value in values if _is_fit(usable, value))
@@ -100,6 +110,7 @@ class Credentials:
         return {
             "held": {place: held.versions[0].number for place, held in self._held.items()},
             "troubles": dict(self._troubles),
+            "withdrawn": {place: change.why for place, change in self._withdrawn.items()},
         }
 
     async def run(self) -> None:
@@ -119,6 +130,11 @@ class Credentials:
         for place in self._fields:
             try:
                 held = await asyncio.to_thread(self._reader.read, place, self._held.get(place))
+            except GoneError as error:
+                if error.was_deleted or place in self._held or place in self._withdrawn:
+                    self._withdraw(place, str(error))
+                else:
+                    self._refuse(place, str(error))
             except CredentialsError as error:
                 is_away = True
                 self._trouble(place, str(error))
@@ -129,11 +145,17 @@ class Credentials:
 
     def _take(self, place: str, held: Held) -> None:
         refusal = self._refusal(place, held)
-        if self._metrics is not None:
-            self._metrics.refused.labels(place).set(refusal is not None)
         if refusal is not None:
-            self._trouble(place, refusal)
+            self._refuse(place, refusal)
             return
+        if self._metrics is not None:
+            self._metrics.refused.labels(place).set(0)
+        withdrawn = self._withdrawn.pop(place, None)
+        if withdrawn is not None:
+            newest = held.versions[0]
+            self._mark(
+                SecretChange(RESTORED, place, newest.number, newest.made, f"it is there again; {withdrawn.why}")
+            )
         if self._troubles.pop(place, None) is not None:
             log.warning("a secret can be read again", path=place)
         before = self._held.get(place)
@@ -148,9 +170,35 @@ class Credentials:
             )
             if self._metrics is not None:
                 self._metrics.rotations.labels(place).inc()
+        self._notify(place, changed)
+
+    def _notify(self, place: str, changed: set[str]) -> None:
         for wanted, call in [*self._subscribed]:
             if any(reference.place == place and reference.field in changed for reference in wanted):
                 call()
+
+    def _withdraw(self, place: str, why: str) -> None:
+        """What was held of a path counts no more, and whoever uses it hears of that."""
+        held = self._held.pop(place, None)
+        if place in self._withdrawn:
+            return
+        self._troubles.pop(place, None)
+        version, made = (0, 0.0) if held is None else (held.versions[0].number, held.versions[0].made)
+        change = SecretChange(WITHDRAWN, place, version, made, why)
+        self._withdrawn[place] = change
+        log.error("a secret was taken back in Vault: it counts no more", path=place, why=why)
+        self._mark(change)
+        self._notify(place, self._fields[place])
+
+    def _mark(self, change: SecretChange) -> None:
+        if self._metrics is not None:
+            self._metrics.withdrawn.labels(change.place).set(change.event == WITHDRAWN)
+        self.tell(change)
+
+    def _refuse(self, place: str, why: str) -> None:
+        if self._metrics is not None:
+            self._metrics.refused.labels(place).set(1)
+        self._trouble(place, why)
 
     def _refusal(self, place: str, held: Held) -> str | None:
         for field in sorted(self._fields[place]):
@@ -169,6 +217,8 @@ class Credentials:
 
     def _of(self, reference: Reference) -> Held:
         held = self._held.get(reference.place)
+        if reference.place in self._withdrawn:
+            raise NotHeldError(f"{reference.text} was taken back in Vault: write it anew, or restore the version")
         if held is None:
             raise NotHeldError(f"{reference.text} was not read from Vault yet")
         return held

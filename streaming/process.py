@@ -39,6 +39,7 @@ from streaming.publisher import Publisher
 from streaming.questions import Questions
 from streaming.redis_tls import redis_at
 from streaming.trusting import Trust
+from streaming.secret_events import SecretEvents
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -100,6 +101,8 @@ class Process:
         secrets = self.trust.credentials
         self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect, secrets)
         self.auditing = auditing_of(
+        self.secret_events = SecretEvents(self.connect, self.lander.ready)
+        secrets.tell = self.secret_events.tell
             settings, self.inbox, self.metrics, self.look_backs, self.connect, self.lander.ready
         )
         self.questions = Questions(venues_to_ask(settings))
@@ -234,6 +237,7 @@ class Process:
             parts.add(asyncio.create_task(self.trust.credentials.run(), name="secrets"))
         if self.delays is not None:
             parts.add(asyncio.create_task(self.delays.run(), name="fill delays"))
+            parts.add(asyncio.create_task(self.secret_events.run(), name="events of secrets"))
         if self.checkpointer is None:
             log.warning("the audit log is off: audit events are not signed (setting audit, docs/audit.md)")
         else:

@@ -2,19 +2,20 @@
 
 A value that was replaced goes on being accepted for an overlap, counted from the time at which Vault was given the
 new one, so that whoever signs with it can change in peace. A version that was deleted or destroyed in Vault is not
-accepted any more: that is how one is taken back at once.
+accepted any more: that is how one is taken back at once. Where it is the newest, nothing of the path is. Only an
+answer of Vault that says so takes anything back: being away, sealed or refused does not.
 """
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hvac
 import requests
 
-from trust.errors import CredentialsError
+from trust.errors import CredentialsError, GoneError
 from trust.references import KV, LEASE
 
 if TYPE_CHECKING:
@@ -63,7 +64,11 @@ class Held(NamedTuple):
 
 
 class VaultReader:
-    """Reads what references name. All raise ``CredentialsError`` while Vault is away, sealed or refuses."""
+    """Reads what references name.
+
+    All raise ``GoneError`` where Vault has no such secret (any more), ``CredentialsError`` while it is away,
+    sealed or refuses.
+    """
 
     def __init__(self, session: VaultSession, overlap_seconds: float) -> None:
         self._session = session
@@ -80,7 +85,7 @@ class VaultReader:
         while older > 0 and now < since + self._overlap:
             try:
                 version = self._version(place, mount, path, older)
-            except _GoneError:  # taken back, or too old for the engine to keep
+            except GoneError:  # taken back, or too old for the engine to keep
                 break
             versions.append(version)
             older, since = older - 1, version.made
@@ -99,13 +104,19 @@ class VaultReader:
         lease = None if held is None else held.lease
         now = time.monotonic()
         if held is not None and lease is not None:
-            if now < lease.since + lease.seconds * _RENEW_AT:
+            is_revoked = self._is_revoked(lease)
+            if not is_revoked and now < lease.since + lease.seconds * _RENEW_AT:
                 return held
-            longer = self._renewed(place, lease) if lease.renewable else None
+            longer = self._renewed(place, lease) if lease.renewable and not is_revoked else None
             # near its longest life a lease is renewed for less and less: then a new one is had
             if longer is not None and longer.seconds > lease.seconds * _RENEW_AT:
                 return held._replace(lease=longer)
-        answer = self._ask(place, lambda client: client.read(place.removeprefix(LEASE)))
+        else:
+            is_revoked = False
+        try:
+            answer = self._ask(place, lambda client: client.read(place.removeprefix(LEASE)))
+        except GoneError as error:
+            raise GoneError(str(error), was_deleted=is_revoked) from None
         if answer is None or not answer.get("lease_id"):
             raise CredentialsError(f"{place}: nothing is lent there: is it a KV path (vault:)?")
         number = held.versions[0].number + 1 if held is not None else 1
@@ -113,11 +124,21 @@ class VaultReader:
         got = Lease(answer["lease_id"], now, float(answer["lease_duration"]), bool(answer["renewable"]))
         return Held((version,), 0.0, got)
 
+    def _is_revoked(self, lease: Lease) -> bool:
+        """Whether Vault says that there is no such lease; where it does not say, there is."""
+        try:
+            self._session().sys.read_lease(lease.lease_id)
+        except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest):
+            return True
+        except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError):
+            return False
+        return False
+
     def _renewed(self, place: str, lease: Lease) -> Lease | None:
         now = time.monotonic()
         try:
             answer = self._ask(place, lambda client: client.sys.renew_lease(lease.lease_id))
-        except _GoneError:
+        except GoneError:
             return None
         return lease._replace(
             since=now, seconds=float(answer["lease_duration"]), renewable=bool(answer["renewable"])
@@ -132,18 +153,22 @@ class VaultReader:
                 if not again:
                     raise CredentialsError(f"{place}: we may not read it: {error}") from None
             except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest) as error:
-                raise _GoneError.of(place, error) from None
+                raise _gone(place, error) from None
             except (hvac.exceptions.VaultError, requests.RequestException) as error:
                 raise CredentialsError(f"{place} cannot be read: {error}") from None
         raise AssertionError("it is asked twice at most")
 
 
-class _GoneError(CredentialsError):
-    """It was there, perhaps, and is not."""
-
-    @classmethod
-    def of(cls, place: str, error: Exception) -> Self:
-        return cls(f"{place}: there is no such secret, or its newest version was deleted: {error}")
+def _gone(place: str, error: hvac.exceptions.VaultError) -> CredentialsError:
+    """Say what an answer of "not found" is: of a version that was deleted or destroyed it has the metadata."""
+    answer = error.json if isinstance(error.json, dict) else {}
+    metadata = (answer.get("data") or {}).get("metadata") or {}
+    if metadata.get("deletion_time") or metadata.get("destroyed"):
+        how = "destroyed" if metadata.get("destroyed") else f"deleted at {metadata['deletion_time']}"
+        return GoneError(f"{place}: its version {metadata.get('version')} was {how}", was_deleted=True)
+    if isinstance(error, hvac.exceptions.InvalidPath) and error.errors:  # no such engine: it may be another Vault
+        return CredentialsError(f"{place} cannot be read: {error}")
+    return GoneError(f"{place}: there is no such secret: {error}")
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -35,5 +35,13 @@ class CredentialsError(TrustError):
     """A secret cannot be read now, or is not what it should be. The message never has the secret in it."""
 
 
+class GoneError(CredentialsError):
+    """Vault answers, and there is no such secret. ``was_deleted``: there was one, and it was taken back."""
+
+    def __init__(self, message: str, *, was_deleted: bool = False) -> None:
+        super().__init__(message)
+        self.was_deleted = was_deleted
+
+
 class IdentityError(TrustError):
     """The Workload API gives no identity, or a peer does not show the one that it must have."""

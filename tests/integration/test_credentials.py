@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,16 +19,19 @@ from streaming.credential_metrics import CredentialMetrics
 from streaming.credentials import Credentials, NotHeldError
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.webhook import secret_key
+from streaming.secret_events import RESTORED, WITHDRAWN, SecretChange, SecretEvents
 from streaming.settings import FixFeedSettings
+from streaming.topics import AUDIT_EVENT
 from tests.integration.bao import Corner, OwnVault, corner_of
 from tests.integration.database import until
 from tests.integration.test_fix_feed import acceptor, certificates
+from tests.unit.test_event_schemas import validator
 from trust.credentials import VaultReader
-from trust.errors import CredentialsError
+from trust.errors import CredentialsError, GoneError
 from trust.vault import VaultSession, client_at, token_login
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from operations.embedded import Endpoints
@@ -166,6 +172,146 @@ async def test_sealed_or_gone_it_runs_on_what_is_held_and_takes_up_what_changed(
             assert watched.credentials.value(place) == f"after {before}"
 
 
+async def test_what_is_taken_back_in_vault_counts_no_more_from_the_next_look_on(
+    corner: Corner, endpoints: Endpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kv = corner.client.secrets.kv.v2
+    path, place = "venues/charlie", f"vault:{corner.mount}/venues/charlie"
+    webhook = SecretStr(corner.reference(path, "webhook"))
+    watched = Watched(reader_of(endpoints.vault_addr, corner.token()), webhook.get_secret_value())
+    credentials, told, heard = watched.credentials, list[SecretChange](), list[str]()
+    credentials.tell = told.append
+    credentials.subscribe([webhook], lambda: heard.append("webhook"))
+    corner.put(path, webhook=OLD)
+    await credentials.look()
+    corner.put(path, webhook=NEW)
+    await credentials.look()
+    assert credentials.accepted(webhook) == (NEW, OLD)
+    for taken_back, given_back in (
+        # a version deleted, and undeleted; destroyed, and written anew; all of it gone, and written anew
+        (kv.delete_secret_versions, lambda: kv.undelete_secret_versions(path, [2], mount_point=corner.mount)),
+        (kv.destroy_secret_versions, lambda: corner.put(path, webhook=NEW)),
+        (
+            lambda *_, **where: kv.delete_metadata_and_all_versions(path, **where),
+            lambda: corner.put(path, webhook=NEW),
+        ),
+    ):
+        told.clear()
+        heard.clear()
+        taken_back(path, [2], mount_point=corner.mount)
+        for _ in range(2):
+            await credentials.look()
+            assert credentials.accepted(webhook) == (), "also what it had replaced"
+            with pytest.raises(NotHeldError, match="was taken back in Vault"):
+                credentials.value(webhook)
+        assert [(change.event, change.place) for change in told] == [(WITHDRAWN, place)]
+        assert heard == ["webhook"]
+        assert watched.series("execution_credentials_withdrawn", path=place) == 1
+        assert watched.series("execution_vault_away") == 0
+        assert list(credentials.status()["withdrawn"]) == [place]  # type: ignore[call-overload]
+        given_back()
+        await credentials.look()
+        assert credentials.accepted(webhook)[0] == NEW
+        assert [change.event for change in told] == [WITHDRAWN, RESTORED]
+        assert watched.series("execution_credentials_withdrawn", path=place) == 0
+    shown = capsys.readouterr()
+    assert "was taken back" in shown.out + shown.err
+    assert OLD not in shown.out + shown.err + repr(told)
+
+
+async def test_of_several_secrets_the_others_go_on_when_one_is_taken_back(
+    corner: Corner, endpoints: Endpoints
+) -> None:
+    references = [SecretStr(corner.reference(f"venues/{name}", "webhook")) for name in ("one", "two")]
+    for name, secret in (("one", OLD), ("two", NEW)):
+        corner.put(f"venues/{name}", webhook=secret)
+    reader = reader_of(endpoints.vault_addr, corner.token())
+    watched = Watched(reader, *(reference.get_secret_value() for reference in references))
+    await watched.credentials.look()
+    corner.client.secrets.kv.v2.delete_latest_version_of_secret("venues/one", mount_point=corner.mount)
+    await watched.credentials.look()
+    assert [watched.credentials.accepted(reference) for reference in references] == [(), (NEW,)]
+
+
+async def test_only_vault_saying_so_takes_anything_back(own: OwnVault) -> None:
+    """Sealed, stopped, its engine gone, our rights gone: all is held on to."""
+    with corner_of(own.address, own.token) as corner:
+        corner.put("venues/bravo", token="one")
+        place = SecretStr(corner.reference("venues/bravo", "token"))
+        watched = Watched(reader_of(own.address, corner.token()), place.get_secret_value())
+        told: list[SecretChange] = []
+        watched.credentials.tell = told.append
+        await watched.credentials.look()
+        client, policy = own.client(), f"reads-{corner.mount}"
+
+        async def still(away: Callable[[], object], back: Callable[[], object]) -> None:
+            await asyncio.to_thread(away)
+            for _ in range(2):
+                await watched.credentials.look()
+                assert watched.credentials.value(place) == "one"
+                assert watched.series("execution_vault_away") == 1
+            await asyncio.to_thread(back)
+
+        rules = client.sys.read_policy(policy)["data"]["rules"]
+        await still(
+            lambda: client.sys.create_or_update_policy(policy, 'path "none" { capabilities = ["read"] }'),
+            lambda: client.sys.create_or_update_policy(policy, rules),
+        )
+        await still(own.seal, own.unseal)
+        await still(own.stop, own.start)
+        await still(lambda: client.sys.disable_secrets_engine(corner.mount), lambda: None)
+        assert told == []
+
+
+async def test_what_was_taken_back_is_an_audit_event_once(
+    corner: Corner, endpoints: Endpoints, ledger_url: str
+) -> None:
+    """Two processes look: a leader, and a standby that becomes one."""
+    place = SecretStr(corner.reference("venues/bravo", "token"))
+    corner.put("venues/bravo", token="one")
+    watched = [
+        Watched(reader_of(endpoints.vault_addr, corner.token()), place.get_secret_value()) for _ in range(2)
+    ]
+    may_write = asyncio.Event()
+    writers = [SecretEvents(lambda: asyncpg.connect(ledger_url), may_write) for _ in watched]
+    for process, writer in zip(watched, writers, strict=True):
+        process.credentials.tell = writer.tell
+        await process.credentials.look()
+    corner.client.secrets.kv.v2.delete_latest_version_of_secret("venues/bravo", mount_point=corner.mount)
+    for process in watched:
+        await process.credentials.look()
+    tasks = [asyncio.create_task(writer.run()) for writer in writers]
+    connection = await asyncpg.connect(ledger_url)
+    assert await connection.fetchval("SELECT count(*) FROM execution.audit_events") == 0
+    may_write.set()
+    await asyncio.wait_for(asyncio.gather(*(writer.drained() for writer in writers)), 30)
+    [row] = await connection.fetch("SELECT event_type, body FROM execution.audit_events")
+    body = json.loads(row["body"])
+    validator(AUDIT_EVENT).validate(body)
+    assert (row["event_type"], body["detail"]["path"]) == (WITHDRAWN, f"vault:{corner.mount}/venues/bravo")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connection.close()
+
+
+def test_a_lease_that_was_revoked_is_replaced_at_the_next_look(endpoints: Endpoints, corner: Corner) -> None:
+    with lending(endpoints, corner, default_ttl="1h", max_ttl="2h") as mount:
+        reader, place = reader_of(endpoints.vault_addr, endpoints.vault_token), f"vault-lease:{mount}/creds/agent"
+        held = reader.read(place)
+        assert reader.read(place, held) is held
+        assert held.lease is not None
+        corner.client.sys.revoke_lease(held.lease.lease_id)
+        fresh = reader.read(place, held)
+        assert fresh.value("username") != held.value("username")
+        assert fresh.lease is not None
+        corner.client.sys.revoke_lease(fresh.lease.lease_id)
+        corner.client.secrets.database.delete_role("agent", mount_point=mount)
+        with pytest.raises(GoneError) as gone:
+            reader.read(place, fresh)
+        assert gone.value.was_deleted
+
+
 def test_a_token_is_renewed_and_a_lost_one_is_replaced(corner: Corner, endpoints: Endpoints) -> None:
     corner.put("a", b="c")
     logins: list[str] = []
@@ -186,8 +332,9 @@ def test_a_token_is_renewed_and_a_lost_one_is_replaced(corner: Corner, endpoints
     assert len(logins) == 2
 
 
-def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner: Corner) -> None:
-    """A login of Postgres that OpenBao makes for a few seconds."""
+@contextmanager
+def lending(endpoints: Endpoints, corner: Corner, **ttls: str) -> Iterator[str]:
+    """An engine that makes logins of Postgres: where it is mounted."""
     mount, client = f"db-{corner.mount}", corner.client
     client.sys.enable_secrets_engine("database", path=mount)
     try:
@@ -202,9 +349,15 @@ def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner
             mount_point=mount,
         )
         makes = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
-        client.secrets.database.create_role(
-            "agent", "ledger", [makes], default_ttl="3s", max_ttl="6s", mount_point=mount
-        )
+        client.secrets.database.create_role("agent", "ledger", [makes], mount_point=mount, **ttls)
+        yield mount
+    finally:
+        client.sys.disable_secrets_engine(mount)
+
+
+def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner: Corner) -> None:
+    """A login of Postgres that OpenBao makes for a few seconds."""
+    with lending(endpoints, corner, default_ttl="3s", max_ttl="6s") as mount:
         reader = reader_of(endpoints.vault_addr, endpoints.vault_token)
         place = f"vault-lease:{mount}/creds/agent"
         held, logins, leases = None, [], set()
@@ -221,8 +374,6 @@ def test_what_is_lent_is_kept_renewed_and_lent_anew(endpoints: Endpoints, corner
             time.sleep(0.3)
         assert 2 <= len(logins) <= 4, "another login at the end of the longest life, and not before"
         assert len(leases) > len(logins), "in between the lease was renewed"
-    finally:
-        client.sys.disable_secrets_engine(mount)
 
 
 async def test_a_fix_session_shows_a_certificate_whose_key_is_in_vault_alone(
