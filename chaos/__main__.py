@@ -35,10 +35,11 @@ def _arguments() -> argparse.Namespace:
 
 def _print(report: Report, console: Console) -> None:
     table = Table(title="Kills", title_justify="left")
-    for name in ("point", "kills", "not passed in time"):
+    for name in ("point", "kills", "not passed in time", "in a backlog"):
         table.add_column(name, justify="left" if name == "point" else "right")
     for name in sorted(report.kills.keys() | report.missed.keys()):
-        table.add_row(name, str(report.kills.get(name, 0)), str(report.missed.get(name, "")))
+        counts = (report.kills.get(name, 0), report.missed.get(name, ""), report.in_backlog.get(name, ""))
+        table.add_row(name, *map(str, counts))
     console.print(table)
     books = Table(title="The books", title_justify="left")
     for name in ("", "this", " ", "equals this", "  ", "balances"):
@@ -47,9 +48,11 @@ def _print(report: Report, console: Console) -> None:
         verdict = "[green]yes[/]" if line.balances else "[bold red]NO[/]"
         books.add_row(line.subject, line.left_name, f"{line.left:,}", line.right_name, f"{line.right:,}", verdict)
     console.print(books)
-    totals = Table(title=f"Seed {report.seed}, {report.seconds:,.0f} s", title_justify="left")
+    title = f"Seed {report.seed}, {report.seconds:,.0f} s, {report.kill_seconds:.1f} s a kill"
+    totals = Table(title=title, title_justify="left")
     figures = {
         "kills": sum(report.kills.values()) + sum(report.missed.values()),
+        "in a backlog": sum(report.in_backlog.values()),
         "restarts": report.restarts,
         "reports sent": report.sent,
         "landed": report.landed,
@@ -64,7 +67,9 @@ def _print(report: Report, console: Console) -> None:
     totals.add_row(*(f"{value:,}" for value in figures.values()))
     console.print(totals)
     if not report.drained:
-        console.print("[bold red]something is not delivered, and nothing moves any more[/]")
+        console.print("[bold red]something is not delivered, or something does not come to rest[/]")
+    for name in report.missing:
+        console.print(name, style="red", highlight=False, markup=False)
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from operations.embedded.endpoints import Endpoints
 
-_MADE = """
+MADE = """
 SELECT id, venue, kind, exec_id, last_qty, last_px FROM reports WHERE kind IN ('fill', 'bust', 'correct')
 """
 _NUMBERED = "SELECT venue, sequence, reports FROM messages WHERE sequence IS NOT NULL AND epoch = 1"
@@ -39,11 +39,11 @@ SELECT venue, exec_id, xmin::text::bigint, kind, trim_scale(last_qty)::text, tri
        report_id::text
 FROM execution.fills
 """
-_INBOUND = (
+INBOUND = (
     (ORDER_INTENT, "order-intents", "SELECT msg_id, xmin::text::bigint FROM execution.orders"),
     (MARKET_DATA, "market-data", "SELECT snapshot_id, xmin::text::bigint FROM execution.benchmark_snapshots"),
 )
-_EVENTS = "SELECT event_id, event_type, key FROM execution.audit_events ORDER BY xid, position"
+EVENTS = "SELECT event_id, event_type, key FROM execution.audit_events ORDER BY xid, position"
 _OPEN = "SELECT correlation_id FROM execution.order_states WHERE leaves_qty > 0"
 _KEPT = "execution:order:"
 
@@ -75,20 +75,25 @@ def compare(
     lines += [line for line in found if line.subject not in books["venues"]]
     landed = _landed(connection)
     with sqlite3.connect(f"file:{journal}?mode=ro", uri=True) as venues:
-        made = {
-            number: Made(venue_of(venue), kind, exec_id, _plain(last_qty), _plain(last_px))
-            for number, venue, kind, exec_id, last_qty, last_px in venues.execute(_MADE)
-        }
+        made = made_of(venues.execute(MADE))
         lines += reports(made.values(), landed)
         lines.append(_executions(made.values(), connection))
         lines += _positions(made, venues, landed, samples)
     lines += _inbound(connection, endpoints, samples)
-    events = [(row[0].hex, row[1], row[2]) for row in connection.execute(_EVENTS.encode()).fetchall()]
+    events = [(row[0].hex, row[1], row[2]) for row in connection.execute(EVENTS.encode()).fetchall()]
     for topic in OUTBOUND:
         due = {event_id: key for event_id, event_type, key in events if topic in topics_of(event_type)}
         lines += published(topic, due, read_topic(endpoints.kafka_bootstrap, topic))
     lines.append(_in_flight(connection, endpoints))
     return lines
+
+
+def made_of(rows: Iterable[tuple[int, str, str, str, str, str]]) -> dict[int, Made]:
+    """Give the reports of the venues' journal, by their numbers there."""
+    return {
+        number: Made(venue_of(venue), kind, exec_id, _plain(last_qty), _plain(last_px))
+        for number, venue, kind, exec_id, last_qty, last_px in rows
+    }
 
 
 def _venues(books: dict[str, Any], connection: psycopg.Connection[Any]) -> list[Line]:
@@ -164,7 +169,7 @@ def _positions(
 def _inbound(connection: psycopg.Connection[Any], endpoints: Endpoints, samples: Sequence[Sample]) -> list[Line]:
     """Order intents and snapshots: all of Kafka's are rows, no others, and the offsets never beyond them."""
     lines = []
-    for topic, feed, query in _INBOUND:
+    for topic, feed, query in INBOUND:
         messages = read_topic(endpoints.kafka_bootstrap, topic)
         landed: dict[str, int] = dict(connection.execute(query.encode()).fetchall())
         ids = {message.event_id for message in messages}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 
-from chaos import backups
+from chaos import backups, naming, scenery
 from chaos.books import Sample, compare, sample
+from chaos.nursery import Nursery
 from chaos.victim import Victim
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
@@ -19,6 +20,7 @@ from operations.main_job.balance import Line
 from operations.main_job.figures import ask
 from operations.main_job.logins import make_logins
 from operations.main_job.plan import Plan
+from operations.main_job.preparing import make_bucket
 from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
 
 if TYPE_CHECKING:
@@ -30,15 +32,23 @@ if TYPE_CHECKING:
     from operations.embedded.state import StateFolder
     from operations.main_job.programs import Program
 
-_POINT_SECONDS = 6.0  # a point that is not passed by then: the process is killed from outside
+_POINT_SECONDS = 5.0  # a point that is not passed by then: the process is killed from outside
 _READY_SECONDS = 30.0
 # lives of a second or two never get to the end of what waits: without air, market data falls minutes behind, and
 # after a restart a snapshot that comes over a minute late restates nothing
-_AIR_EVERY, _AIR_SECONDS, _AIR_LOOKS = 10, 60.0, 4
+_AIR_EVERY, _AIR_SECONDS, _AIR_LOOKS = 15, 60.0, 3
+_BEHIND_SECONDS = 15.0  # market data that is so far behind needs air, too
 _STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered: it never will be
+_DRAIN_SECONDS = 600.0  # something still moves after so long, and it does not come to an end
+_QUERY_SECONDS = 300  # of one question of the books
 _QUIET_LOOKS = 6
 _LOOK_SECONDS = 0.5
-_FEW = 50  # arrivals that wait at any moment of a calm life
+_FEW = 100  # arrivals that wait at any moment of a calm life
+_ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
+_BEHIND = """
+SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots
+WHERE taken_on >= current_date - 1
+"""
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -47,6 +57,7 @@ _SETTINGS = {
     "EXECUTION_AGENT_GRACE__GAP_SECONDS": "7200",
     "EXECUTION_AGENT_GRACE__INTENT_SECONDS": "7200",
     "EXECUTION_AGENT_GRACE__REFERENCE_SECONDS": "7200",
+    "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS": "10",  # lives of two seconds would leave market data behind for good
 }
 # an order that has waited for 0.3 s is late, and hedged; a confirmation that takes half a second halts its venue,
 # which resumes soon: some of each in every life
@@ -69,7 +80,8 @@ class Report(msgspec.Struct):
     """How a campaign ended; ``kills`` and ``missed`` by the name of the kill.
 
     ``missed`` are points that were not passed in time: the process was killed from outside instead. ``restarts``
-    counts the starts after a kill.
+    counts the starts after a kill, ``in_backlog`` the kills while thousands of messages waited at the venues.
+    ``missing`` names what is not where it should be, and how things stood when nothing moved any more.
     """
 
     seed: int
@@ -77,6 +89,8 @@ class Report(msgspec.Struct):
     kills: dict[str, int]
     missed: dict[str, int]
     restarts: int
+    in_backlog: dict[str, int]
+    kill_seconds: float
     sent: int
     landed: int
     duplicates: int
@@ -85,6 +99,7 @@ class Report(msgspec.Struct):
     returns: int
     drained: bool
     lines: list[Line]
+    missing: list[str]
 
     @property
     def differences(self) -> list[Line]:
@@ -115,8 +130,13 @@ class Campaign:
         self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
         self._kills = kills
         self._tell = tell
+        self._orders = orders
         self._done: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
+        self._in_backlog: Counter[str] = Counter()
+        self._kill_seconds = 0.0
+        self._missing: list[str] = []
+        self._person = ""
         self._samples: list[Sample] = []
 
     def run(self) -> Report:
@@ -127,21 +147,27 @@ class Campaign:
         endpoints = stack.start()
         simulator: Program | None = None
         victim: Victim | None = None
+        nursery = Nursery(stack.state.log("nursery"))
         try:
             prepare(endpoints, stack.state)
+            make_bucket(endpoints)
+            self._person = scenery.make_person(endpoints)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
             settings = environment(folder) | backups.settings(stack.state)
-            victim = Victim(folder, stack.state.log("stream"), settings)
+            victim = Victim(folder, stack.state.log("stream"), settings, nursery)
             simulator = simulator_program(self._plan, stack.state, endpoints, ports)
             backups.mirror(stack.state)
             victim.start()
             _await_ready(ports, victim)
             simulator.start()
             with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
-                self._kill_all(victim, connection, ports)
+                connection.execute(f"SET statement_timeout = '{_QUERY_SECONDS}s'".encode())
+                self._kill_all(victim, connection, ports, endpoints)
                 drained = self._drain(ports, victim)
+                if not drained:
+                    self._missing = naming.standing(ports, victim)
                 books = ask(f"http://127.0.0.1:{ports.control}/books")
                 victim.stop()
                 simulator.ask_to_stop()
@@ -149,33 +175,55 @@ class Campaign:
                 self._tell("balancing the books")
                 journal = stack.state.folder("simulator") / "journal.sqlite"
                 lines = compare(books, journal, connection, endpoints, self._samples)
+                if not (drained and all(line.balances for line in lines)):
+                    self._missing += naming.missing(journal, connection, endpoints)
                 return self._report(time.monotonic() - began, lines, books, connection, drained=drained)
         finally:
             if victim is not None and victim.alive:
                 victim.kill(group=True)
+            nursery.__exit__()
             if simulator is not None:
                 simulator.ask_to_stop()
                 simulator.wait_stopped()
             stack.stop()
 
-    def _kill_all(self, victim: Victim, connection: psycopg.Connection[Any], ports: Ports) -> None:
+    def _kill_all(
+        self, victim: Victim, connection: psycopg.Connection[Any], ports: Ports, endpoints: Endpoints
+    ) -> None:
         """Each kill ends a life that began armed with it; the life before the first ends in peace."""
         time.sleep(1.0)
         victim.stop()
         every = max(1, len(self._kills) // 20)
+        began = time.monotonic()
         for number, kill in enumerate(self._kills, start=1):
+            self._set_scene(kill, ports, endpoints)
             victim.start(kill)
             self._kill(victim, kill)
             self._samples.append(sample(connection))
-            if number % _AIR_EVERY == 0 and number < len(self._kills):
+            if scenery.outstanding(ports) >= scenery.MANY:
+                self._in_backlog[kill.name] += 1
+            if number < len(self._kills) and (number % _AIR_EVERY == 0 or _behind(connection) > _BEHIND_SECONDS):
                 victim.start()
                 _catch_up(ports, victim)
                 victim.kill(group=True)
                 self._done["after catching up"] += 1
+            self._kill_seconds = (time.monotonic() - began) / number
             if number % every == 0:
-                missed = sum(self._missed.values())
-                self._tell(f"{number} of {len(self._kills)} kills, {missed} points not passed in time")
+                missed, backlog = sum(self._missed.values()), sum(self._in_backlog.values())
+                self._tell(
+                    f"{number} of {len(self._kills)} kills, {self._kill_seconds:.1f} s each, {missed} points not "
+                    f"passed in time, {backlog} in a backlog"
+                )
         victim.start()
+
+    def _set_scene(self, kill: Kill, ports: Ports, endpoints: Endpoints) -> None:
+        """Make what the kill's life is to find; nobody lives now."""
+        if kill.backlog:
+            scenery.pile_up(ports, self._orders)
+        if kill.point.startswith("desk."):
+            scenery.make_requests(self._person)
+        if kill.point == "publisher.refilled":
+            scenery.make_topic_again(endpoints)
 
     def _kill(self, victim: Victim, kill: Kill) -> None:
         if kill.how != "point":
@@ -200,7 +248,8 @@ class Campaign:
         _await_ready(ports, victim)
         ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
         quiet, last, moved = 0, (-1, -1), time.monotonic()
-        while time.monotonic() < moved + _STUCK_SECONDS:
+        deadline = moved + _DRAIN_SECONDS
+        while time.monotonic() < min(moved + _STUCK_SECONDS, deadline):
             books = ask(f"http://127.0.0.1:{ports.control}/books")
             stream = ask(f"http://127.0.0.1:{ports.http}/status")
             left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
@@ -234,6 +283,8 @@ class Campaign:
             kills=dict(self._done),
             missed=dict(self._missed),
             restarts=sum(self._done.values()) + sum(self._missed.values()),
+            in_backlog=dict(self._in_backlog),
+            kill_seconds=round(self._kill_seconds, 2),
             sent=sum(
                 venue["reports_sent"] + venue["malformed_sent"]
                 for name, venue in books["venues"].items()
@@ -246,6 +297,7 @@ class Campaign:
             returns=number("SELECT count(returned_ns) FROM execution.feed_switches"),
             drained=drained,
             lines=lines,
+            missing=self._missing,
         )
 
 
@@ -259,15 +311,22 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> None:
     make_logins(endpoints, state)
 
 
+def _behind(connection: psycopg.Connection[Any]) -> float:
+    """Give how old the newest snapshot is that has landed."""
+    row = connection.execute(_BEHIND.encode()).fetchone()
+    return float(row[0] or 0.0) if row is not None else 0.0
+
+
 def _catch_up(ports: Ports, victim: Victim) -> None:
     """Let a life go on until nothing waits."""
     _await_ready(ports, victim)
     calm, deadline = 0, time.monotonic() + _AIR_SECONDS
     while calm < _AIR_LOOKS and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS / 2)
         status = ask(f"http://127.0.0.1:{ports.http}/status")
         live = all(state == "live" for state in status.get("feeds", {"": "down"}).values())
-        calm = calm + 1 if live and status.get("backlog", 1_000) < _FEW else 0
+        behind = sum(found["count"] + found["at_source"] for found in status.get("waiting", {"": _ALL}).values())
+        calm = calm + 1 if live and behind < _FEW else 0
 
 
 def _ended_by_itself(victim: Victim) -> ChaosError:

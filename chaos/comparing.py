@@ -62,6 +62,17 @@ def reports(made: Iterable[Made], landed: Landed) -> list[Line]:
     ]
 
 
+def lost(made: Iterable[Made], landed: Landed) -> list[str]:
+    """Name the reports that were made and are not there."""
+    return [f"{one.venue} {one.kind} {one.exec_id}" for one in made if (one.venue, one.exec_id) not in landed]
+
+
+def unpublished(topic: str, events: Mapping[str, str], messages: Iterable[Message]) -> list[str]:
+    """Name the landed events that are not on their topic."""
+    there = {message.event_id for message in messages}
+    return [f"{topic}: {event_id} of {key}" for event_id, key in events.items() if event_id not in there]
+
+
 def beyond_rows(stream: str, numbered: Iterable[tuple[int, int]], seen: Sequence[tuple[int, int]]) -> Line:
     """Count the positions that were ahead of their rows when they were seen.
 

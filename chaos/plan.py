@@ -24,19 +24,32 @@ _PASSES = {
 }  # fmt: skip
 _PASSES |= dict.fromkeys(("audit.before_grow", "audit.grown", "audit.signed", "audit.recorded", "audit.stored"), 3)
 _LONGEST_LIFE = 3.0  # seconds from the start to a kill from outside
+_LATEST = (1.5, 3.5)  # a point that is passed less often than drawn kills at its first pass after so many seconds
 _OUTSIDE = 0.3  # share of kills from outside
+# Of a life that begins with thousands of reports at venues and on Kafka: where large batches go through.
+_BACKLOG = 0.06
+_BACKLOG_LIFE = (1.0, 7.0)
+_BACKLOG_PASSES = {
+    "decode.after": 6000, "landing.before": 12, "landing.in_copy": 60, "landing.copied": 80,
+    "landing.before_commit": 10, "landing.after_commit": 12, "tell.before_publisher": 12,
+    "publisher.produced": 6000, "publisher.before_commit": 10, "publisher.after_commit": 10, "cursor.before": 3,
+    "kafka.hand_over": 12, "fix.hand_over": 12, "websocket.hand_over": 20, "rest.answer": 40, "redis.before": 6,
+    "engine.after_send": 2000, "audit.before_grow": 6,
+}  # fmt: skip
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """One kill: at the ``passes``-th pass of a point, or ``seconds`` after the start from outside.
+    """One kill: ``seconds`` after the start from outside, or at the ``passes``-th pass of a point.
 
-    ``process`` is the streaming process alone, ``group`` it and its FIX engine at once.
+    A point kills at its first pass after ``seconds``, too. ``process`` is the streaming process alone, ``group``
+    it and its FIX engine at once. ``backlog``: its life begins with thousands of reports that wait.
     """
 
     how: How
     point: str = ""
     passes: int = 0
     seconds: float = 0.0
+    backlog: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +66,9 @@ def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
     plan: list[Kill] = []
     points: list[str] = []
     while len(plan) < kills:
+        if only is None and generator.random() < _BACKLOG:
+            plan.append(_in_backlog(generator))
+            continue
         if only is None and generator.random() < _OUTSIDE:
             how: How = generator.choice(("process", "group"))
             plan.append(Kill(how, seconds=round(generator.uniform(0.1, _LONGEST_LIFE), 3)))
@@ -61,5 +77,15 @@ def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
             points = sorted(POINTS) if only is None else [only]
             generator.shuffle(points)
         point = points.pop()
-        plan.append(Kill("point", point, round(_PASSES.get(point, 1) ** generator.random())))
+        passes = round(_PASSES.get(point, 1) ** generator.random())
+        plan.append(Kill("point", point, passes, round(generator.uniform(*_LATEST), 3)))
     return plan
+
+
+def _in_backlog(generator: random.Random) -> Kill:
+    seconds = round(generator.uniform(*_BACKLOG_LIFE), 3)
+    if generator.random() < _OUTSIDE:
+        return Kill(generator.choice(("process", "group")), seconds=seconds, backlog=True)
+    point = generator.choice(sorted(_BACKLOG_PASSES))
+    passes = round(_BACKLOG_PASSES[point] ** generator.random())
+    return Kill("point", point, passes, seconds, backlog=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,39 +10,44 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from chaos.nursery import die_with_parent
+from chaos.stacks import BEGIN, END
 from ledger.faultpoints import SWITCH, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from chaos.nursery import Life, Nursery
     from chaos.plan import Kill
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LOOK_SECONDS = 0.01
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+_STACK_SECONDS = 3.0
 
 
 class Victim:
-    """One life after another of the streaming process, all in one log."""
+    """One life after another of the streaming process, all in one log: of a nursery, or each started anew."""
 
-    def __init__(self, folder: Path, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, log: Path, environment: Mapping[str, str], nursery: Nursery | None = None
+    ) -> None:
         self.log = log
         self._folder = folder
         self._environment = dict(environment)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._nursery = nursery
+        self._process: subprocess.Popen[bytes] | Life | None = None
         self._logged = 0
 
     def start(self, kill: Kill | None = None) -> None:
         """Start it, armed with the kill's fault point."""
         environment = dict(self._environment)
         if kill is not None and kill.point:
-            environment |= {SWITCH: "1", VARIABLE: f"{kill.point}:{kill.passes}"}
-        self._logged = self.log.stat().st_size if self.log.exists() else 0
+            environment |= {SWITCH: "1", VARIABLE: f"{kill.point}:{kill.passes}:{kill.seconds}"}
+        self.log.touch()
+        self._logged = self.log.stat().st_size
+        if self._nursery is not None:
+            self._process = self._nursery.bear(environment, self._folder, self.log)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "operations.cli", "stream"],
@@ -53,7 +57,7 @@ class Victim:
                 cwd=self._folder,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  no thread of the campaign is at work then
+                preexec_fn=die_with_parent,  # noqa: PLW1509  no thread of the campaign is at work then
             )
 
     @property
@@ -85,6 +89,20 @@ class Victim:
         with self.log.open("rb") as log:
             log.seek(self._logged)
             return f"fault point {point}, pass".encode() in log.read()
+
+    def stacks(self) -> list[str]:
+        """Give where its tasks stand; nothing of one that was not born in a nursery, or does not answer."""
+        if self._nursery is None or not self.alive:
+            return []
+        before, deadline = self.log.stat().st_size, time.monotonic() + _STACK_SECONDS
+        self.send(signal.SIGUSR1, group=False)
+        lines: list[str] = []
+        while time.monotonic() < deadline and END not in lines:
+            time.sleep(_LOOK_SECONDS)
+            with self.log.open("rb") as log:
+                log.seek(before)
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        return lines[lines.index(BEGIN) + 1 : lines.index(END)] if BEGIN in lines and END in lines else []
 
     def words(self) -> str:
         """The last lines of the log."""

@@ -1,15 +1,18 @@
 """Named places where a crash test ends the process: SIGKILL, as the kernel or a power cut would.
 
-``EXECUTION_AGENT_FAULT=landing.after_commit:3`` kills at the third pass of that point, and only where the switch
-``EXECUTION_AGENT_FAULTS=1`` is set too. Otherwise ``at`` is one comparison (some 25 ns, see docs/chaos.md).
+``EXECUTION_AGENT_FAULT=landing.after_commit:3`` kills at the third pass of that point,
+``landing.after_commit:3:2.5`` at the first one that is over 2.5 s after the start if that comes before; both only
+where the switch ``EXECUTION_AGENT_FAULTS=1`` is set too. Otherwise ``at`` is one comparison (some 25 ns, see docs/chaos.md).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +26,9 @@ POINTS: Mapping[str, str] = {
     "decode.before": "an arrival is taken from the inbox and not decoded",
     "decode.after": "an arrival is decoded",
     "lease.taken": "the lease is held, the book is not loaded",
+    "lease.renewed": "the lease is renewed, nobody knows yet",
+    "feeds.starting": "how the venues stand is read, no feed is started",
+    "watch.read": "a watch of halts or delays has read how things stand, and looked at nothing that landed",
     "landing.before": "a batch is decided, no statement of its transaction is out",
     "landing.in_copy": "in the middle of a table's rows",
     "landing.copied": "a table's rows are copied, the transaction is open",
@@ -34,6 +40,7 @@ POINTS: Mapping[str, str] = {
     "tell.after": "everybody is told",
     "publisher.opened": "the predecessor is fenced, the tails are not read",
     "publisher.tails_read": "the tails are read, nothing is swept",
+    "publisher.refilled": "a page of what a topic that was made again lacks is published, the cursor is not saved",
     "publisher.before_begin": "events are handed over, no Kafka transaction is open",
     "publisher.after_begin": "a Kafka transaction is open and empty",
     "publisher.produced": "a message is in the producer's queue",
@@ -46,10 +53,26 @@ POINTS: Mapping[str, str] = {
     "audit.signed": "a checkpoint is signed, nobody has it",
     "audit.recorded": "a checkpoint is committed with its event, the bucket has not got it",
     "audit.stored": "a checkpoint is in the bucket, the ledger does not know",
+    "audit.leased": "the audit log's lease is taken, its tree is not read",
+    "audit.compared": "the ledger agrees with the bucket, nothing is signed yet",
+    "audit.tiled": "full tiles are in the bucket, the ledger does not know",
     "halting.decided": "a halt or a resume is decided, the inbox has not got it",
     "halting.landed": "a halt or a resume is committed, Redis does not show it",
+    "failover.decided": "an outage, a switch or a return is decided, the inbox has not got it",
+    "failover.told": "it is in the inbox, the feeds are as before",
+    "failover.switched": "the backup feed is being started",
+    "failover.returned": "a backup feed that is not needed is about to be stopped",
+    "look_back.asked": "a switch is in the inbox, the venue's list is not asked",
+    "look_back.page": "a page of a venue's list is compared, what is missing is not handed in",
+    "look_back.landed": "what a page lacked has landed, the next page is not asked for",
+    "look_back.done": "a venue's list is read, that it was is not landed",
+    "completeness.compared": "an audit of a venue's list is over, its row is not landed",
+    "desk.read": "what people asked for is read, the inbox has not got it",
+    "desk.halts": "a person's halt or resume is read, the inbox has not got it",
+    "desk.skipped": "a replay is refused, its request is not answered",
     "delays.found": "an order is late, the inbox has not got that",
     "delays.landed": "a late order is committed as such, nobody has asked its venue",
+    "delays.ended": "the truth of a late order and its hedge are committed, the watch does not know",
     "redis.before": "orders in flight are to be written",
     "redis.after": "orders in flight are written",
     "redis.halts": "the flags of the halted venues are to be written",
@@ -78,22 +101,52 @@ class FaultPointError(ValueError):
     """``EXECUTION_AGENT_FAULT`` cannot be read."""
 
 
-def parsed(environment: Mapping[str, str]) -> tuple[str, int] | None:
-    """Read (point, pass) from an environment; None where the switch is off or no fault is asked for."""
+class Fault(NamedTuple):
+    """Where to die: at a pass of a point, or at its first pass after so many seconds."""
+
+    point: str
+    passes: int
+    seconds: float
+
+
+def parsed(environment: Mapping[str, str]) -> Fault | None:
+    """Read an environment; None where the switch is off or no fault is asked for."""
     text = environment.get(VARIABLE, "")
     if environment.get(SWITCH) != "1" or not text:
         return None
-    point, _, number = text.partition(":")
+    point, _, rest = text.partition(":")
+    number, _, seconds = rest.partition(":")
     if point not in POINTS:
         raise FaultPointError(f"{VARIABLE}={text}: there is no fault point {point!r} (they are in docs/chaos.md)")
     if not (number.isascii() and number.isdecimal() and int(number)):
         raise FaultPointError(f"{VARIABLE}={text}: write POINT:N, the N-th pass from 1 on")
-    return point, int(number)
+    if not (seconds or "0").replace(".", "", 1).isdecimal():
+        raise FaultPointError(f"{VARIABLE}={text}: write POINT:N:S, or the first pass S seconds after the start")
+    return Fault(point, int(number), float(seconds) if seconds else math.inf)
 
 
-_armed = parsed(os.environ)
-_left = _armed[1] if _armed is not None else 0
+_armed: Fault | None = None
+_left = 0
+_due = math.inf
+_parent: int | None = None
 _lock = threading.Lock()  # the producer and the Kafka feed have threads of their own
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Take the fault from an environment: at the import, and again by a process forked after it."""
+    global _armed, _left, _due  # noqa: PLW0603  one process dies once
+    _armed = parsed(environment)
+    if _armed is not None:
+        _left, _due = _armed.passes, time.monotonic() + _armed.seconds
+
+
+arm(os.environ)
+
+
+def with_parent(process_id: int) -> None:
+    """Have a fault of this process end ``process_id`` first: it stands for a part of that one."""
+    global _parent  # noqa: PLW0603  one process has one parent
+    _parent = process_id
 
 
 def at(point: str) -> None:
@@ -105,7 +158,7 @@ def at(point: str) -> None:
 
 def is_armed(point: str) -> bool:
     """Whether this process is to die here: for a place that has to be made first, half a frame, say."""
-    return _armed is not None and _armed[0] == point
+    return _armed is not None and _armed.point == point
 
 
 def rows(point: str, records: Sequence[T]) -> Iterable[T]:
@@ -122,10 +175,12 @@ def _halved(point: str, records: Sequence[T]) -> Iterator[T]:
 
 def _pass(point: str) -> None:
     global _left  # noqa: PLW0603  one process dies once
-    if _armed is None or point != _armed[0]:
+    if _armed is None or point != _armed.point:
         return
     with _lock:
         _left -= 1
-        if _left == 0:
-            os.write(2, f"fault point {point}, pass {_armed[1]}: SIGKILL\n".encode())
+        if _left == 0 or time.monotonic() >= _due:
+            os.write(2, f"fault point {point}, pass {_armed.passes - _left}: SIGKILL\n".encode())
+            if _parent is not None:
+                os.kill(_parent, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REPORTS = ("fill", "bust", "correct")
 FILLS_AT_MOST = 10_000
+ORDERS_AT_MOST = 10_000.0
 HEAD_WITHIN = 10.0
 
 
@@ -29,6 +30,9 @@ class Run(Protocol):
 
     def stop_orders(self) -> None:
         """No new orders from now on."""
+
+    def set_rate(self, orders_per_second: float) -> bool:
+        """Make so many orders a second from now on; False where that cannot be changed."""
 
     def unpublished(self) -> int:
         """Intents and snapshots that no broker has acknowledged."""
@@ -75,7 +79,7 @@ def books(run: Run) -> dict[str, Any]:
 
 
 class Control:
-    """GET /books, GET /fills?after=&limit=, POST /stop-orders."""
+    """GET /books, GET /fills?after=&limit=, POST /stop-orders, POST /rate?orders=."""
 
     def __init__(self, run: Run, port: int) -> None:
         self._run = run
@@ -128,8 +132,20 @@ class Control:
             case "POST", "/stop-orders":
                 self._run.stop_orders()
                 return "202 Accepted", "application/json", b'{"state":"draining"}'
+            case "POST", "/rate":
+                return self._set_rate(parse_qs(parts.query).get("orders", [""])[0])
             case _:
-                return _problem("404 Not Found", "GET /books, GET /fills?after=&limit=, POST /stop-orders")
+                known = "GET /books, GET /fills?after=&limit=, POST /stop-orders, POST /rate?orders="
+                return _problem("404 Not Found", known)
+
+    def _set_rate(self, said: str) -> tuple[str, str, bytes]:
+        rate = float(said) if said.replace(".", "", 1).isdecimal() else 0.0
+        if not 0 < rate <= ORDERS_AT_MOST:
+            rule = f"orders is {said!r}: a number of orders a second, over 0 and up to {ORDERS_AT_MOST:g}"
+            return _problem("400 Bad Request", rule)
+        if not self._run.set_rate(rate):
+            return _problem("409 Conflict", "a captured market has the orders that were captured")
+        return "202 Accepted", "application/json", msgspec.json.encode({"orders_per_second": rate})
 
 
 def _problem(status: str, detail: str) -> tuple[str, str, bytes]:

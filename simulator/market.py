@@ -132,6 +132,8 @@ class Market:
         self._others = random.Random(f"{config.seed}/others")
         self._books = [Book(symbol) for symbol in config.symbols]
         self._venues = itertools.cycle(config.trading)
+        self.orders_per_second = config.orders_per_second
+        """May be changed on the way: from the next order on."""
         self._agenda: list[tuple[int, int, Callable[[int], Iterator[Event]]]] = []
         self._tie = itertools.count()
         self._orders_open = True
@@ -188,7 +190,7 @@ class Market:
     def _arrive(self, at: int) -> Iterator[Event]:
         if not self._orders_open:
             return
-        self._later(at + self._wait(self._config.orders_per_second), self._arrive)
+        self._later(at + self._wait(self.orders_per_second), self._arrive)
         book, venue = self._rng.choice(self._books), next(self._venues)
         side: Side = self._rng.choice(("buy", "sell"))
         parts = self._parts(book.lots(self._rng))

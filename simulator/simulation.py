@@ -83,6 +83,13 @@ class Simulation:
         if self.state == "running":
             self.state = "draining"
 
+    def set_rate(self, orders_per_second: float) -> bool:
+        """Make so many orders a second from now on; False where a captured market says how many there are."""
+        if not isinstance(self._source, Market):
+            return False
+        self._source.orders_per_second = orders_per_second
+        return True
+
     def leave(self) -> None:
         """Make nothing new at all, deliver what was made, and return from ``run``."""
         self.stop_orders()

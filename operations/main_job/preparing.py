@@ -28,7 +28,7 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> str:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    _make_bucket(endpoints)
+    make_bucket(endpoints)
     revision = migrate(endpoints.postgres_url(LEDGER_DATABASE))
     make_logins(endpoints, state)
     write_private(state.path / ADMINISTRATOR, endpoints.postgres_url(LEDGER_DATABASE))
@@ -36,7 +36,8 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> str:
     return revision
 
 
-def _make_bucket(endpoints: Endpoints) -> None:
+def make_bucket(endpoints: Endpoints) -> None:
+    """Make the bucket of archives and checkpoints, with Object Lock."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoints.s3_endpoint,
