@@ -153,6 +153,8 @@ class DelayWatch(LandedWatch):
             self._learn(decision)
         ended: dict[str, int] = {}
         if decision.delays is not None:
+            if decision.delays.delays_ended:
+                at("delays.ended")
             ended = self._take_delays(decision.delays)
             for event in decision.events:
                 if event.event_type == STATUS_REQUESTED:

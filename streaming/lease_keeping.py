@@ -16,6 +16,7 @@ import structlog
 from ledger import clocks
 from ledger.db import leases
 from ledger.db.errors import LeaseLostError, LedgerUnavailableError
+from ledger.faultpoints import at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +51,7 @@ class LeaseKeeper:
                     async with asyncio.timeout(_CONNECT_SECONDS if self._own is None else _ANSWER_SECONDS):
                         own = await self._connected()
                         await leases.renew(own, self._writer, token, leases.LEASE_SECONDS)
+                        at("lease.renewed")
                         unanswered = await self._unanswered(own, session, asked_at())
                     if unanswered is not None and unanswered == deaf_at:
                         log.warning("the ledger does not answer a session: it is ended")

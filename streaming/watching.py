@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ledger.db.errors import LedgerUnavailableError
+from ledger.faultpoints import at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,6 +73,7 @@ class LandedWatch(ABC):
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
             await self._begin(connection)
+            at("watch.read")
         finally:
             connection.terminate()
 

@@ -21,6 +21,7 @@ from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.controls import Answered
 from ledger.domain.decide import MARKET_DATA, ORDER_INTENTS
 from ledger.domain.verdicts import Vote, agreed
+from ledger.faultpoints import at
 from streaming.answers import is_settled
 from streaming.arrivals import Arrival, ArrivalKind, Replay
 
@@ -107,8 +108,10 @@ class DeskFeed:
                 on_their_way.update(str(r.request_id) for r in requests)
         self._handed = on_their_way
         if arrivals:
+            at("desk.read")
             await self._inbox.put(arrivals)
         if skipped:
+            at("desk.skipped")
             await desk.skip(skipped)
 
     async def _look_for_halts(self, desk: Desk, on_their_way: set[str]) -> None:
@@ -124,6 +127,7 @@ class DeskFeed:
                 continue
             on_their_way.add(key)
             if key not in self._handed:
+                at("desk.halts")
                 self._inbox.put_first(control_arrival(control))
         if refused:
             await desk.refuse_halts(refused)

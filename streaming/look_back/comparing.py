@@ -9,6 +9,7 @@ from ledger import clocks
 from ledger.domain.completeness import Audited, AuditReason, Listed, Missing, unlisted
 from ledger.domain.identity import identify
 from ledger.domain.times import NANOS, utc_date
+from ledger.faultpoints import at
 from streaming.look_back.asking import LookBackError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Comparison:
             tuple(extra[:MAX_UNLISTED]),
             () if dry else await self._present(),
         )
+        if not dry:
+            at("completeness.compared")
         if not dry and (self._missing or not self._only_missing):
             await self._teller.tell(audit)
         return audit

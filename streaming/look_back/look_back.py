@@ -18,6 +18,7 @@ from ledger.domain.completeness import Audited, AuditReason, Listed
 from ledger.domain.identity import identify
 from ledger.domain.records import FillReport
 from ledger.domain.times import NANOS
+from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Outcome
 from streaming.credentials import Credentials, NotHeldError
 from streaming.feeds.names import look_back_feed
@@ -111,7 +112,11 @@ class LookBack:
         async for page in self.pages(since_ns, until_ns):
             listed += len(page)
             async with self.turn:
-                landed += (await self.hand_in(await self.absent(page))).landed
+                absent = await self.absent(page)
+                at("look_back.page")
+                landed += (await self.hand_in(absent)).landed
+                at("look_back.landed")
+        at("look_back.done")
         if self.write_down is not None:
             audit_id = identify(
                 "audit", self.venue, AuditReason.RECOVERY, *map(str, (since_ns, until_ns, began_ns))
