@@ -301,7 +301,7 @@ class Lander:
         for attempt in range(_CONFLICT_TRIES):
             try:
                 wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
-                decision = decide(book, wanted, self._policy)
+                decision = await self._decided(book, wanted)
                 answers = answer_desk(batch.arrivals, batch.facts, book, decision)
                 for feed, number in duplicates.items():
                     decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
@@ -318,6 +318,12 @@ class Lander:
             book.apply(decision)
             return decision, book
         return LedgerRefusedError(_LANDED_OTHERWISE), book
+
+    async def _decided(self, book: Book, facts: Sequence[Fact]) -> Decision:
+        """Decide; aside where thousands of fills may be worked out again: the lease is renewed meanwhile."""
+        if book.has_large:
+            return await asyncio.to_thread(decide, book, facts, self._policy)
+        return decide(book, facts, self._policy)
 
     def _refuse(self, batch: Batch, error: LedgerRefusedError) -> list[Batch]:
         """Make the arrival a dead letter; one that is refused as such is a bug of ours."""

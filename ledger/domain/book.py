@@ -136,7 +136,11 @@ class Missing(msgspec.Struct):
 
 
 class Book:
-    """Orders by use, newest last; bounded by the number of reports it holds. Filled orders are forgotten first."""
+    """Orders by use, newest last; bounded by the number of reports it holds. Filled orders are forgotten first.
+
+    The largest open order of more than ``large`` reports stays and does not count: its next fill would have it
+    loaded again, with all that it has.
+    """
 
     def __init__(
         self,
@@ -145,6 +149,7 @@ class Book:
         instruments: Instruments | None = None,
         report_limit: int = 30_000,
         mark_limit: int = 10_000,
+        large: int = 3_000,
     ) -> None:
         self.snapshots = snapshots or SnapshotBook()
         self.instruments = instruments or Instruments()
@@ -158,10 +163,17 @@ class Book:
         self.health = VenueHealth()
         self.delays = Delays()
         self._done: dict[str, None] = {}
+        self._large: set[str] = set()
+        self._large_from = large
         self._marks: dict[str, list[Mark]] = {}
         self._reports = 0
         self._report_limit = report_limit
         self._mark_limit = mark_limit
+
+    @property
+    def has_large(self) -> bool:
+        """Whether deciding may take so long that others should have their turn meanwhile."""
+        return bool(self._large)
 
     def missing(self, facts: Iterable[OrderIntent | Captured | Snapshot | object]) -> Missing:
         """Say what a batch needs that is not in memory."""
@@ -299,6 +311,8 @@ class Book:
         before = self.orders.pop(order.correlation_id, None)
         self._reports += _weight(order) - (_weight(before) if before is not None else 0)
         self.orders[order.correlation_id] = order
+        if _weight(order) > self._large_from:
+            self._large.add(order.correlation_id)
         self._done.pop(order.correlation_id, None)
         if order.is_done:
             self._done[order.correlation_id] = None
@@ -363,11 +377,16 @@ class Book:
 
     def _forget_most(self) -> None:
         over, gone = self._reports - self._report_limit, list[str]()
+        kept = max(self._large - self._done.keys(), key=self._weight_of, default=None) if self._large else None
+        if kept is not None:
+            over -= self._weight_of(kept)
         if over > 0:
             # found in one go: what is looked up first in a dict again and again is behind all that is gone
             for correlation_id in chain(self._done, (name for name in self.orders if name not in self._done)):
                 if over <= 0 or len(gone) == len(self.orders) - 1:
                     break
+                if correlation_id == kept:
+                    continue
                 gone.append(correlation_id)
                 over -= _weight(self.orders[correlation_id])
         for correlation_id in gone:
@@ -378,10 +397,14 @@ class Book:
             self.holds_all_waiting = False
             self.unknown.pop(oldest, None)
 
+    def _weight_of(self, correlation_id: str) -> int:
+        return _weight(self.orders[correlation_id])
+
     def forget(self, correlation_id: str) -> None:
         """Drop an order from memory; it is loaded again when something is said of it."""
         order = self.orders.pop(correlation_id)
         self._done.pop(correlation_id, None)
+        self._large.discard(correlation_id)
         self._reports -= _weight(order)
         for reference in all_references(order):
             if self.by_reference.get(reference) == correlation_id:
