@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from trust.bucket_log import BucketLog
+from trust.clients import clients_of
 from trust.locked_store import LockedStore
 from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from streaming.settings import AuditSettings
     from streaming.trusting import Trust
+    from trust.clients import Clients
     from trust.notes import NoteKey
     from trust.signing import RotatedSigner
 
@@ -25,11 +27,13 @@ TRANSIT = "transit:"
 _CONNECT_SECONDS, _READ_SECONDS = 2, 5
 
 
-def signer_of(audit: AuditSettings, trust: Trust | None = None) -> RotatedSigner:
+def signer_of(audit: AuditSettings, trust: Trust | Clients | None = None) -> RotatedSigner:
     """Give the key that signs checkpoints. Nothing is read or asked before it is used.
 
-    Vault is that of the setting ``vault``, logged in to as who we are; else by VAULT_ADDR and VAULT_TOKEN.
+    Vault is that of the setting ``vault``, logged in to as who we are; else by VAULT_ADDR and VAULT_TOKEN or
+    VAULT_ROLE. Without ``trust``, as for commands, we are who the environment says.
     """
+    trust = trust or _by_environment()
     if not audit.signer.startswith(TRANSIT):
         from pathlib import Path  # noqa: PLC0415
 
@@ -52,7 +56,7 @@ def signer_of(audit: AuditSettings, trust: Trust | None = None) -> RotatedSigner
 def bucket_of(
     audit: AuditSettings,
     keys: Sequence[NoteKey],
-    trust: Trust | None = None,
+    trust: Trust | Clients | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> BucketLog:
     """Give the log's place in the bucket; ``keys`` beside those of ``audit.verifiers`` may have signed it.
@@ -60,10 +64,17 @@ def bucket_of(
     ``tell`` hears of what is there and should not be.
     """
     known = [*keys, *(parse_key(text) for text in audit.verifiers)]
-    return BucketLog(LockedStore(_client(audit, trust), audit.bucket), audit.prefix, audit.origin, known, tell)
+    client = _client(audit, trust or _by_environment())
+    return BucketLog(LockedStore(client, audit.bucket), audit.prefix, audit.origin, known, tell)
 
 
-def _client(audit: AuditSettings, trust: Trust | None) -> S3Client:
+def _by_environment() -> Clients | None:
+    """Who commands are; None where the environment names no identity: then Vault's and S3's own settings count."""
+    clients = clients_of(os.environ)
+    return clients if clients.of("vault") or clients.of("s3") or os.environ.get("VAULT_ROLE") else None
+
+
+def _client(audit: AuditSettings, trust: Trust | Clients | None) -> S3Client:
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 

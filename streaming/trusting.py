@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,15 +12,15 @@ from streaming.credentials import Credentials
 from streaming.errors import SettingsError, StreamingError
 from streaming.references import references_in
 from trust.errors import CredentialsError, IdentityError
+from trust.showing import Showing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
 
     from streaming.credential_metrics import CredentialMetrics
     from streaming.settings import Settings
     from streaming.trust_settings import IdentitySettings, VaultSettings
     from trust.spiffe import Identity, Svid
-    from trust.tls import MemoryFile, Shown
     from trust.vault import VaultSession
 
 log = structlog.get_logger()
@@ -36,8 +35,7 @@ class Trust:
         self._metrics = metrics
         self.identity = None if settings.identity is None else _identity(settings.identity, settings.source)
         self.vault = None if settings.vault is None else self._session(settings.vault)
-        self._contexts: dict[str, tuple[Shown, ssl.SSLContext]] = {}
-        self._files: dict[str, MemoryFile] = {}
+        self._showing = None if self.identity is None else Showing(self.identity)
         references = sorted(set(references_in(settings.venues)))
         self.credentials = Credentials()
         self.watches = bool(references)
@@ -77,18 +75,11 @@ class Trust:
 
     def client_tls(self, server: str) -> ssl.SSLContext | None:
         """Give the TLS of connections to a server; None where it gets none of ours."""
-        if not server:
-            return None
-        from trust.tls import client_context, rotating  # noqa: PLC0415
-
-        newest = self._newest(server, lambda shown: client_context(shown, server))
-        return rotating(ssl.PROTOCOL_TLS_CLIENT, newest)
+        return self._shown().client_tls(server) if server else None
 
     def server_tls(self) -> ssl.SSLContext:
         """Give the TLS of what we serve. Raises ``IdentityError`` before ``start``."""
-        from trust.tls import rotating, server_context  # noqa: PLC0415
-
-        return rotating(ssl.PROTOCOL_TLS_SERVER, self._newest("server", server_context))
+        return self._shown().server_tls()
 
     def of(self, server: str) -> str:
         """Say how a server is known, by the setting of that name."""
@@ -96,45 +87,20 @@ class Trust:
 
     def kafka_options(self) -> dict[str, str]:
         """Give librdkafka's TLS settings as of now; a client keeps those that it was made with."""
-        shown = self._held().svid.shown
-        return {
-            "security.protocol": "ssl",
-            "ssl.certificate.pem": shown.chain.decode(),
-            "ssl.key.pem": shown.key.decode(),
-            "ssl.ca.pem": shown.authorities.decode(),
-        }
+        return self._shown().kafka_options()
 
     def s3_options(self) -> dict[str, Any]:
         """Give what boto3 reads at each connection: paths of files in memory, which change with the SVID."""
-        from trust.tls import MemoryFile  # noqa: PLC0415
+        return self._shown().s3_options()
 
-        shown = self._held().svid.shown
-        if not self._files:
-            contents = {"pem": shown.chain + shown.key, "ca": shown.authorities}
-            self._files = {name: MemoryFile(content) for name, content in contents.items()}
-        return {"client_cert": self._files["pem"].path, "verify": self._files["ca"].path}
-
-    def _held(self) -> Identity:
-        if self.identity is None:
+    def _shown(self) -> Showing:
+        if self._showing is None:
             raise IdentityError("there is no setting identity")
-        return self.identity
-
-    def _newest(self, name: str, make: Callable[[Shown], ssl.SSLContext]) -> Callable[[], ssl.SSLContext]:
-        def newest() -> ssl.SSLContext:
-            shown = self._held().svid.shown
-            known = self._contexts.get(name)
-            if known is None or known[0] is not shown:
-                known = self._contexts[name] = (shown, make(shown))
-            return known[1]
-
-        return newest
+        return self._showing
 
     def _changed(self, svid: Svid) -> None:
         self._metrics.identity_expires.set(svid.ends)
         self._metrics.identity_rotations.inc()
-        if self._files:
-            self._files["pem"].replace(svid.shown.chain + svid.shown.key)
-            self._files["ca"].replace(svid.shown.authorities)
         log.info("an X.509-SVID was taken over", id=svid.spiffe_id, serial=svid.serial, ends=svid.ends)
 
     def _session(self, vault: VaultSettings) -> VaultSession:
@@ -160,7 +126,7 @@ class Trust:
 
     def _jwt(self, audience: str) -> str:
         try:
-            return self._held().jwt(audience)
+            return self._shown().identity.jwt(audience)
         except IdentityError as error:
             raise CredentialsError(str(error)) from error
 

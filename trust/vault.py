@@ -123,11 +123,14 @@ class VaultSession:
         self._dead_at = None if seconds is None else now + seconds
 
 
-def session_of(environment: Mapping[str, str]) -> VaultSession:
+def session_of(
+    environment: Mapping[str, str], tls: Callable[[], requests.adapters.HTTPAdapter] | None = None
+) -> VaultSession:
     """Give the Vault of ``VAULT_ADDR``, as commands and Dagster's processes have it.
 
-    With ``VAULT_ROLE`` we log in by our JWT-SVID (``SPIFFE_ENDPOINT_SOCKET``), whose audience is
-    ``VAULT_AUDIENCE`` or ``vault``; without it ``VAULT_TOKEN`` is used.
+    ``tls`` makes what speaks TLS, where we show an identity of ours. With ``VAULT_ROLE`` we log in by our JWT-SVID
+    (``SPIFFE_ENDPOINT_SOCKET``), whose audience is ``VAULT_AUDIENCE`` or ``vault``; without it ``VAULT_TOKEN`` is
+    used.
     """
     role = environment.get("VAULT_ROLE", "")
 
@@ -142,7 +145,11 @@ def session_of(environment: Mapping[str, str]) -> VaultSession:
     login = jwt_login(fetch, role) if role else token_login(environment.get("VAULT_TOKEN", ""))
     namespace = environment.get("VAULT_NAMESPACE", "")
     address = environment.get("VAULT_ADDR") or "http://127.0.0.1:8200"
-    return VaultSession(lambda: client_at(address, namespace=namespace), login)
+
+    def made() -> hvac.Client:
+        return client_at(address, namespace=namespace, transport=None if tls is None else tls())
+
+    return VaultSession(made, login)
 
 
 class _Transport(requests.adapters.HTTPAdapter):

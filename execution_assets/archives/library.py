@@ -19,6 +19,7 @@ from execution_assets.archives.manifest import (
 )
 from execution_assets.archives.records import TABLES
 from execution_assets.archives.settings import TRANSIT
+from trust.clients import clients_of
 from trust.envelope import read_material, unseal
 from trust.errors import KeyUnavailableError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
@@ -26,7 +27,6 @@ from trust.locked_store import LockedStore, Stored
 from trust.log_keys import LogKeys
 from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
-from trust.vault import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from execution_assets.archives.settings import ArchiveSettings
+    from trust.clients import Clients
     from trust.envelope import KeyMaterial
     from trust.keys import KeyService
     from trust.notes import NoteKey
@@ -164,7 +165,8 @@ def open_library(settings: ArchiveSettings, environment: Mapping[str, str] = os.
 
     What the environment does not say is the AWS SDK's and Vault's own default. Raises ``TrustError``.
     """
-    logged_in = session_of(environment)
+    clients = clients_of(environment)
+    logged_in = clients.vault
     signer: RotatedSigner
     keys: KeyService
     if settings.keys.startswith(TRANSIT):
@@ -177,24 +179,26 @@ def open_library(settings: ArchiveSettings, environment: Mapping[str, str] = os.
         signer = TransitSigner(settings.name, logged_in, key, mount)
     else:
         signer = FileSigner(settings.name, Path(settings.signer))
-    store = LockedStore(s3_client(environment), settings.bucket)
+    store = LockedStore(s3_client(environment, clients), settings.bucket)
     return Library(store, keys, signer, [parse_key(text) for text in settings.verifiers])
 
 
-def s3_client(environment: Mapping[str, str]) -> S3Client:
-    """Make a client of the object store."""
+def s3_client(environment: Mapping[str, str], clients: Clients) -> S3Client:
+    """Make a client of the object store, which shows who we are where ``clients`` says so."""
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
     own = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     # an address of one's own is mostly one without a name for every bucket
     s3: Any = {"addressing_style": "path"} if own else {}
+    shown = clients.s3_options() if clients.of("s3") else {}
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=own,
         aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
         region_name=environment.get("AWS_DEFAULT_REGION"),
-        config=Config(s3=s3, retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=5),
+        verify=shown.pop("verify", None),
+        config=Config(**shown, s3=s3, retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=5),
     )
     return client

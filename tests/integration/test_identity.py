@@ -24,12 +24,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from prometheus_client import CollectorRegistry
 from spiffe.svid.x509_svid import X509Svid
 
+from execution_assets.archives.assets import ArchiveResource
 from operations.embedded.broker import Broker as Tansu
 from operations.embedded.endpoints import Endpoints
 from operations.embedded.state import StateFolder
 from operations.embedded.workload_api import WorkloadApi, let_in
 from streaming.arrivals import Inbox, Outcome
-from streaming.audit_parts import bucket_of
+from streaming.audit_parts import bucket_of, signer_of
 from streaming.credential_metrics import CredentialMetrics
 from streaming.errors import StreamingError
 from streaming.http import HttpServer
@@ -45,6 +46,7 @@ from tests.integration.database import until
 from tests.integration.test_fix_feed import free_port
 from tests.integration.test_rest_feed import FILL, body_of, signed
 from tests.integration.tls_front import Front, front
+from trust.clients import clients_of
 from trust.errors import IdentityError, KeyUnavailableError
 from trust.keys import TransitKeys
 from trust.spiffe import Identity, Svid
@@ -201,6 +203,87 @@ async def test_vault_is_logged_in_to_as_who_we_are(own: OwnVault, api: WorkloadA
             found = trust.vault().auth.token.lookup_self()["data"]
             assert found["meta"]["role"] == "execution-agent"
             assert "root" not in found["policies"]
+
+
+@pytest.mark.parametrize("server", [THEM, "name"])
+async def test_archive_and_audit_commands_show_who_we_are(
+    own: OwnVault, api: WorkloadApi, endpoints: Endpoints, worm_bucket: str, tmp_path: Path, server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    client, mount = own.client(), f"transit-{worm_bucket[:12]}-{server[:4]}"
+    policy = {"path": {f"{mount}/*": {"capabilities": ["read", "update"]}}}
+    client.sys.create_or_update_policy("archives", json.dumps(policy))
+    client.sys.enable_secrets_engine("transit", path=mount)
+    client.secrets.transit.create_key("keys", mount_point=mount)
+    client.secrets.transit.create_key("signer", key_type="ed25519", mount_point=mount)
+    let_in(client, US, "archives", ["archives"])
+    them = shown_by(api, THEM)
+    async with front(endpoints.s3_endpoint, them) as s3, front(own.address, them) as vault:
+        environment = {
+            "AWS_ENDPOINT_URL_S3": f"https://127.0.0.1:{s3.port}", "AWS_ACCESS_KEY_ID": endpoints.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": endpoints.s3_secret_key, "AWS_DEFAULT_REGION": "us-east-1",
+            "VAULT_ADDR": f"https://127.0.0.1:{vault.port}", "VAULT_ROLE": "archives",
+            "SPIFFE_ENDPOINT_SOCKET": api.socket, "EXECUTION_AGENT_ARCHIVE_BUCKET": worm_bucket,
+            "EXECUTION_AGENT_ARCHIVE_KEYS": f"transit:{mount}/keys",
+            "EXECUTION_AGENT_ARCHIVE_SIGNER": f"transit:{mount}/signer",
+        }  # fmt: skip
+        shown = {"EXECUTION_AGENT_IDENTITY__S3": "name", "EXECUTION_AGENT_IDENTITY__VAULT": server}
+        # as a person runs it, with the streaming process's file of settings
+        config = tmp_path / "agent.toml"
+        config.write_text(f'[identity]\ns3 = "name"\nvault = "{server}"\n')
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("VAULT_", "AWS_"))}
+        words = ["archive", "list", "--from", "2026-11-20"]
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "operations.cli", *words, cwd=ROOT, stderr=asyncio.subprocess.PIPE,
+            env={**kept, **environment, "EXECUTION_AGENT_CONFIG": str(config)},
+        )  # fmt: skip
+        _, said = await command.communicate()
+        assert "there is no archive of fills" in said.decode(), "everything was reached"
+        assert {who for who, _ in (*s3.seen, *vault.seen)} == {US}
+        # as Dagster's assets do it, while the identity is rotated
+        s3.seen.clear()
+        archives = ArchiveResource(environment={**environment, **shown})
+        library = await asyncio.to_thread(archives.library, archives.settings())
+        wrapped = await asyncio.to_thread(library.keys.wrap, b"k" * 32)
+        await asyncio.to_thread(library.store.check)
+        first = s3.seen[-1]
+        api.rotate()
+        async with asyncio.timeout(20):
+            while s3.seen[-1] == first:
+                await asyncio.to_thread(archives.library(archives.settings()).store.check)
+        assert s3.seen[-1][0] == US
+        assert await asyncio.to_thread(library.keys.unwrap, wrapped) == b"k" * 32
+        # the audit log's commands
+        for name, value in {**environment, **shown}.items():
+            monkeypatch.setenv(name, value)
+        audit = AuditSettings(
+            bucket=worm_bucket,
+            signer=f"transit:{mount}/signer",
+            s3_endpoint=environment["AWS_ENDPOINT_URL_S3"],
+        )
+        s3.seen.clear()
+        await asyncio.to_thread(bucket_of(audit, []).check)
+        assert [who for who, _ in s3.seen] == [US]
+        assert await asyncio.to_thread(lambda: signer_of(audit).key.name) == audit.origin
+        # a server that is not who it must be is told nothing
+        if server != "name":
+            wrong = {**environment, **shown, "EXECUTION_AGENT_IDENTITY__VAULT": VENUE}
+            library = ArchiveResource(environment=wrong).library(archives.settings())
+            with pytest.raises(KeyUnavailableError, match=f"must be {VENUE}, and showed {THEM}"):
+                await asyncio.to_thread(library.keys.wrap, b"k" * 32)
+    client.sys.disable_secrets_engine(mount)
+
+
+def test_an_identity_that_cannot_be_shown_is_said(tmp_path: Path) -> None:
+    for environment, said in (
+        ({"EXECUTION_AGENT_IDENTITY__S3": THEM}, "identity.s3: name is required"),
+        ({"EXECUTION_AGENT_IDENTITY__VAULT": "vault"}, "identity.vault: name or spiffe://"),
+        ({"EXECUTION_AGENT_IDENTITY__VAULT": "name", "EXECUTION_AGENT_IDENTITY__START_SECONDS": "x"}, "a number"),
+        ({"EXECUTION_AGENT_CONFIG": str(tmp_path / "none.toml")}, "No such file"),
+    ):
+        with pytest.raises(IdentityError, match=said):
+            clients_of(environment)
+    assert clients_of({"EXECUTION_AGENT_IDENTITY__POSTGRES": "name"}).of("s3") == ""
 
 
 async def test_archives_log_in_to_vault_as_who_we_are(own: OwnVault, api: WorkloadApi) -> None:

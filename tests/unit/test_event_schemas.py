@@ -286,7 +286,7 @@ ACTS = {
 
 
 def test_every_kind_of_event_was_among_them() -> None:
-    """But for accesses to archives, which Postgres records: test_archive_command.py; and for acts."""
+    """But for acts, accesses to archives (test_archive_command.py) and secrets (test_credentials.py)."""
     events = [event for day in DAYS.values() for event in events_of(*day)]
     known = {
         name
