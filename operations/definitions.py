@@ -12,6 +12,7 @@ import dagster as dg
 
 from execution_assets.archives.assets import ArchiveResource
 from execution_assets.archives.calendar import archive_calendar, archive_days_job
+from execution_assets.audit_log import daily_verification, verify_audit_log
 from execution_assets.automation import automated
 from execution_assets.checks import CHECKS
 from execution_assets.data_docs import data_docs
@@ -21,6 +22,7 @@ from execution_assets.resources import POSTGRES_VARIABLE, PRICE_VARIABLE, STALE_
 from execution_assets.retention import nightly_pruning, prune_event_log
 from execution_assets.sources import SOURCES
 from operations.alerts.resource import Alerts
+from operations.audit.resource import AuditLogVerifier
 from sensors.automation import automation
 from sensors.dead_letters import dead_letters_to_replay
 from sensors.failed_runs import failed_runs, recovered_runs
@@ -37,8 +39,8 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     return dg.Definitions(
         assets=[*SOURCES, *automated([*DERIVED_ASSETS, data_docs])],
         asset_checks=CHECKS,
-        jobs=[derive_day_job, archive_days_job, prune_event_log],
-        schedules=[archive_calendar, nightly_pruning],
+        jobs=[derive_day_job, archive_days_job, prune_event_log, verify_audit_log],
+        schedules=[archive_calendar, nightly_pruning, daily_verification],
         sensors=[
             landed_days,
             automation,
@@ -56,6 +58,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             ),
             "alerts": Alerts(),
             "archive": ArchiveResource(),
+            "audit_log": AuditLogVerifier(),
             **(resource_overrides or {}),
         },
         executor=dg.in_process_executor,

@@ -40,10 +40,10 @@ class Grown(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The checkpoint that a verification went to, and when that was."""
+    """The checkpoint that a verification went to, and when the whole log was last verified."""
 
     size: int
-    at: Any  # a datetime
+    whole_at: Any  # a datetime
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -116,10 +116,18 @@ class Log:
         told = (msgspec.json.decode(bytes(row["body"])).get("detail", {}) for row in self._fetch("dropping"))
         return {detail.get("trade_date", "") for detail in told if detail.get("record_class") == "audit"}
 
+    def is_planted(self) -> bool:
+        """Whether the ledger keeps an audit log at all."""
+        return bool(self._fetch("tree"))
+
     def last_verified(self) -> Verified | None:
         """Give what the newest good verification went to; None for none."""
         found = self._fetch("last_verified")
-        return Verified(found[0]["tree_size"], found[0]["verified_at"]) if found else None
+        return Verified(found[0]["tree_size"], found[0]["whole_at"]) if found else None
+
+    def faults_told(self) -> set[str]:
+        """Give what was found in the bucket by verifications before."""
+        return {row["fault"] for row in self._fetch("faults_told")}
 
     def checkpoints(self, after: int = -1) -> Iterator[tuple[int, bytes, str]]:
         """Give size, root and note of every checkpoint over more than ``after`` events, in order."""

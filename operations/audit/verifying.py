@@ -55,6 +55,7 @@ class Verdict(msgspec.Struct):
     bucket: str = "not asked"
     stored: int = 0
     stored_newest: int = 0
+    stored_root: str = ""
     first: str | None = None
     problems: list[str] = msgspec.field(default_factory=list)
     faults: list[str] = msgspec.field(default_factory=list)
@@ -105,8 +106,11 @@ class _Comparison:
         self._stored = dict(outside.checkpoints)
         self._verdict = Verdict(
             origin=grown.origin, since=since, leaves=grown.size, bucket=outside.place,
-            stored=len(self._stored), stored_newest=max(self._stored, default=0), problems=list(outside.problems),
+            stored=len(self._stored), problems=list(outside.problems),
         )  # fmt: skip
+        if self._stored:
+            newest = self._stored[max(self._stored)]
+            self._verdict.stored_newest, self._verdict.stored_root = newest.size, newest.root.hex()
         self._base = since - since % WIDTH  # a tile's begin: from there the rows are read
         before = [log.node(height, index) for height, index in peaks(self._base)]
         self._walk = Walk(Range(self._base, before), self._base // WIDTH)

@@ -14,6 +14,7 @@ from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, S
 from operations.archive.opening import EMBEDDED
 from operations.embedded.process import ServerProcess
 from operations.main_job.logins import Login, as_login
+from streaming.settings import CONFIG_VARIABLE
 from trust import keys, signing
 from trust.signing import make_key_file
 
@@ -139,7 +140,7 @@ def stream_program(
         "stream",
         state,
         [sys.executable, "-m", "operations.cli", "stream"],
-        {"EXECUTION_AGENT_CONFIG": str(path), "PYTHONPATH": str(PROJECT)},
+        {CONFIG_VARIABLE: str(path), "PYTHONPATH": str(PROJECT)},
     )
 
 
@@ -212,7 +213,11 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
     home = state.folder("dagster")
     shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
     deriving = as_login(Login.DAGSTER, state, endpoints)
-    environment = {**dagster_environment(home, deriving), **archive_environment(state, endpoints)}
+    environment = {
+        **dagster_environment(home, deriving),
+        **archive_environment(state, endpoints),
+        CONFIG_VARIABLE: str(state.folder("stream") / "stream.toml"),  # of which [audit] is read: where the log is
+    }
     workspace = PROJECT / "workspace.yaml"
     bin_folder = Path(sys.executable).parent
     webserver = Program(

@@ -70,9 +70,14 @@ INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on)
 VALUES (%(first)s, %(last)s, %(day)s)
 
 -- name: last_verified
--- The newest verification that found nothing wrong.
-SELECT tree_size, root_hash, verified_at FROM execution.audit_verifications WHERE problems = '{}'
+-- The newest verification that found nothing wrong, and when the whole log was verified last.
+SELECT tree_size, (SELECT max(verified_at) FROM execution.audit_verifications
+                   WHERE problems = '{}' AND from_size = 0) AS whole_at
+FROM execution.audit_verifications WHERE problems = '{}'
 ORDER BY tree_size DESC, verification_id DESC LIMIT 1
+
+-- name: faults_told
+SELECT DISTINCT unnest(faults) AS fault FROM execution.audit_verifications
 
 -- name: verified
 INSERT INTO execution.audit_verifications (from_size, tree_size, root_hash, problems, faults)
