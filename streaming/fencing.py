@@ -6,6 +6,7 @@ watches it: where another process has put a higher one there, before the write o
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ class FencedError(RedisError):
 def redis_named() -> Iterator[None]:
     """Raise what uvloop says of a connection that the server has just closed as a ``RedisError``.
 
-    It is a RuntimeError there, which redis-py lets through: a server that stops would end the process.
+    It is a RuntimeError there, which redis-py lets through: a server that stops would end the process. A
+    cancellation that redis-py has lost is raised, too: it sends under ``asyncio.wait_for``, which in Python 3.11
+    swallows one that comes as it ends, and the task would never end.
     """
     try:
         yield
@@ -41,6 +44,10 @@ def redis_named() -> Iterator[None]:
         if "closed" not in str(error):
             raise
         raise RedisConnectionError(f"the connection was closed: {error}") from error
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 @asynccontextmanager

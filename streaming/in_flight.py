@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError
 
@@ -40,6 +40,7 @@ _PACE_SECONDS = 0.05
 _REST_TIMES = 9  # what a write took, it rests so many times: of a backlog the landing has nine tenths
 _CHANGED_LIMIT = 10_000
 _REBUILD_LIMIT = 50_000
+_PAGE = 1_000
 _KEEP_SECONDS = 86_400  # an order nobody speaks of for a day is not in flight
 
 _OPEN_ORDERS = """
@@ -49,7 +50,43 @@ WHERE leaves_qty > 0 AND routed_at > now() - make_interval(secs => $1)
 LIMIT $2
 """
 
+# One command for many orders: each command costs this process as much as writing down an order.
+_WRITE = """
+local changes = cjson.decode(ARGV[1])
+for _, order in ipairs(changes.over) do
+  redis.call('DEL', KEYS[1] .. order[1])
+  redis.call('ZREM', KEYS[2] .. order[2], order[1])
+end
+for _, order in ipairs(changes.open) do
+  local id, venue, symbol, side, order_qty, cum_qty, leaves_qty, deadline = unpack(order)
+  redis.call('HSET', KEYS[1] .. id, 'venue', venue, 'symbol', symbol, 'side', side, 'order_qty', order_qty,
+    'cum_qty', cum_qty, 'leaves_qty', leaves_qty, 'deadline', deadline)
+  redis.call('EXPIRE', KEYS[1] .. id, ARGV[2])
+  redis.call('ZADD', KEYS[2] .. venue, deadline, id)
+end
+"""
+
 log = structlog.get_logger()
+
+
+class _Open(msgspec.Struct, array_like=True):
+    """One order in flight, in the order of ``_WRITE``."""
+
+    correlation_id: str
+    venue: str
+    symbol: str
+    side: str
+    order_qty: str
+    cum_qty: str
+    leaves_qty: str
+    deadline: str
+
+
+class _Changes(msgspec.Struct):
+    """Orders in flight, and those that are it no more: (correlation id, venue)."""
+
+    open: list[_Open] = []
+    over: list[tuple[str, str]] = []
 
 
 class InFlight:
@@ -120,53 +157,57 @@ class InFlight:
         if not changed:
             return
         began = clocks.monotonic()
-        async with fenced(self._redis, self._token) as pipe:
-            self._put_changes(pipe, changed)
-            at("redis.before")
-            await pipe.execute()
-            at("redis.after")
+        await self._write(self._changes(changed), "redis.before")
+        at("redis.after")
         self._rest_seconds = min(_REST_TIMES * (clocks.monotonic() - began), _CHECK_SECONDS)
 
-    def _put_changes(self, pipe: Any, changed: dict[str, OrderState]) -> None:
-        """Put what changed into few commands: each costs this process as much as ten of its arguments."""
-        over: dict[str, list[str]] = defaultdict(list)
-        waits: dict[str, dict[str, float]] = defaultdict(dict)
+    def _changes(self, changed: dict[str, OrderState]) -> _Changes:
+        found = _Changes()
         for correlation_id, order in changed.items():
             root = order.root
             if root is None:
                 continue
             if not (left := order.leaves_qty):
-                over[root.venue].append(correlation_id)
+                found.over.append((correlation_id, root.venue))
                 continue
-            deadline = root.routed_ns / 1e9 + self._deadline_seconds
-            waits[root.venue][correlation_id] = deadline
-            self._put(pipe, f"{_ORDER}{correlation_id}", deadline, {
-                "venue": root.venue, "symbol": root.symbol, "side": root.side, "order_qty": text(order.order_qty),
-                "cum_qty": text(order.cum_qty), "leaves_qty": text(left),
-            })  # fmt: skip
-        for venue, correlation_ids in over.items():
-            pipe.delete(*(f"{_ORDER}{correlation_id}" for correlation_id in correlation_ids))
-            pipe.zrem(f"{_DEADLINES}{venue}", *correlation_ids)
-        for venue, deadlines in waits.items():
-            pipe.zadd(f"{_DEADLINES}{venue}", deadlines)
+            found.open.append(
+                _Open(
+                    correlation_id,
+                    root.venue,
+                    root.symbol,
+                    root.side,
+                    text(order.order_qty),
+                    text(order.cum_qty),
+                    text(left),
+                    f"{root.routed_ns / 1e9 + self._deadline_seconds:.3f}",
+                )
+            )
+        return found
 
-    @staticmethod
-    def _put(pipe: Any, key: str, deadline: float, fields: dict[str, str]) -> None:
-        pipe.hset(key, mapping={**fields, "deadline": f"{deadline:.3f}"})
-        pipe.expire(key, _KEEP_SECONDS)
+    async def _write(self, changes: _Changes, point: str) -> None:
+        async with fenced(self._redis, self._token) as pipe:
+            raw = msgspec.json.encode(changes)
+            pipe.eval(_WRITE, 2, _ORDER, _DEADLINES, raw, str(_KEEP_SECONDS))
+            at(point)
+            await pipe.execute()
 
-    async def _remove_all_but(self, still_open: set[bytes], pipe: Any) -> None:
-        """Take out orders that were filled while nobody could say so here."""
-        async for key in self._redis.scan_iter(f"{_ORDER}*", count=1000):
-            if key.removeprefix(_ORDER.encode()) not in still_open:
-                pipe.delete(key)
+    async def _gone(self, still_open: set[bytes]) -> list[tuple[str, str]]:
+        """List what was filled while nobody could say so here; a hash may be there without its deadline."""
+        held = [
+            key.removeprefix(_ORDER.encode()) async for key in self._redis.scan_iter(f"{_ORDER}*", count=_PAGE)
+        ]
+        gone = [(name.decode(), "") for name in held if name not in still_open]
         async for key in self._redis.scan_iter(f"{_DEADLINES}*"):
-            gone = [name for name in await self._redis.zrange(key, 0, -1) if name not in still_open]
-            if gone:
-                pipe.zrem(key, *gone)
+            venue = key.removeprefix(_DEADLINES.encode()).decode()
+            members: list[Any] = await self._redis.zrange(key, 0, -1)
+            gone += [(name.decode(), venue) for name in members if name not in still_open]
+        return gone
 
     async def _rebuild(self) -> None:
-        """Write every open order from Postgres, take out what is none any more, then set the marker."""
+        """Write every open order from Postgres, take out what is none any more, then set the marker.
+
+        It is done in pages: what lands meanwhile goes first, and is written when all of this is.
+        """
         began = time.monotonic()
         self._overflowed = False
         try:
@@ -178,20 +219,26 @@ class InFlight:
                 found = await connection.fetch(_OPEN_ORDERS, float(_KEEP_SECONDS), _REBUILD_LIMIT)
         finally:
             connection.terminate()
+        gone = await self._gone({row["correlation_id"].encode() for row in found})
+        for start in range(0, len(gone), _PAGE):
+            await self._write(_Changes(over=gone[start : start + _PAGE]), "redis.rebuilding")
+        for start in range(0, len(found), _PAGE):
+            page = [self._read(row) for row in found[start : start + _PAGE]]
+            await self._write(_Changes(page), "redis.rebuilding")
         async with fenced(self._redis, self._token) as pipe:
-            await self._remove_all_but({row["correlation_id"].encode() for row in found}, pipe)
-            waits: dict[str, dict[str, float]] = defaultdict(dict)
-            for row in found:
-                deadline = float(row["routed"]) + self._deadline_seconds
-                fields = {
-                    name: text(row[name]) if name.endswith("qty") else row[name]
-                    for name in ("venue", "symbol", "side", "order_qty", "cum_qty", "leaves_qty")
-                }
-                waits[row["venue"]][row["correlation_id"]] = deadline
-                self._put(pipe, f"{_ORDER}{row['correlation_id']}", deadline, fields)
-            for venue, deadlines in waits.items():
-                pipe.zadd(f"{_DEADLINES}{venue}", deadlines)
             pipe.set(MARKER, str(clocks.time_ns()))
             at("redis.rebuilding")
             await pipe.execute()
         log.info("in-flight orders rebuilt", orders=len(found), seconds=round(time.monotonic() - began, 3))
+
+    def _read(self, row: asyncpg.Record) -> _Open:
+        return _Open(
+            row["correlation_id"],
+            row["venue"],
+            row["symbol"],
+            row["side"],
+            text(row["order_qty"]),
+            text(row["cum_qty"]),
+            text(row["leaves_qty"]),
+            f"{float(row['routed']) + self._deadline_seconds:.3f}",
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter as Tally
 from collections import defaultdict, deque
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -218,9 +217,9 @@ class Metrics:
         for kind, number in kinds.items():
             self._others.labels(venue, kind).inc(number)
 
-    def count_published(self, topics: Iterable[str]) -> None:
-        """Count events whose Kafka transaction has committed."""
-        for topic, number in Tally(topics).items():
+    def count_published(self, messages: Mapping[str, int]) -> None:
+        """Count messages whose Kafka transaction has committed, by topic."""
+        for topic, number in messages.items():
             self.published[topic] += number
             self._published.labels(topic).inc(number)
 

@@ -35,11 +35,12 @@ from streaming.lease_keeping import LeaseKeeper
 from streaming.look_back.making import auditing_of, look_backs_of
 from streaming.metrics import Metrics
 from streaming.policy import decoders_of, delay_policies_of, halt_policies_of, policy_of, venues_to_ask
+from streaming.producing_process import ApartWriter
 from streaming.publisher import Publisher
 from streaming.questions import Questions
 from streaming.redis_tls import redis_at
-from streaming.trusting import Trust
 from streaming.secret_events import SecretEvents
+from streaming.trusting import Trust
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -88,6 +89,7 @@ class Process:
             source=settings.source,
             refill_seconds=settings.refill_hours * 3600,
             may_publish=self.lander.ready,
+            make_writer=ApartWriter,
         )
         self._redis = redis_at(settings.redis_url.get_secret_value(), self.trust)
         self.in_flight = InFlight(
@@ -99,10 +101,10 @@ class Process:
         )
         decoders = decoders_of(settings)
         secrets = self.trust.credentials
-        self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect, secrets)
-        self.auditing = auditing_of(
         self.secret_events = SecretEvents(self.connect, self.lander.ready)
         secrets.tell = self.secret_events.tell
+        self.look_backs = look_backs_of(settings, self.inbox, decoders, self.metrics, self.connect, secrets)
+        self.auditing = auditing_of(
             settings, self.inbox, self.metrics, self.look_backs, self.connect, self.lander.ready
         )
         self.questions = Questions(venues_to_ask(settings))
@@ -235,9 +237,9 @@ class Process:
         }
         if self.trust.watches:
             parts.add(asyncio.create_task(self.trust.credentials.run(), name="secrets"))
+            parts.add(asyncio.create_task(self.secret_events.run(), name="events of secrets"))
         if self.delays is not None:
             parts.add(asyncio.create_task(self.delays.run(), name="fill delays"))
-            parts.add(asyncio.create_task(self.secret_events.run(), name="events of secrets"))
         if self.checkpointer is None:
             log.warning("the audit log is off: audit events are not signed (setting audit, docs/audit.md)")
         else:
@@ -273,12 +275,16 @@ class Process:
 
     async def _run_feeds(self) -> None:
         """Run the feeds while the lease is held."""
+        held = 0
         try:
             while True:
                 await self.lander.ready.wait()
                 if not self.lander.ready.is_set():  # it came and went
                     continue
-                self._feeds = asyncio.create_task(self.feeding.run(), name="feeds of this lease")
+                is_regained = self.lander.token == held + 1 > 1  # it counts up with each taking
+                held = self.lander.token
+                feeding = self.feeding.run(is_regained=is_regained)
+                self._feeds = asyncio.create_task(feeding, name="feeds of this lease")
                 await asyncio.wait({self._feeds})
                 if self.lander.ready.is_set():
                     _raise_first(self._feeds)

@@ -1,4 +1,7 @@
-"""The transactional producer, and reading back what its predecessor wrote. All of it blocks: use a thread."""
+"""The transactional producer, and reading back what its predecessor wrote. All of it blocks: use a thread.
+
+The streaming process has its producer in a process of its own (``streaming.producing_process``).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from ledger.db.outbox import OutboxEvent
+    from ledger.db.outbox_event import OutboxEvent
     from streaming.settings import KafkaSettings
+    from streaming.topics import BrokerClient
 
 _TRANSACTION_SECONDS = 10.0
 # Brokers refuse a message over 1,000,000 bytes by default, and one that is refused would hold up all behind it:
@@ -31,7 +35,7 @@ _NOTE_ALL, _NOTE_EVERY = 100, 61
 class TopicWriter:
     """One producer with the fixed transactional id: opening it fences any other."""
 
-    def __init__(self, kafka: KafkaSettings, source: str) -> None:
+    def __init__(self, kafka: BrokerClient, source: str) -> None:
         self._prefix = kafka.topic_prefix
         self._failed: str | None = None
         self._always: dict[str, list[tuple[str, str | bytes | None]]] = {
@@ -57,22 +61,28 @@ class TopicWriter:
         """Fence the predecessor; its open transaction is aborted."""
         self._producer.init_transactions(_TRANSACTION_SECONDS)
 
-    def write(self, events: Sequence[OutboxEvent], found: AbstractSet[tuple[str, str]]) -> list[str]:
-        """Write events in one transaction, less the (topic, id) ``found`` there; give each message's topic.
+    def write(
+        self,
+        events: Sequence[OutboxEvent],
+        found: AbstractSet[tuple[str, str]],
+        wanted: AbstractSet[str] = frozenset(OUTBOUND),
+    ) -> dict[str, int]:
+        """Write events in one transaction, less the (topic, id) ``found`` there; count the messages by topic.
 
-        After an error, abandon.
+        Of each event's topics to those ``wanted`` alone. After an error, abandon.
         """
         self._producer.poll(0)  # delivery reports of the last transaction that commit did not serve
         at("publisher.before_begin")
         self._producer.begin_transaction()
         at("publisher.after_begin")
-        topics: list[str] = []
+        written, published = 0, dict[str, int]()
         every = 1 if len(events) <= _NOTE_ALL else _NOTE_EVERY
         for event in events:
             for topic in topics_of(event.event_type):
-                if (topic, event.event_id) not in found:
-                    self._produce(topic, event, is_noted=len(topics) % every == 0)
-                    topics.append(topic)
+                if topic in wanted and (topic, event.event_id) not in found:
+                    self._produce(topic, event, is_noted=written % every == 0)
+                    written += 1
+                    published[topic] = published.get(topic, 0) + 1
                     at("publisher.produced")
         at("publisher.before_commit")
         try:
@@ -82,7 +92,7 @@ class TopicWriter:
         at("publisher.after_commit")
         if self._failed is not None:
             raise PublishError(f"a message was not delivered: {self._failed}")
-        return topics
+        return published
 
     def _produce(self, topic: str, event: OutboxEvent, *, is_noted: bool) -> None:
         value, content_type = event.body, b"application/json"

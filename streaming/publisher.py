@@ -13,20 +13,22 @@ import asyncio
 import contextlib
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
 
 from ledger import clocks, faultpoints
 from ledger.db.errors import LedgerUnavailableError
-from ledger.db.outbox import Cursor, Outbox, OutboxEvent
+from ledger.db.outbox import Cursor, Outbox
+from ledger.db.outbox_event import OutboxEvent
 from streaming.errors import PublishError
 from streaming.producing import TopicWriter, read_tails
-from streaming.topics import OUTBOUND, Broker
+from streaming.topics import OUTBOUND, Broker, made_again, topics_of, written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     import asyncpg
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
 _PAGE = 1_000
+_TRANSACTION_EVENTS = 4_000  # of a backlog: a commit takes the broker as long for one event
 _SAVE_PAGES = 20  # of a long sweep: what it published is known from there on
 _PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
@@ -51,6 +54,29 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class EventWriter(Protocol):
+    """A transactional producer: ``TopicWriter``, or the one that has it in a process of its own."""
+
+    tails: dict[str, int]
+
+    def open(self) -> None:
+        """Fence the predecessor."""
+        ...
+
+    def write(
+        self,
+        events: Sequence[OutboxEvent],
+        found: AbstractSet[tuple[str, str]],
+        wanted: AbstractSet[str] = frozenset(OUTBOUND),
+    ) -> dict[str, int]:
+        """Write events to the topics ``wanted``, less the (topic, id) ``found`` there; count messages by topic."""
+        ...
+
+    def abandon(self) -> None:
+        """Drop the producer without waiting for it."""
+        ...
+
+
 class Publisher:
     """The one publisher of a writer; runs while the writer holds its lease."""
 
@@ -64,9 +90,11 @@ class Publisher:
         source: str,
         refill_seconds: float,
         may_publish: asyncio.Event,
+        make_writer: Callable[[KafkaSettings, str], EventWriter] = TopicWriter,
     ) -> None:
         self._connect = connect
         self._kafka = kafka
+        self._make_writer = make_writer
         self._metrics = metrics
         self._writer = writer
         self._source = source
@@ -132,47 +160,66 @@ class Publisher:
             connection = await self._connect()
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
-        writer: TopicWriter | None = None
+        writer: EventWriter | None = None
         try:
             outbox = Outbox(connection, self._writer)
             self._ledger = connection, outbox
             shown = self._kafka.client_options()
             broker = await asyncio.to_thread(Broker, self._kafka)
-            incarnation = await asyncio.to_thread(broker.incarnation)
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
-            writer = TopicWriter(self._kafka, self._source)
+            incarnations = await asyncio.to_thread(broker.incarnations, OUTBOUND)
+            writer = self._make_writer(self._kafka, self._source)
             await _in_thread(writer.open)  # fences a publisher that is still out there
             faultpoints.at("publisher.opened")
-            cursor = await self._where_it_stands(outbox, incarnation)
+            cursor, again = await self._where_it_stands(outbox, incarnations)
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             faultpoints.at("publisher.tails_read")
             writer.tails.update(cursor.tails)
             session = _Session(outbox, writer, broker, cursor, found, self._metrics, self._may_publish)
             self._busy = self._live = True  # from now on what lands is handed over, and waits
+            if again:
+                await session.refill(again, await outbox.refill_start(self._refill_seconds))
             await session.sweep()
             await session.catch_up()
             self.state = "live"
-            await self._follow(session, broker, incarnation, shown)
+            await self._follow(session, broker, incarnations, shown)
         finally:
             self._ledger = None
             if writer is not None:
                 writer.abandon()
             connection.terminate()
 
-    async def _where_it_stands(self, outbox: Outbox, incarnation: str) -> Cursor:
-        cursor = await outbox.cursor()
-        if cursor is not None and cursor.incarnation == incarnation:
-            return cursor
-        xid, position = await outbox.refill_start(self._refill_seconds)
-        log.info("topics are filled from the ledger", incarnation=incarnation)
-        return Cursor(incarnation, xid, position, {})
+    async def _where_it_stands(
+        self, outbox: Outbox, incarnations: dict[str, str]
+    ) -> tuple[Cursor, frozenset[str]]:
+        """Give the cursor to go on from, and the topics that were made again since: they are filled up to it.
 
-    async def _follow(self, session: _Session, broker: Broker, incarnation: str, shown: dict[str, str]) -> None:
+        Where all were, on a new broker say, the cursor goes back instead. What it had not come to is published,
+        however old it is.
+        """
+        named = written(incarnations)
+        cursor = await outbox.cursor()
+        again = frozenset(incarnations) if cursor is None else made_again(cursor.incarnation, incarnations)
+        if cursor is not None and len(again) < len(incarnations):
+            if again:
+                log.warning("topics were made again: they are filled from the ledger", topics=sorted(again))
+            names = tuple(f"{self._kafka.topic_prefix}{topic}/" for topic in again)
+            tails = {place: tail for place, tail in cursor.tails.items() if not place.startswith(names)}
+            return Cursor(named, cursor.xid, cursor.position, tails), again
+        start = await outbox.refill_start(self._refill_seconds)
+        if cursor is not None:
+            start = min(start, (cursor.xid, cursor.position))
+        log.info("topics are filled from the ledger", incarnation=named)
+        return Cursor(named, *start, {}), frozenset()
+
+    async def _follow(
+        self, session: _Session, broker: Broker, incarnations: dict[str, str], shown: dict[str, str]
+    ) -> None:
         swept = clocks.monotonic()
         while self._may_publish.is_set():
             self._busy = bool(self._offered)
             if self._offered:
-                batch = [self._offered.popleft() for _ in range(min(len(self._offered), _PAGE))]
+                batch = [self._offered.popleft() for _ in range(min(len(self._offered), _TRANSACTION_EVENTS))]
                 await session.publish_offered(batch)
                 await asyncio.sleep(_PACE_SECONDS)  # what lands meanwhile shares the next transaction
             else:
@@ -182,8 +229,8 @@ class Publisher:
                     async with asyncio.timeout(max(0.0, rest)):  # wait_for loses a cancellation in 3.11
                         await self._wake.wait()
             if clocks.monotonic() - swept >= _SWEEP_SECONDS or self._overflowed:
-                if await asyncio.to_thread(broker.incarnation) != incarnation:
-                    raise PublishError("the broker is another incarnation: its topics are filled again")
+                if await asyncio.to_thread(broker.incarnations, OUTBOUND) != incarnations:
+                    raise PublishError("the broker or a topic is another incarnation: it is filled again")
                 if self._kafka.client_options() != shown:
                     raise PublishError("our identity was replaced: another producer shows the new one")
                 overflowed, self._overflowed = self._overflowed, False  # what lands from here on is kept again
@@ -203,7 +250,7 @@ class _Session:
     def __init__(
         self,
         outbox: Outbox,
-        writer: TopicWriter,
+        writer: EventWriter,
         broker: Broker,
         cursor: Cursor,
         found: set[tuple[str, str]],
@@ -229,6 +276,24 @@ class _Session:
         await self._publish(fresh)
         self._published.update(event.event_id for event in fresh)
 
+    async def refill(self, topics: AbstractSet[str], start: tuple[int, int]) -> None:
+        """Fill topics that were made again with what the cursor is beyond, from ``start`` on.
+
+        What a refill that was cut off has written was found there. The cursor is saved when all of it is done.
+        """
+        at, end = start, (self._cursor.xid, self._cursor.position)
+        while at < end:
+            self._check_lease()
+            entries = [e for e in await self._outbox.page(at, end[0] + 1, _PAGE) if (e.xid, e.position) <= end]
+            if not entries:
+                break
+            wanted = [e for e in entries if not topics.isdisjoint(topics_of(e.event_type))]
+            if wanted:
+                await self._publish(await self._outbox.events(wanted), topics)
+            faultpoints.at("publisher.refilled")
+            at = (entries[-1].xid, entries[-1].position)
+        await self._save(end, self._cursor.tails)
+
     async def catch_up(self) -> None:
         """Publish what has committed beyond the cursor: what is handed over next must not overtake it.
 
@@ -248,10 +313,10 @@ class _Session:
                 break
             at = (entries[-1].xid, entries[-1].position)
 
-    async def _publish(self, events: list[OutboxEvent]) -> None:
+    async def _publish(self, events: list[OutboxEvent], topics: AbstractSet[str] = frozenset(OUTBOUND)) -> None:
         if not events:
             return
-        writing = asyncio.create_task(_in_thread(self._writer.write, events, self._found))
+        writing = asyncio.create_task(_in_thread(self._writer.write, events, self._found, topics))
         try:
             while not (await asyncio.wait({writing}, timeout=_COMMIT_SECONDS))[0]:
                 await asyncio.to_thread(self._broker.incarnation)

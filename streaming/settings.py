@@ -395,7 +395,7 @@ class Settings(BaseSettings):
     benchmark_price: Literal["mid", "microprice"] = Field(
         default="mid", description="which price of a snapshot is the benchmark"
     )
-    batch_limit: int = Field(default=1000, ge=1, le=10_000)
+    batch_limit: int = Field(default=2000, ge=1, le=10_000)
     inbox_limit: int = Field(default=20_000, ge=100)
     fill_deadline_seconds: float = Field(default=30.0, gt=0, description="in-flight order: fill expected by then")
     refill_hours: float = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -13,7 +13,7 @@ from ledger.domain.delay_events import DELAY_BEGAN, DELAY_ENDED, HEDGE_ENDS, HED
 from ledger.domain.events import COMPLIANCE_FLAG, DEAD_LETTER, FILL_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streaming.settings import KafkaSettings
 
@@ -56,7 +56,48 @@ def topics_of(event_type: str) -> tuple[str, ...]:
     return (AUDIT_EVENT,) if beside is None else (beside, AUDIT_EVENT)
 
 
-def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+def written(incarnations: Mapping[str, str]) -> str:
+    """Write down each topic's incarnation, as a cursor keeps it."""
+    return " ".join(f"{topic}={incarnation}" for topic, incarnation in sorted(incarnations.items()))
+
+
+def made_again(known: str, incarnations: Mapping[str, str]) -> frozenset[str]:
+    """Name the topics that are not those that a cursor ``known`` was published to.
+
+    A cursor of an earlier version names the cluster alone, and so does a broker that gives no topic ids.
+    """
+    before = dict(part.partition("=")[::2] for part in known.split(" ") if "=" in part)
+    return frozenset(
+        topic
+        for topic, incarnation in incarnations.items()
+        if before.get(topic, known) not in (incarnation, incarnation.partition("/")[0])
+    )
+
+
+class BrokerClient(Protocol):
+    """What a client of the broker has to know of its settings."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses, as librdkafka takes them."""
+        ...
+
+    @property
+    def topic_prefix(self) -> str:
+        """What stands before every topic's name."""
+        ...
+
+    @property
+    def transactional_id(self) -> str:
+        """The producer's, less the prefix."""
+        ...
+
+    def client_options(self) -> dict[str, str]:
+        """Give librdkafka's options as of now."""
+        ...
+
+
+def client_config(kafka: BrokerClient) -> dict[str, Any]:
     """Give what every client of the broker is configured with."""
     return {
         "bootstrap.servers": kafka.bootstrap,

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger import clocks
 from ledger.db.failures import explained
+from ledger.db.outbox_event import OutboxEvent
 from ledger.db.sql import load_queries
 
 if TYPE_CHECKING:
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("outbox")
 # probes of indexes: a server that does not answer by then has lost the connection, or is away
 _SECONDS, _BODIES_SECONDS, _REFILL_SECONDS = 3.0, 10.0, 60.0
-
-
-class OutboxEvent(msgspec.Struct, frozen=True):
-    """One event to publish; ``raw`` holds the bytes of a dead letter."""
-
-    event_id: str
-    event_type: str
-    key: str
-    body: bytes
-    raw: bytes | None
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):

@@ -25,14 +25,15 @@ from streaming.producing import TopicWriter
 from streaming.publisher import Publisher
 from streaming.topics import AUDIT_EVENT, DEAD_LETTERS, FILL_EVENT
 from tests.integration.database import connected, terminate_sessions, until
-from tests.integration.topics import Message, kafka_settings, read_topic
+from tests.integration.topics import Message, kafka_settings, make_again, read_topic
 from tests.unit.domain.facts import SECOND, T0, intent, report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ledger.domain.decision import Decision
     from operations.embedded import Endpoints
+    from streaming.publisher import EventWriter
     from streaming.settings import KafkaSettings
 
 RAW = b"8=FIX\x00\xff"
@@ -47,9 +48,11 @@ class World:
         self.connection = connection
         self.landing = Landing(connection)
         self.book = Book()
+        self.refill_seconds = 86_400.0
         self.may_publish = asyncio.Event()
         self.may_publish.set()
         self.publisher: Publisher | None = None
+        self.make_writer: Callable[[KafkaSettings, str], EventWriter] = TopicWriter
 
     async def connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(self.url, timeout=10, server_settings={"application_name": "publisher"})
@@ -58,7 +61,7 @@ class World:
     async def publishing(self) -> AsyncIterator[Publisher]:
         publisher = self.publisher = Publisher(
             self.connect, self.kafka, Metrics(), writer="writer", source="spiffe://test/agent",
-            refill_seconds=86_400, may_publish=self.may_publish,
+            refill_seconds=self.refill_seconds, may_publish=self.may_publish, make_writer=self.make_writer,
         )  # fmt: skip
         task = asyncio.create_task(publisher.run())
         try:
@@ -105,6 +108,15 @@ class World:
         query = "SELECT count(*) FROM execution.publish_cursors"
         async with asyncio.timeout(20):
             while not await self.connection.fetchval(query):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def cursor_is_saved_beyond(self, decision: Decision) -> None:
+        query = """
+        SELECT EXISTS (SELECT 1 FROM execution.publish_cursors c JOIN execution.audit_events e
+            ON (e.xid, e.position) <= (c.xid, c.position) WHERE e.event_id = $1::uuid)
+        """
+        async with asyncio.timeout(20):
+            while not await self.connection.fetchval(query, decision.events[-1].event_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def check(self) -> None:
@@ -317,6 +329,84 @@ async def test_a_broker_of_another_incarnation_is_filled_again(
     changed = "UPDATE execution.publish_cursors SET incarnation = 'the one before', tails = '{}'"
     assert await world.connection.execute(changed) == "UPDATE 1"
     async with world.publishing() as publisher:
+        await world.live(publisher)
+        await world.check()
+
+
+async def test_what_was_never_published_is_published_to_a_new_broker_however_old_it_is(world: World) -> None:
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        await world.cursor_is_saved_beyond(await world.land(*orders(1), report("E0", cl_ord_id="M0")))
+    await world.land(report("E1", cl_ord_id="M0"))
+    changed = "UPDATE execution.publish_cursors SET incarnation = 'the one before', tails = '{}'"
+    assert await world.connection.execute(changed) == "UPDATE 1"
+    world.kafka = world.kafka.model_copy(update={"topic_prefix": f"{world.kafka.topic_prefix}rebuilt."})
+    world.refill_seconds = -10 * 86_400  # a refill begins after all that there is: the publisher was away for days
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        assert [m.key for m in await world.read(FILL_EVENT)] == ["C0"]
+
+
+@pytest.mark.parametrize("topic", [FILL_EVENT, AUDIT_EVENT])
+async def test_a_topic_that_is_deleted_and_made_again_is_filled_again_and_no_other(
+    world: World, topic: str
+) -> None:
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        await world.land(*orders(2), *(report(f"E{n}", cl_ord_id=f"M{n % 2}") for n in range(30)), LETTER)
+        await world.live(publisher)
+        await world.check()
+        for number in range(2):
+            await asyncio.to_thread(make_again, world.kafka, topic)
+            await until(lambda: publisher.state == "down")
+            await world.live(publisher)
+            await world.check()
+            await world.land(report(f"F{number}", cl_ord_id="M0"))
+            await world.live(publisher)
+            await world.check()
+
+
+async def test_a_topic_that_was_made_again_while_nobody_published_is_filled_once(world: World) -> None:
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        await world.cursor_is_saved_beyond(
+            await world.land(*orders(2), *(report(f"E{n}", cl_ord_id=f"M{n % 2}") for n in range(30)))
+        )
+    await asyncio.to_thread(make_again, world.kafka, FILL_EVENT)
+    await world.land(report("F", cl_ord_id="M0"))
+    for _ in range(2):
+        async with world.publishing() as publisher:
+            await world.live(publisher)
+            await world.check()
+
+
+async def test_a_refill_that_is_cut_off_begins_again_and_doubles_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_PAGE", 4)
+    async with world.publishing() as publisher:
+        await world.live(publisher)
+        await world.land(*orders(1))
+        for number in range(30):
+            await world.land(report(f"E{number}", cl_ord_id="M0"))
+        await world.live(publisher)
+        await world.cursor_is_saved_beyond(await world.land(report("E", cl_ord_id="M0")))
+    await asyncio.to_thread(make_again, world.kafka, FILL_EVENT)
+    genuine, written = TopicWriter.write, 0
+
+    def write(writer: TopicWriter, *of: Any) -> list[str]:
+        nonlocal written
+        written += 1
+        if written == 4:
+            loop.call_soon_threadsafe(world.may_publish.clear)
+        return genuine(writer, *of)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(TopicWriter, "write", write)
+    async with world.publishing() as publisher:
+        await until(lambda: publisher.state == "down")
+        assert 0 < len(await world.read(FILL_EVENT)) < 31, "it did not go on to its end"
+        world.may_publish.set()
         await world.live(publisher)
         await world.check()
 

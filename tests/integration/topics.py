@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from streaming.settings import KafkaSettings
 from streaming.topics import Broker
@@ -57,6 +66,21 @@ def read_topic(kafka: KafkaSettings, topic: str) -> list[Message]:
                     assert error.code() == KafkaError._PARTITION_EOF, error
                     partitions = [p for p in partitions if p != message.partition()]
     return found
+
+
+def make_again(kafka: KafkaSettings, topic: str) -> None:
+    """Delete a topic and make it again, empty: under its name, with another id."""
+    admin, name = AdminClient({"bootstrap.servers": kafka.bootstrap}), kafka.topic_prefix + topic
+    number = len(Broker(kafka).partitions(topic))
+    for future in admin.delete_topics([name]).values():
+        future.result(10)
+    deadline = time.monotonic() + _READ_SECONDS
+    while name in admin.list_topics(timeout=5).topics:
+        assert time.monotonic() < deadline, f"{name} is still there"
+        time.sleep(0.05)
+    for future in admin.create_topics([NewTopic(name, number, 1)]).values():
+        with suppress(KafkaException):  # somebody was quicker
+            future.result(10)
 
 
 def produce(kafka: KafkaSettings, topic: str, values: list[bytes], *, ce_type: str | None = None) -> None:

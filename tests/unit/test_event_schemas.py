@@ -13,7 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from referencing import Registry, Resource
 
-from ledger.db.outbox import OutboxEvent
+from ledger.db.outbox_event import OutboxEvent
 from ledger.domain.book import Book
 from ledger.domain.breaks import make_break
 from ledger.domain.completeness import NOT_LISTED

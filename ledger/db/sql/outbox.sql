@@ -30,5 +30,6 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS all_before,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS none_from
 
 -- name: refill_start
-SELECT coalesce(min(xid)::text::bigint, 0) AS xid FROM execution.audit_events
+-- Where no event is of those days, there is nothing to fill topics with.
+SELECT coalesce(min(xid), pg_snapshot_xmin(pg_current_snapshot()))::text::bigint AS xid FROM execution.audit_events
 WHERE recorded_on >= (now() AT TIME ZONE 'UTC' - make_interval(secs => $1))::date

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ledger.db.outbox import OutboxEvent
+from ledger.db.outbox_event import OutboxEvent
 from streaming.producing import TopicWriter
 from streaming.settings import KafkaSettings
 from streaming.topics import DEAD_LETTERS
