@@ -43,7 +43,7 @@ _DRAIN_SECONDS = 600.0  # something still moves after so long, and it does not c
 _QUERY_SECONDS = 300  # of one question of the books
 _QUIET_LOOKS = 6
 _LOOK_SECONDS = 0.5
-_FEW = 100  # arrivals that wait at any moment of a calm life
+_FEW = 250  # arrivals that wait at any moment of a calm life
 _ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
 _BEHIND = """
 SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots

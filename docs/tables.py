@@ -111,7 +111,7 @@ NOTES = {
     "audit_events.key": "message key on Kafka",
     "audit_events.body": "the bytes that are published",
     "publish_cursors.publisher": "the writer's name",
-    "publish_cursors.incarnation": "cluster id of the broker it is published to",
+    "publish_cursors.incarnation": "the topics that it is published to: cluster id and topic id of each",
     "executions_derived.high_water": "`received_ns` up to which reports were read",
 }
 
