@@ -20,7 +20,7 @@ FEEDS = {f"{venue}{_SUFFIX}": f"{venue}{_SUFFIX}.ws" for venue in _MODES}
 _CALLS = 32
 _LISTED, _LIST_PACE = "ALPHA", 100
 _LOOK_BACK = {
-    "FORMAT": "canonical", "REQUESTS_PER_SECOND": "50", "AUDIT_MINUTES": "0.05", "GRACE_SECONDS": "2",
+    "FORMAT": "canonical", "REQUESTS_PER_SECOND": "50", "AUDIT_MINUTES": "0.15", "GRACE_SECONDS": "2",
     "OVERLAP_SECONDS": "2", "WINDOW_SECONDS": "60",
 }  # fmt: skip
 _QUICK = {"SILENCE_SECONDS": "0.4", "QUIET_SECONDS": "2", "GAP_SECONDS": "2", "HEALTHY_SECONDS": "0.6"}

@@ -59,11 +59,11 @@ _SETTINGS = {
     "EXECUTION_AGENT_GRACE__REFERENCE_SECONDS": "7200",
     "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS": "10",  # lives of two seconds would leave market data behind for good
 }
-# an order that has waited for 0.3 s is late, and hedged; a confirmation that takes half a second halts its venue,
+# an order that has waited for a second is late, and hedged; a confirmation that takes half a second halts its venue,
 # which resumes soon: some of each in every life
 _VENUE_SETTINGS = {
     "DELAY__ENABLED": "true",
-    "DELAY__LIMIT_SECONDS": "0.3",
+    "DELAY__LIMIT_SECONDS": "1",
     "DELAY__HEDGE_LIMITS": '{"USDT": "0"}',
     "HALT__SLA_MS": "500",
     "HALT__WINDOW_SECONDS": "0.5",
