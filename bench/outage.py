@@ -8,7 +8,6 @@ published. What is then in Postgres and on the topic is counted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ import asyncpg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from bench.load import FILLS_PER_ORDER, VENUE, intent_message, order_facts, snapshot_message
+from bench.machine import Others, cpu_seconds, family, peak_mb
 from ledger.domain.records import OrderIntent
 from operations.embedded import ServerName
 from streaming.settings import KafkaSettings
@@ -102,10 +102,10 @@ class Outage:
         await asyncio.to_thread(self._stack.restart, ServerName.POSTGRES)
         began = time.monotonic()
         assert self._stream is not None
-        used, others = _cpu_seconds(self._stream.pid), _others_seconds()
+        others, used = Others(), cpu_seconds(self._stream.pid)
         landed, published = await self._cleared(began, total)
-        used, memory = _cpu_seconds(self._stream.pid) - used, _peak_mb(self._stream.pid)
-        others = min(1.0, max(0.0, _others_seconds() - others) / (max(landed, published) * (os.cpu_count() or 1)))
+        share, used = others.share(), cpu_seconds(self._stream.pid) - used
+        memory = sum(map(peak_mb, family(self._stream.pid)))
         await asyncio.to_thread(self._route, total, total + live)
         after = await self._trade(total, live)
         total += live
@@ -117,7 +117,7 @@ class Outage:
             "outage_seconds_to_landed": round(landed, 1),
             "outage_seconds_to_published": round(published, 1),
             "outage_fills_per_second": round(reports / max(landed, published)),
-            "outage_share_of_others": round(others, 3),
+            "outage_share_of_others": share,
             "outage_process_cpu_us_per_fill": round(used / reports * 1e6, 1),
             "outage_memory_mb": round(memory, 1),
             "outage_live_p50_ms_before": round(before, 2),
@@ -222,36 +222,6 @@ def _get(url: str) -> dict[str, Any]:
             return found
     except OSError:
         return {}
-
-
-def _peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text("utf-8")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-
-
-def _cpu_seconds(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
-    except OSError:  # it has ended
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
-
-
-def _others_seconds() -> float:
-    """Give the processor seconds that processes which are not ours have used since the machine was started."""
-    busy = [int(field) for field in Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:9]]
-    idle = busy[3] + busy[4]  # idle and iowait, proc(5); steal is another machine's
-    return (sum(busy) - idle) / os.sysconf("SC_CLK_TCK") - sum(map(_cpu_seconds, _family(os.getpid())))
-
-
-def _family(pid: int) -> list[int]:
-    """List a process and all that came of it; one that ends meanwhile has no children any more."""
-    found = [pid]
-    for process in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (task / "children").read_text("utf-8").split())
-    return found
 
 
 def _events(kafka: KafkaSettings) -> tuple[int, int]:
