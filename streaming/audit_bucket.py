@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from trust.notes import NoteKey
     from trust.signing import RotatedSigner
 
-_STORE_SECONDS, _AWAY_SECONDS = 0.2, 2.0
-_TILES = 32  # a pass: a quarter of a second, for so long the next checkpoint waits
+_STORE_SECONDS, _AWAY_SECONDS = 0.2, 1.0
+_TILES = 16  # a pass: a tenth of a second, for so long the next checkpoint waits
 _AT_ONCE = 4
 _DAYS_A_YEAR = 366  # rather a day too long
 
@@ -79,14 +79,15 @@ class Keeper:
                 if self.state != "away":
                     log.warning("the audit log's bucket or signer is away", reason=str(error))
                 self.state, self.reason = "away", str(error)
-                rest = _AWAY_SECONDS
+                rest = 0.0
             self._tell_waits()
+            if self.state == "away":  # a new checkpoint brings it back no sooner
+                await asyncio.sleep(_AWAY_SECONDS)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest):
                     await self._maker.signed.wait()
             self._maker.signed.clear()
-            if self.state == "away":
-                await asyncio.sleep(_AWAY_SECONDS)
 
     async def _open(self) -> BucketLog:
         """Compare the ledger with the newest checkpoint in the bucket, and let the maker sign."""

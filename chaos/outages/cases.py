@@ -17,10 +17,10 @@ _FILLER = "filler"
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One case. ``mend`` returns when the server can be used again: recovery is measured from then on.
 
-    ``blocks``: nothing lands meanwhile, so no REST caller may be told that it has. ``refuses``: callers are told
-    to come back. ``takes_over``: the second process is to be the writer within the time, counted from the failure;
-    ``meanwhile`` then brings back another server, once that process has landed reports of each venue, and recovery
-    is counted from there.
+    ``goes_on`` is what goes on meanwhile: "landed", "published". ``blocks``: nothing lands meanwhile, so no REST
+    caller may be told that it has. ``refuses``: callers are told to come back. ``takes_over``: the second process
+    is to be the writer within the time, counted from the failure; ``meanwhile`` then brings back another server,
+    once that process has landed reports of each venue, and recovery is counted from there.
     """
 
     name: str
@@ -29,14 +29,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     fail: Callable[[Scene], None]
     mend: Callable[[Scene], None]
+    goes_on: tuple[str, ...] = ()
     blocks: bool = False
     refuses: bool = False
     fills_inbox: bool = False
+    has_s3: bool = False
     keeps_topics: bool = False
     small_disk: bool = False
     takes_over: bool = False
     meanwhile: Callable[[Scene], None] | None = None
-    needs_root: bool = False
 
 
 def _stop(server: str) -> Callable[[Scene], None]:
@@ -66,6 +67,9 @@ def _free(scene: Scene) -> None:
     (scene.disk / _FILLER).unlink()
 
 
+_GOES_ON = {"redis": ("landed", "published"), "s3": ("landed", "published"), "broker": ("landed",)}
+
+
 def _of_server(server: str) -> list[Case]:
     """What can happen to any of them."""
     is_ledger, is_broker = server == "postgres", server == "broker"
@@ -85,7 +89,8 @@ def _of_server(server: str) -> list[Case]:
         return Case(
             name=f"{server}-{name}", server=server, what=what, seconds=seconds, fail=fail, mend=mend,
             blocks=blocks and is_ledger, refuses=refuses and is_ledger, fills_inbox=fills_inbox and is_ledger,
-            keeps_topics=keeps_topics and is_broker,
+            keeps_topics=keeps_topics and is_broker, has_s3=server == "s3",
+            goes_on=_GOES_ON.get(server, ()) if seconds else (),
         )  # fmt: skip
 
     def start(scene: Scene) -> None:
@@ -143,10 +148,10 @@ def _nothing(_: Scene) -> None: ...
 CASES: dict[str, Case] = {
     case.name: case
     for case in [
-        *(case for server in ("postgres", "broker", "redis") for case in _of_server(server)),
+        *(case for server in ("postgres", "broker", "redis", "s3") for case in _of_server(server)),
         Case(
             name="postgres-disk-full", server="postgres", what="no space left on the ledger's disk", seconds=6.0,
-            fail=_fill, mend=_free, small_disk=True, needs_root=True,
+            fail=_fill, mend=_free, small_disk=True,
         ),
         Case(
             name="clock-forward", server="clock", what="the process's clock is set an hour forward", seconds=6.0,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import struct
-import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -18,13 +17,16 @@ import psycopg
 from botocore.config import Config
 
 from chaos.campaign import ChaosError, environment, prepare
+from chaos.outages.bucket import Bucket
 from chaos.outages.proxy import Proxy
+from chaos.outages.small_disk import MOUNTED, mount, unmount
 from chaos.victim import Victim
 from operations.embedded import EmbeddedStack, ServerName
 from operations.embedded.account import unprivileged_account
 from operations.embedded.broker import Broker, Storage
 from operations.main_job.figures import ask
 from operations.main_job.plan import Plan
+from operations.main_job.preparing import make_bucket
 from operations.main_job.programs import LEDGER_DATABASE, PROJECT, Ports, simulator_program, stream_program
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ if TYPE_CHECKING:
 INBOX_LIMIT = 200  # small, so that it is full after a second or two
 _STEPPED = Path(__file__).with_name("stepped")
 _READY_SECONDS = 40.0
-_DISK_BYTES = 64 << 20
 _OF_THE_CAMPAIGN = ("EXECUTION_AGENT_VENUES__", "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS")
 _ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _KEPT_SERVERS = [ServerName.POSTGRES, ServerName.VALKEY]
+_NAMES = {"postgres": ServerName.POSTGRES, "redis": ServerName.VALKEY, "s3": ServerName.S3}
 
 
 class Answers:
@@ -66,13 +68,25 @@ class Answers:
 
 
 class Scene:
-    """Everything up, in a state folder of its own; ``processes`` are streaming processes with the same venues."""
+    """Everything up, in a state folder of its own; ``processes`` are streaming processes with the same venues.
+
+    ``has_s3``: with S3, where the audit log's checkpoints go, and the topics as well with ``keeps_topics``.
+    """
 
     def __init__(
-        self, state: Path, *, seed: int, orders: float, keeps_topics: bool, small_disk: bool, processes: int
+        self,
+        state: Path,
+        *,
+        seed: int,
+        orders: float,
+        has_s3: bool,
+        keeps_topics: bool,
+        small_disk: bool,
+        processes: int,
     ) -> None:
         self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
-        servers = [*_KEPT_SERVERS, ServerName.S3] if keeps_topics else _KEPT_SERVERS
+        self._has_s3 = has_s3 or keeps_topics
+        servers = [*_KEPT_SERVERS, ServerName.S3] if self._has_s3 else _KEPT_SERVERS
         self.stack = EmbeddedStack(state, servers)
         self._keeps_topics = keeps_topics
         self._small_disk = small_disk
@@ -101,12 +115,12 @@ class Scene:
         state, proxy = self.stack.state, self._proxy
         valkey = int(found.redis_url.rpartition(":")[2].partition("/")[0])
         ports = Ports(state)
-        for name, upstream in (
-            ("postgres", found.postgres_port),
-            ("redis", valkey),
-            ("broker", state.port(ServerName.BROKER)),
-            ("http", ports.http),
-        ):
+        ways = {"postgres": found.postgres_port, "redis": valkey, "broker": state.port(ServerName.BROKER)}
+        ways["http"] = ports.http
+        if self._has_s3:
+            ways["s3"] = int(found.s3_endpoint.rpartition(":")[2])
+            make_bucket(found)
+        for name, upstream in ways.items():
             proxy(name, upstream)
         bootstrap = f"127.0.0.1:{self.proxies['broker'].port}"
         self.broker = Broker(state, advertised=bootstrap, storage=self._storage(found))
@@ -119,9 +133,12 @@ class Scene:
             self.endpoints,
             postgres_port=self.proxies["postgres"].port,
             redis_url=found.redis_url.replace(f":{valkey}/", f":{self.proxies['redis'].port}/"),
+            s3_endpoint=f"http://127.0.0.1:{self.proxies['s3'].port}" if self._has_s3 else "",
         )
         stream_program(self._plan, state, through, ports)  # writes its settings
         folder = state.folder("stream")
+        if self._has_s3:
+            self.bucket = Bucket(folder / "stream.toml", self.endpoints.s3_endpoint)
         self._clock = folder / "clock"
         self.step_clock(0)
         for number in range(self._processes):
@@ -187,16 +204,17 @@ class Scene:
         )
 
     def _mount(self) -> Path:
-        """Put the ledger's database on a small disk of its own: a tmpfs, which only root can mount."""
-        folder = self.stack.state.folder("small-disk")
-        account = unprivileged_account()
-        owner = f",uid={account.uid},gid={account.gid},mode=0700" if account else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}{owner}", "none", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ChaosError(f"a small disk cannot be mounted: {done.stderr.strip()}")
-        # after the servers have stopped: they are called back in the opposite order
-        self._cleaning.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=False)
+        """Put the ledger's database on a small disk of its own, unless one has been mounted already."""
+        mounted = os.environ.get(MOUNTED)
+        folder = Path(mounted) if mounted else self.stack.state.folder("small-disk")
+        if not mounted:
+            account = unprivileged_account()
+            try:
+                mount(folder, (account.uid, account.gid) if account else None)
+            except OSError as error:
+                raise ChaosError(f"a small disk cannot be mounted: {error}") from error
+            # after the servers have stopped: they are called back in the opposite order
+            self._cleaning.callback(unmount, folder)
         with psycopg.connect(self.endpoints.postgres_url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'".encode())
             connection.execute(f"CREATE DATABASE {LEDGER_DATABASE} TABLESPACE small".encode())
@@ -237,9 +255,7 @@ class Scene:
 
     def server(self, name: str) -> ServerProcess:
         """The process of a server."""
-        if name == "broker":
-            return self.broker.process
-        return self.stack.process(ServerName.POSTGRES if name == "postgres" else ServerName.VALKEY)
+        return self.broker.process if name == "broker" else self.stack.process(_NAMES[name])
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server and all its processes, the eldest first; its guard is left alone."""
@@ -253,7 +269,7 @@ class Scene:
             self.broker.process.wait_stopped()
             self.broker.start()
         else:
-            self.stack.restart(ServerName.POSTGRES if name == "postgres" else ServerName.VALKEY)
+            self.stack.restart(_NAMES[name])
 
     def _stop_broker(self) -> None:
         self.broker.process.ask_to_stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +9,18 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from chaos.books import compare
+from chaos.outages.recovery import (
+    GIVE_UP_SECONDS,
+    RECOVERY_SECONDS,
+    Promise,
+    first_reports,
+    is_well,
+    landed,
+    last_checkpoint,
+    published,
+    recover,
+    until,
+)
 from chaos.outages.scene import INBOX_LIMIT, Scene, resident_bytes
 from operations.main_job.balance import Line
 from operations.main_job.figures import ask
@@ -22,16 +33,11 @@ if TYPE_CHECKING:
 
     from chaos.outages.cases import Case
 
-RECOVERY_SECONDS = 5.0
-_GIVE_UP_SECONDS = 45.0
 _LOAD_SECONDS = 3.0
 _UNDER_WAY = 100  # reports landed
 _TAKEN_TWICE = 2
 # a frame that was here and is forgotten with a session that ended comes again: to the venue a duplicate
 _VENUES_DUPLICATES = "duplicates sent"
-_AT_WORK = frozenset({"live", "recovering"})  # what a venue's faults make it ask for again is no outage
-_VENUES = ("ALPHA", "BRAVO", "CHARLIE")
-_FEEDS = ("ALPHA.fix", "BRAVO.ws", "CHARLIE.rest", "kafka")
 _LOOK_SECONDS = 0.1
 _HANDED_OVER = 600  # what one feed hands over at once, beyond the inbox's limit: Kafka's 500, and a callback's
 _GROWTH_BYTES = 100 << 20
@@ -40,16 +46,8 @@ _SETTLE_SECONDS = 1.0  # what was on its way when the server failed may still la
 _STUCK_SECONDS, _QUIET_LOOKS, _DRAIN_LOOK_SECONDS = 60.0, 6, 0.5
 
 
-class Promise(msgspec.Struct, frozen=True):
-    """One promise, whether it was kept, and the figure."""
-
-    name: str
-    kept: bool
-    figure: str
-
-
 class Outcome(msgspec.Struct):
-    """How a case ended. ``skipped`` says why it was not played."""
+    """How a case ended. ``skipped`` says why it was not played, which proves nothing."""
 
     case: str
     what: str
@@ -62,8 +60,8 @@ class Outcome(msgspec.Struct):
 
     @property
     def good(self) -> bool:
-        """Whether all promises were kept."""
-        return bool(self.skipped) or all(promise.kept for promise in self.promises)
+        """Whether it was played, and all promises were kept."""
+        return not self.skipped and all(promise.kept for promise in self.promises)
 
 
 class _Watch:
@@ -95,25 +93,24 @@ class _Watch:
 def play(case: Case, state: Path, *, seed: int, orders: float, tell: Callable[[str], None]) -> Outcome:
     """Play a case; raises ``ChaosError`` when it cannot be set up."""
     began = time.monotonic()
-    if case.needs_root and os.geteuid() != 0:
-        return Outcome(case.name, case.what, skipped="only root can mount a small disk")
     outcome = Outcome(case.name, case.what)
     with Scene(
         state,
         seed=seed,
         orders=orders,
+        has_s3=case.has_s3,
         keeps_topics=case.keeps_topics,
         small_disk=case.small_disk,
         processes=2 if case.takes_over else 1,
     ) as scene:
         writer = 1 if case.takes_over else 0
-        _until(lambda: _is_well(scene, 0) and _landed(scene, 0) > _UNDER_WAY, _GIVE_UP_SECONDS)
+        until(lambda: is_well(scene, 0) and landed(scene, 0) > _UNDER_WAY, GIVE_UP_SECONDS)
         time.sleep(_LOAD_SECONDS)
         pid, memory = scene.victims[writer].pid, resident_bytes(scene.victims[0].pid)
         with _Watch(scene) as watch:
-            told = _fail(case, scene)
+            told = _fail(case, scene, outcome)
             first: dict[str, float] = {}
-            outcome.recovery = _recover(case, scene, writer, first)
+            outcome.recovery = recover(case, scene, writer, first)
             time.sleep(_LOAD_SECONDS)
             if case.takes_over:
                 case.mend(scene)
@@ -129,7 +126,9 @@ def play(case: Case, state: Path, *, seed: int, orders: float, tell: Callable[[s
             )
         )
         if case.takes_over:
-            promises.append(_first_fills(first))
+            promises.append(first_reports(first))
+        if case.has_s3:
+            promises.append(last_checkpoint(scene))
         victim = scene.victims[writer]
         promises.append(Promise("stays up", victim.alive and victim.pid == pid, f"pid {victim.pid}"))
         growth = watch.memory - memory
@@ -160,68 +159,20 @@ def play(case: Case, state: Path, *, seed: int, orders: float, tell: Callable[[s
     return outcome
 
 
-def _fail(case: Case, scene: Scene) -> dict[int, int]:
+def _fail(case: Case, scene: Scene, outcome: Outcome) -> dict[int, int]:
     """Let it fail, for as long as the case says; give what REST callers were told meanwhile."""
     case.fail(scene)
     time.sleep(min(case.seconds, _SETTLE_SECONDS))
     before = dict(scene.answers.counts)
+    figures = {"landed": landed(scene, 0), "published": published(scene, 0)} if case.goes_on else {}
     time.sleep(max(0.0, case.seconds - _SETTLE_SECONDS))
     told = scene.answers.since(before)
+    for name in case.goes_on:
+        more = (landed if name == "landed" else published)(scene, 0) - figures[name]
+        outcome.promises.append(Promise(f"{name} meanwhile", more > 0, f"{more:,}"))
     if not case.takes_over:
         case.mend(scene)
     return told
-
-
-def _recover(case: Case, scene: Scene, writer: int, first: dict[str, float]) -> float | None:
-    """Wait until everything works and something new has landed and been published; give how long that took.
-
-    ``first`` is filled with when each venue's first report has landed, of a writer that takes over.
-    """
-    failed = began = time.monotonic()
-    landed, published = _landed(scene, writer), _published(scene, writer)
-    moved = mended = False
-
-    def is_back() -> bool:
-        nonlocal moved, mended, began
-        if case.takes_over:
-            status = scene.status(writer)
-            if status.get("ready") and not moved:  # callers are led there, as by a load balancer
-                scene.proxies["http"].lead_to(scene.ports[writer])
-                moved = True
-            for venue, figures in status.get("venues", {}).items():
-                if figures["landed"]:
-                    first.setdefault(venue, round(time.monotonic() - failed, 2))
-            if len(first) < len(_VENUES):
-                return False
-            if case.meanwhile is not None and not mended:
-                case.meanwhile(scene)
-                mended, began = True, time.monotonic()
-        return (
-            _is_well(scene, writer) and _landed(scene, writer) > landed and _published(scene, writer) > published
-        )
-
-    return round(time.monotonic() - began, 2) if _until(is_back, _GIVE_UP_SECONDS) else None
-
-
-def _first_fills(first: dict[str, float]) -> Promise:
-    """Each venue's first report landed by the writer that took over, by whichever kind of feed, in time."""
-    said = ", ".join(f"{venue} {first[venue]:.2f} s" if venue in first else f"{venue} never" for venue in _VENUES)
-    return Promise("first reports", len(first) == len(_VENUES) and max(first.values()) <= RECOVERY_SECONDS, said)
-
-
-def _is_well(scene: Scene, number: int) -> bool:
-    status = scene.status(number)
-    found = status.get("feeds", {})
-    parts = [status.get("publisher"), status.get("redis"), *(found.get(feed) for feed in _FEEDS)]
-    return bool(status.get("ready")) and all(part in _AT_WORK for part in parts)
-
-
-def _landed(scene: Scene, number: int) -> int:
-    return sum(venue["landed"] for venue in scene.status(number).get("venues", {}).values())
-
-
-def _published(scene: Scene, number: int) -> int:
-    return sum(scene.status(number).get("published", {}).values())
 
 
 def _pressure(case: Case, scene: Scene, told: dict[int, int], watch: _Watch) -> list[Promise]:
@@ -263,7 +214,7 @@ def _drain(scene: Scene, writer: int) -> bool:
     while time.monotonic() < moved + _STUCK_SECONDS:
         books = ask(f"http://127.0.0.1:{scene.control}/books")
         left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
-        now = (left, _published(scene, writer))
+        now = (left, published(scene, writer))
         still = books.get("state") == "drained" and not scene.status(writer).get("backlog", 1) and now == last
         quiet = quiet + 1 if still else 0
         if quiet >= _QUIET_LOOKS:
@@ -271,15 +222,6 @@ def _drain(scene: Scene, writer: int) -> bool:
         if now != last:
             last, moved = now, time.monotonic()
         time.sleep(_DRAIN_LOOK_SECONDS)
-    return False
-
-
-def _until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
     return False
 
 

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from chaos.campaign import ChaosError
+from chaos.outages.__main__ import verdict
 from chaos.outages.cases import CASES
 from chaos.outages.proxy import Proxy
+from chaos.outages.recovery import RECOVERY_SECONDS, Promise
 from chaos.outages.scene import Answers, descendants
-from chaos.outages.trial import RECOVERY_SECONDS
+from chaos.outages.small_disk import run_apart
+from chaos.outages.trial import Outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,11 +206,29 @@ def test_a_clock_that_is_set_is_seen_by_whoever_asks_in_the_usual_way(tmp_path: 
 def test_each_server_is_tried_in_each_way_and_the_page_names_every_case() -> None:
     page = (ROOT / "docs" / "chaos.md").read_text("utf-8")
     ways = {server: {c.name.removeprefix(f"{server}-") for c in CASES.values() if c.server == server} for server in
-            ("postgres", "broker", "redis")}  # fmt: skip
-    assert ways["broker"] == ways["redis"] == ways["postgres"] - {"disk-full"}
+            ("postgres", "broker", "redis", "s3")}  # fmt: skip
+    assert ways["broker"] == ways["redis"] == ways["s3"] == ways["postgres"] - {"disk-full"}
     assert [way for way in ways["redis"] if f"-{way}`" not in page] == []
     others = [c.name for c in CASES.values() if c.server in {"clock", "writer"}]
     assert [name for name in others if f"-{name.partition('-')[2]}`" not in page] == []
+
+
+def test_a_case_that_could_not_be_played_is_not_proven_and_the_exit_code_says_so() -> None:
+    kept = Outcome("a", "", promises=[Promise("books", kept=True, figure="0 differences")])
+    broken = Outcome("b", "", promises=[Promise("books", kept=False, figure="1 differences")])
+    skipped = Outcome("c", "", skipped="a small disk needs root")
+    assert [verdict(found) for found in ([kept], [kept, skipped], [skipped], [broken, skipped])] == [0, 3, 3, 1]
+
+
+def test_a_disk_is_small_without_root(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.statvfs(sys.argv[1]).f_blocks * 4096 >> 20, os.geteuid())"
+    folder = tmp_path / "disk"
+    try:
+        told = run_apart([sys.executable, "-c", code, str(folder)], folder)
+    except ChaosError as error:
+        pytest.skip(str(error))  # a machine without user namespaces: the command says so, too
+    assert told.split() == [b"64", str(os.geteuid()).encode()]
+    assert not os.path.ismount(folder), "nobody else sees it"
 
 
 # --- the cases ---------------------------------------------------------------------------------------------
