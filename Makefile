@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day bench-archive fuzz audit-deps sbom clean
+.PHONY: help setup run test nightly oracle live-final lint types format lock bench chaos simulate outages specs bench-day bench-archive bench-audit fuzz audit-deps sbom clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench-day: setup ## A day of a million fills derived again: time and memory, aga
 
 bench-archive: setup ## A day of a million fills archived, encrypted and locked, and read back: time and memory
 	@$(BIN)/python -m bench.archive $(ARGS)
+
+bench-audit: setup ## The audit log: events a second, gaps between checkpoints, a proof in 10 million events (exit 3: not proven)
+	@$(BIN)/python -m bench.audit_log $(ARGS)
 
 KILLS ?= 1000
 SEED ?= 1

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 LEASE = "execution.audit"
 _LEASE_SECONDS = 10.0
 _PAGE = 4_096
-_PACE = 0.7  # of the interval: what a step takes comes on top
+_PACE = 0.6  # of the interval: what a step takes comes on top
 _RETRY_SECONDS, _REFUSED_SECONDS = 1.0, 10.0
 
 log = structlog.get_logger()

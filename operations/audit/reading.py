@@ -217,10 +217,17 @@ def remember(url: str, since: int, size: int, root: bytes, problems: list[str], 
 @contextmanager
 def opened(url: str) -> Iterator[Log]:
     """Open the log; all that is read is as of one moment. Raises ``psycopg.Error``."""
+    with connected(url) as connection:
+        yield Log(connection)
+
+
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection[Row]]:
+    """Connect to read the log: each transaction is one moment of it. Raises ``psycopg.Error``."""
     with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, row_factory=dict_row) as connection:
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        yield Log(connection)
+        yield connection
 
 
 def _read(row: Row) -> AuditRow:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,3 +153,44 @@ async def test_a_new_key_goes_on_and_the_old_one_still_counts(
     assert None in [log.checkpoint(size) for size in log.sizes()]
     log.trust(log.keys.trusted([old, new]))
     assert None not in [log.checkpoint(size) for size in log.sizes()]
+
+
+def middle(times: list[float]) -> float:
+    """Give the median of what lies between moments."""
+    apart = sorted(later - earlier for earlier, later in pairwise(times))
+    return apart[len(apart) // 2]
+
+
+async def test_checkpoints_keep_their_distance_under_load(stage: AuditStage) -> None:
+    """Measured against a writer of the same run that rests as long between its commits."""
+    interval = 0.5
+    beats: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(interval)
+            await asyncio.to_thread(stage.run, "SELECT pg_current_xact_id()")
+            beats.append(time.monotonic())
+
+    stored: list[float] = []
+    sizes: set[int] = set()
+
+    def has_stored_enough() -> bool:
+        size = stage.sizes()[2]
+        if size not in sizes:
+            sizes.add(size)
+            stored.append(time.monotonic())
+        return len(stored) > 10
+
+    async with stage.checkpointing(stage.settings.model_copy(update={"interval_seconds": interval})) as maker:
+        yardstick = asyncio.create_task(beat())
+        async with inserting(stage, 300):
+            await eventually(has_stored_enough, maker)
+        yardstick.cancel()
+        await asyncio.wait({yardstick})
+    assert stage.rows() > 5 * WIDTH
+    made = stage.run("SELECT extract(epoch FROM made_at)::float8 FROM execution.audit_checkpoints ORDER BY 1")
+    signed = [at for (at,) in made]
+    # within the interval where the machine is idle, and late by no more than what makes any commit late
+    assert middle(signed) < 1.5 * middle(beats)
+    assert middle(stored[1:]) < 1.5 * middle(beats)
