@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from operations.embedded.state import StateFolder
     from operations.main_job.programs import Program
 
-_POINT_SECONDS = 5.0  # a point that is not passed by then: the process is killed from outside
+# a point that is not passed so long after all is live, or that long after the start: killed from outside
+_POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
 _READY_SECONDS = 30.0
 # lives of a second or two never get to the end of what waits: without air, market data falls minutes behind, and
 # after a restart a snapshot that comes over a minute late restates nothing
@@ -42,13 +43,15 @@ _STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered
 _DRAIN_SECONDS = 600.0  # something still moves after so long, and it does not come to an end
 _QUERY_SECONDS = 300  # of one question of the books
 _QUIET_LOOKS = 6
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _REST_LOOK_SECONDS = 0.5, 0.02
 _FEW = 250  # arrivals that wait at any moment of a calm life
 _ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
 _BEHIND = """
 SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots
 WHERE taken_on >= current_date - 1
 """
+_LAST = "SELECT xid::text::bigint, position FROM execution.audit_events ORDER BY xid DESC, position DESC LIMIT 1"
+_CURSOR = "SELECT xid::text::bigint, position FROM execution.publish_cursors"
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -59,8 +62,8 @@ _SETTINGS = {
     "EXECUTION_AGENT_GRACE__REFERENCE_SECONDS": "7200",
     "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS": "10",  # lives of two seconds would leave market data behind for good
 }
-# an order that has waited for a second is late, and hedged; a confirmation that takes half a second halts its venue,
-# which resumes soon: some of each in every life
+# an order that has waited for a second is late, and hedged; a confirmation that takes half a second halts its
+# venue, which resumes soon: some of each in every life
 _VENUE_SETTINGS = {
     "DELAY__ENABLED": "true",
     "DELAY__LIMIT_SECONDS": "1",
@@ -137,12 +140,15 @@ class Campaign:
         self._kill_seconds = 0.0
         self._missing: list[str] = []
         self._person = ""
+        self._secrets: scenery.Secrets | None = None
         self._samples: list[Sample] = []
 
     def run(self) -> Report:
         """Run it to its end."""
         began = time.monotonic()
-        servers = [ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER, ServerName.S3]
+        servers = [
+            ServerName.POSTGRES, ServerName.VALKEY, ServerName.BROKER, ServerName.S3, ServerName.VAULT,
+        ]  # fmt: skip
         stack = EmbeddedStack(self._plan.state, servers)
         endpoints = stack.start()
         simulator: Program | None = None
@@ -152,10 +158,11 @@ class Campaign:
             prepare(endpoints, stack.state)
             make_bucket(endpoints)
             self._person = scenery.make_person(endpoints)
+            secrets = self._secrets = scenery.Secrets(endpoints)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
-            settings = environment(folder) | backups.settings(stack.state)
+            settings = environment(folder) | backups.settings(stack.state) | secrets.settings(endpoints)
             victim = Victim(folder, stack.state.log("stream"), settings, nursery)
             simulator = simulator_program(self._plan, stack.state, endpoints, ports)
             backups.mirror(stack.state)
@@ -165,7 +172,7 @@ class Campaign:
             with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
                 connection.execute(f"SET statement_timeout = '{_QUERY_SECONDS}s'".encode())
                 self._kill_all(victim, connection, ports, endpoints)
-                drained = self._drain(ports, victim)
+                drained = self._drain(ports, victim, connection)
                 if not drained:
                     self._missing = naming.standing(ports, victim)
                 books = ask(f"http://127.0.0.1:{ports.control}/books")
@@ -198,7 +205,9 @@ class Campaign:
         for number, kill in enumerate(self._kills, start=1):
             self._set_scene(kill, ports, endpoints)
             victim.start(kill)
-            self._kill(victim, kill)
+            self._kill(victim, kill, ports)
+            if self._secrets is not None:
+                self._secrets.leave()
             self._samples.append(sample(connection))
             if scenery.outstanding(ports) >= scenery.MANY:
                 self._in_backlog[kill.name] += 1
@@ -222,10 +231,12 @@ class Campaign:
             scenery.pile_up(ports, self._orders)
         if kill.point.startswith("desk."):
             scenery.make_requests(self._person)
+        if kill.point.startswith("secrets.") and self._secrets is not None:
+            self._secrets.replace_soon()
         if kill.point == "publisher.refilled":
             scenery.make_topic_again(endpoints)
 
-    def _kill(self, victim: Victim, kill: Kill) -> None:
+    def _kill(self, victim: Victim, kill: Kill, ports: Ports) -> None:
         if kill.how != "point":
             if victim.ended_within(kill.seconds, ""):
                 raise ChaosError(
@@ -234,7 +245,7 @@ class Campaign:
             victim.kill(group=kill.how == "group")
             self._done[kill.name] += 1
             return
-        ended = victim.ended_within(_POINT_SECONDS, kill.point)
+        ended = self._ended_at(victim, kill, ports)
         if ended and not victim.was_hit(kill.point):
             raise _ended_by_itself(victim)
         (self._done if ended else self._missed)[kill.name] += 1
@@ -243,7 +254,20 @@ class Campaign:
                 time.sleep(0.3)  # it starts another engine
             victim.kill(group=True)
 
-    def _drain(self, ports: Ports, victim: Victim) -> bool:
+    def _ended_at(self, victim: Victim, kill: Kill, ports: Ports) -> bool:
+        """Wait for the end at a fault point; a machine that is busy has its time to get there."""
+        latest = time.monotonic() + _LONGEST_SECONDS
+        deadline = latest
+        while time.monotonic() < min(deadline, latest):
+            if victim.ended_within(_LOOK_SECONDS / 2, kill.point):
+                return True
+            status = ask(f"http://127.0.0.1:{ports.http}/status")
+            if deadline == latest and status.get("ready") and status.get("publisher") == "live":
+                deadline = time.monotonic() + _POINT_SECONDS
+        return False
+
+    def _drain(self, ports: Ports, victim: Victim, connection: psycopg.Connection[Any]) -> bool:
+        """Wait until the venues have delivered everything, and end the last life when all of it is published."""
         self._tell("no more kills: the venues deliver what is outstanding")
         _await_ready(ports, victim)
         ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
@@ -254,13 +278,29 @@ class Campaign:
             stream = ask(f"http://127.0.0.1:{ports.http}/status")
             left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
             now = (left, sum(stream.get("published", {}).values()))
-            still = books.get("state") == "drained" and not stream.get("backlog", 1) and now == last
+            still = books.get("state") == "drained" and stream.get("backlog", _FEW) < _FEW
             quiet = quiet + 1 if still else 0
             if quiet >= _QUIET_LOOKS:
-                return True
+                return self._end_at_rest(ports, victim, connection)
             if now != last:
                 last, moved = now, time.monotonic()
             time.sleep(_LOOK_SECONDS)
+        return False
+
+    def _end_at_rest(self, ports: Ports, victim: Victim, connection: psycopg.Connection[Any]) -> bool:
+        """Kill the last life at a moment when all that has landed is published.
+
+        It need not come to rest by itself: feeds that are switched, and checkpoints, are events too.
+        """
+        deadline = time.monotonic() + _STUCK_SECONDS
+        while time.monotonic() < deadline:
+            if _place(connection, _CURSOR) >= _place(connection, _LAST):
+                victim.kill(group=True)
+                if _place(connection, _CURSOR) >= _place(connection, _LAST):
+                    return True
+                victim.start()  # something landed in between
+                _await_ready(ports, victim)
+            time.sleep(_REST_LOOK_SECONDS)
         return False
 
     def _report(
@@ -309,6 +349,12 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> None:
             connection.execute(f"CREATE DATABASE {LEDGER_DATABASE}".encode())
     migrate(endpoints.postgres_url(LEDGER_DATABASE))
     make_logins(endpoints, state)
+
+
+def _place(connection: psycopg.Connection[Any], query: str) -> tuple[int, int]:
+    """Give a place in the outbox."""
+    row = connection.execute(query.encode()).fetchone()
+    return (row[0], row[1]) if row is not None else (0, 0)
 
 
 def _behind(connection: psycopg.Connection[Any]) -> float:

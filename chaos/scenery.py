@@ -5,11 +5,15 @@ Thousands of reports that wait at the venues, requests of people, a topic of our
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import hvac
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -37,6 +41,8 @@ _HALTED = """
 INSERT INTO execution.halt_requests (venue, action, reason)
 VALUES ('CHARLIE', 'halt', 'a drill'), ('CHARLIE', 'resume', 'the drill is over')
 """
+_SECRETS = {"alpha": "password", "bravo": "token"}
+_REPLACED_AFTER = (0.8, 1.6, 2.4, 3.2, 4.0)
 _TOPIC = HEDGES  # of few events, and some in every life
 _TOPIC_SECONDS = 20.0
 
@@ -68,6 +74,49 @@ def make_requests(person: str) -> None:
         for again in (False, True):
             connection.execute(_REQUESTED.encode(), [again])
         connection.execute(_HALTED.encode())
+
+
+class Secrets:
+    """Two venues' secrets in Vault; the practice venues let anybody in, so that any will do."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
+        self._timers: list[threading.Timer] = []
+        self.replace()
+
+    def settings(self, endpoints: Endpoints) -> dict[str, str]:
+        """Give the streaming process's environment for them."""
+        base = "EXECUTION_AGENT_VENUES__{}__FEED__{}"
+        references = {
+            base.format(venue.upper(), field.upper()): f"vault:secret/venues/{venue}#{field}"
+            for venue, field in _SECRETS.items()
+        }
+        return {
+            "VAULT_ADDR": endpoints.vault_addr,
+            "VAULT_TOKEN": endpoints.vault_token,
+            "EXECUTION_AGENT_VAULT": json.dumps({"poll_seconds": 0.3}),
+            **references,
+        }
+
+    def replace(self) -> None:
+        """Write new versions."""
+        for venue, field in _SECRETS.items():
+            self._client.secrets.kv.v2.create_or_update_secret(
+                f"venues/{venue}", {field: secrets.token_hex(16)}, mount_point="secret"
+            )
+
+    def replace_soon(self) -> None:
+        """Write new versions while the next life lives."""
+        self._timers = [threading.Timer(after, self.replace) for after in _REPLACED_AFTER]
+        for timer in self._timers:
+            timer.start()
+
+    def leave(self) -> None:
+        """Replace no more: the life is over."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+        self._timers = []
 
 
 def make_topic_again(endpoints: Endpoints) -> None:

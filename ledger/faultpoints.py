@@ -73,6 +73,8 @@ POINTS: Mapping[str, str] = {
     "delays.found": "an order is late, the inbox has not got that",
     "delays.landed": "a late order is committed as such, nobody has asked its venue",
     "delays.ended": "the truth of a late order and its hedge are committed, the watch does not know",
+    "secrets.replaced": "a secret's new version is read from Vault, who uses the old one has not heard",
+    "secrets.told": "a feed has heard of its new secret, it has not connected anew",
     "redis.before": "orders in flight are to be written",
     "redis.after": "orders in flight are written",
     "redis.halts": "the flags of the halted venues are to be written",

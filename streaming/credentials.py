@@ -17,6 +17,7 @@ import structlog
 
 from ledger import clocks
 from ledger.domain.times import NANOS
+from ledger.faultpoints import at
 from streaming.errors import FeedError
 from streaming.secret_events import RESTORED, WITHDRAWN, SecretChange
 from trust.errors import CredentialsError, GoneError
@@ -170,7 +171,10 @@ class Credentials:
             )
             if self._metrics is not None:
                 self._metrics.rotations.labels(place).inc()
+            at("secrets.replaced")
         self._notify(place, changed)
+        if before is not None and changed:
+            at("secrets.told")
 
     def _notify(self, place: str, changed: set[str]) -> None:
         for wanted, call in [*self._subscribed]:

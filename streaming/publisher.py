@@ -209,7 +209,8 @@ class Publisher:
         start = await outbox.refill_start(self._refill_seconds)
         if cursor is not None:
             start = min(start, (cursor.xid, cursor.position))
-        log.info("topics are filled from the ledger", incarnation=named)
+        cluster = min(incarnations.values(), default="").partition("/")[0]
+        log.info("topics are filled from the ledger", incarnation=cluster)
         return Cursor(named, *start, {}), frozenset()
 
     async def _follow(
