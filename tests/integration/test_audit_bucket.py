@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import hvac
 import pytest
 
+from operations.audit.verifying import verify
 from tests.integration.audit_stage import ORIGIN, AuditStage, eventually
+from trust.bucket_log import BucketLog
 from trust.bucket_tree import BucketTree
+from trust.locked_store import LockedStore
 from trust.signing import FileSigner, make_key_file
 from trust.tiles import WIDTH, Tile
 
@@ -153,6 +158,49 @@ async def test_a_new_key_goes_on_and_the_old_one_still_counts(
     assert None in [log.checkpoint(size) for size in log.sizes()]
     log.trust(log.keys.trusted([old, new]))
     assert None not in [log.checkpoint(size) for size in log.sizes()]
+
+
+async def test_a_key_that_is_rotated_in_vault_needs_nobody(
+    stage: AuditStage, s3: S3Client, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers go by what is in the bucket: they ask neither Vault nor a person."""
+    client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
+    mount = f"transit-{uuid.uuid4().hex[:12]}"
+    client.sys.enable_secrets_engine("transit", path=mount)
+    client.secrets.transit.create_key("log", key_type="ed25519", mount_point=mount)
+    monkeypatch.setenv("VAULT_ADDR", endpoints.vault_addr)
+    monkeypatch.setenv("VAULT_TOKEN", endpoints.vault_token)
+    settings = stage.settings.model_copy(update={"signer": f"transit:{mount}/log"})
+    for _ in range(3):
+        stage.insert(5)
+        async with stage.checkpointing(settings) as maker:
+            await stage.settled(maker)
+        client.secrets.transit.rotate_key("log", mount_point=mount)
+    client.sys.disable_secrets_engine(mount)
+    client.adapter.close()
+    log = BucketLog(LockedStore(s3, settings.bucket), "audit/", ORIGIN, [])
+    keys = log.keys.trusted([])
+    assert len(keys) == 3
+    log.trust(keys)
+    assert None not in [log.checkpoint(size) for size in log.sizes()]
+    verdict = await asyncio.to_thread(verify, stage.url, log, keys, 0, lambda *_: None)
+    assert (verdict.problems, verdict.faults) == ([], [])
+    assert log.keys.trusted([keys[1]]) == keys[1:]  # who pins a later one, trusts that and what came after
+
+
+async def test_a_log_that_grows_raises_no_alarm(stage: AuditStage, s3: S3Client) -> None:
+    async with stage.checkpointing() as maker:
+        await asyncio.to_thread(stage.insert, 300)
+        await stage.settled(maker)
+        keys = [stage.signer.key]
+        async with inserting(stage, 40):
+            found = [
+                await asyncio.to_thread(verify, stage.url, stage.bucket(s3), keys, sample, lambda *_: None)
+                for sample in (0, 5) * 4
+            ]
+    assert [verdict.problems for verdict in found] == [[]] * len(found)
+    assert found[0].leaves < found[-1].leaves
+    assert any(verdict.unsigned for verdict in found)
 
 
 def middle(times: list[float]) -> float:
