@@ -10,13 +10,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from chaos.campaign import Campaign, ChaosError, Report
+from chaos.campaign import Campaign
 from chaos.plan import draw
+from chaos.resting import ChaosError
 from ledger.faultpoints import POINTS
+
+if TYPE_CHECKING:
+    from chaos.report import Report
 
 
 def _arguments() -> argparse.Namespace:

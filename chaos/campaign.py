@@ -7,16 +7,16 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import psycopg
 
 from chaos import backups, naming, scenery
 from chaos.books import Sample, compare, sample
 from chaos.nursery import Nursery
+from chaos.report import Report
+from chaos.resting import ChaosError, await_ready, behind, catch_up, drain
 from chaos.victim import Victim
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
-from operations.main_job.balance import Line
 from operations.main_job.figures import ask
 from operations.main_job.logins import make_logins
 from operations.main_job.plan import Plan
@@ -30,28 +30,16 @@ if TYPE_CHECKING:
     from chaos.plan import Kill
     from operations.embedded.endpoints import Endpoints
     from operations.embedded.state import StateFolder
+    from operations.main_job.balance import Line
     from operations.main_job.programs import Program
 
 # a point that is not passed so long after all is live, or that long after the start: killed from outside
 _POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
-_READY_SECONDS = 30.0
 # lives of a second or two never get to the end of what waits: without air, market data falls minutes behind, and
 # after a restart a snapshot that comes over a minute late restates nothing
-_AIR_EVERY, _AIR_SECONDS, _AIR_LOOKS = 15, 60.0, 3
-_BEHIND_SECONDS = 15.0  # market data that is so far behind needs air, too
-_STUCK_SECONDS = 60.0  # nothing has moved for so long, and not all is delivered: it never will be
-_DRAIN_SECONDS = 600.0  # something still moves after so long, and it does not come to an end
+_AIR_EVERY, _BEHIND_SECONDS = 15, 15.0
 _QUERY_SECONDS = 300  # of one question of the books
-_QUIET_LOOKS = 6
-_LOOK_SECONDS, _REST_LOOK_SECONDS = 0.5, 0.02
-_FEW = 250  # arrivals that wait at any moment of a calm life
-_ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
-_BEHIND = """
-SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots
-WHERE taken_on >= current_date - 1
-"""
-_LAST = "SELECT xid::text::bigint, position FROM execution.audit_events ORDER BY xid DESC, position DESC LIMIT 1"
-_CURSOR = "SELECT xid::text::bigint, position FROM execution.publish_cursors"
+_LOOK_SECONDS = 0.25
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -77,51 +65,6 @@ _VENUE_SETTINGS = {
 }
 for _venue in ("ALPHA", "BRAVO", "CHARLIE"):
     _SETTINGS |= {f"EXECUTION_AGENT_VENUES__{_venue}__{name}": value for name, value in _VENUE_SETTINGS.items()}
-
-
-class Report(msgspec.Struct):
-    """How a campaign ended; ``kills`` and ``missed`` by the name of the kill.
-
-    ``missed`` are points that were not passed in time: the process was killed from outside instead. ``restarts``
-    counts the starts after a kill, ``in_backlog`` the kills while thousands of messages waited at the venues.
-    ``missing`` names what is not where it should be, and how things stood when nothing moved any more.
-    """
-
-    seed: int
-    seconds: float
-    kills: dict[str, int]
-    missed: dict[str, int]
-    restarts: int
-    in_backlog: dict[str, int]
-    kill_seconds: float
-    sent: int
-    landed: int
-    duplicates: int
-    events: int
-    switches: int
-    returns: int
-    drained: bool
-    lines: list[Line]
-    missing: list[str]
-
-    @property
-    def differences(self) -> list[Line]:
-        """What does not balance."""
-        return [line for line in self.lines if not line.balances]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing differs."""
-        return self.drained and not self.differences
-
-    def as_json(self) -> str:
-        """All of it, with what follows from it."""
-        more = {"differences": self.differences, "good": self.good}
-        return msgspec.json.encode(msgspec.structs.asdict(self) | more).decode()
-
-
-class ChaosError(Exception):
-    """The campaign cannot go on."""
 
 
 class Campaign:
@@ -167,12 +110,13 @@ class Campaign:
             simulator = simulator_program(self._plan, stack.state, endpoints, ports)
             backups.mirror(stack.state)
             victim.start()
-            _await_ready(ports, victim)
+            await_ready(ports, victim)
             simulator.start()
             with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
                 connection.execute(f"SET statement_timeout = '{_QUERY_SECONDS}s'".encode())
                 self._kill_all(victim, connection, ports, endpoints)
-                drained = self._drain(ports, victim, connection)
+                self._tell("no more kills: the venues deliver what is outstanding")
+                drained = drain(ports, victim, connection)
                 if not drained:
                     self._missing = naming.standing(ports, victim)
                 books = ask(f"http://127.0.0.1:{ports.control}/books")
@@ -211,9 +155,9 @@ class Campaign:
             self._samples.append(sample(connection))
             if scenery.outstanding(ports) >= scenery.MANY:
                 self._in_backlog[kill.name] += 1
-            if number < len(self._kills) and (number % _AIR_EVERY == 0 or _behind(connection) > _BEHIND_SECONDS):
+            if number < len(self._kills) and (number % _AIR_EVERY == 0 or behind(connection) > _BEHIND_SECONDS):
                 victim.start()
-                _catch_up(ports, victim)
+                catch_up(ports, victim)
                 victim.kill(group=True)
                 self._done["after catching up"] += 1
             self._kill_seconds = (time.monotonic() - began) / number
@@ -259,48 +203,11 @@ class Campaign:
         latest = time.monotonic() + _LONGEST_SECONDS
         deadline = latest
         while time.monotonic() < min(deadline, latest):
-            if victim.ended_within(_LOOK_SECONDS / 2, kill.point):
+            if victim.ended_within(_LOOK_SECONDS, kill.point):
                 return True
             status = ask(f"http://127.0.0.1:{ports.http}/status")
             if deadline == latest and status.get("ready") and status.get("publisher") == "live":
                 deadline = time.monotonic() + _POINT_SECONDS
-        return False
-
-    def _drain(self, ports: Ports, victim: Victim, connection: psycopg.Connection[Any]) -> bool:
-        """Wait until the venues have delivered everything, and end the last life when all of it is published."""
-        self._tell("no more kills: the venues deliver what is outstanding")
-        _await_ready(ports, victim)
-        ask(f"http://127.0.0.1:{ports.control}/stop-orders", post=True)
-        quiet, last, moved = 0, (-1, -1), time.monotonic()
-        deadline = moved + _DRAIN_SECONDS
-        while time.monotonic() < min(moved + _STUCK_SECONDS, deadline):
-            books = ask(f"http://127.0.0.1:{ports.control}/books")
-            stream = ask(f"http://127.0.0.1:{ports.http}/status")
-            left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
-            now = (left, sum(stream.get("published", {}).values()))
-            still = books.get("state") == "drained" and stream.get("backlog", _FEW) < _FEW
-            quiet = quiet + 1 if still else 0
-            if quiet >= _QUIET_LOOKS:
-                return self._end_at_rest(ports, victim, connection)
-            if now != last:
-                last, moved = now, time.monotonic()
-            time.sleep(_LOOK_SECONDS)
-        return False
-
-    def _end_at_rest(self, ports: Ports, victim: Victim, connection: psycopg.Connection[Any]) -> bool:
-        """Kill the last life at a moment when all that has landed is published.
-
-        It need not come to rest by itself: feeds that are switched, and checkpoints, are events too.
-        """
-        deadline = time.monotonic() + _STUCK_SECONDS
-        while time.monotonic() < deadline:
-            if _place(connection, _CURSOR) >= _place(connection, _LAST):
-                victim.kill(group=True)
-                if _place(connection, _CURSOR) >= _place(connection, _LAST):
-                    return True
-                victim.start()  # something landed in between
-                _await_ready(ports, victim)
-            time.sleep(_REST_LOOK_SECONDS)
         return False
 
     def _report(
@@ -351,30 +258,6 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> None:
     make_logins(endpoints, state)
 
 
-def _place(connection: psycopg.Connection[Any], query: str) -> tuple[int, int]:
-    """Give a place in the outbox."""
-    row = connection.execute(query.encode()).fetchone()
-    return (row[0], row[1]) if row is not None else (0, 0)
-
-
-def _behind(connection: psycopg.Connection[Any]) -> float:
-    """Give how old the newest snapshot is that has landed."""
-    row = connection.execute(_BEHIND.encode()).fetchone()
-    return float(row[0] or 0.0) if row is not None else 0.0
-
-
-def _catch_up(ports: Ports, victim: Victim) -> None:
-    """Let a life go on until nothing waits."""
-    _await_ready(ports, victim)
-    calm, deadline = 0, time.monotonic() + _AIR_SECONDS
-    while calm < _AIR_LOOKS and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS / 2)
-        status = ask(f"http://127.0.0.1:{ports.http}/status")
-        live = all(state == "live" for state in status.get("feeds", {"": "down"}).values())
-        behind = sum(found["count"] + found["at_source"] for found in status.get("waiting", {"": _ALL}).values())
-        calm = calm + 1 if live and behind < _FEW else 0
-
-
 def _ended_by_itself(victim: Victim) -> ChaosError:
     return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
 
@@ -391,11 +274,3 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(PROJECT),
         "EXECUTION_AGENT_CONFIG": str(folder / "stream.toml"),
     }
-
-
-def _await_ready(ports: Ports, victim: Victim) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not ask(f"http://127.0.0.1:{ports.http}/status").get("ready"):
-        if not victim.alive or time.monotonic() > deadline:
-            raise ChaosError(f"the streaming process did not get ready; {victim.log} ends with:\n{victim.words()}")
-        time.sleep(0.05)

@@ -20,11 +20,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from chaos.campaign import ChaosError
 from chaos.outages.cases import CASES
 from chaos.outages.recovery import RECOVERY_SECONDS, Promise
 from chaos.outages.small_disk import MOUNTED, run_apart
 from chaos.outages.trial import Outcome, play
+from chaos.resting import ChaosError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

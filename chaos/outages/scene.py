@@ -16,10 +16,11 @@ import msgspec
 import psycopg
 from botocore.config import Config
 
-from chaos.campaign import ChaosError, environment, prepare
+from chaos.campaign import environment, prepare
 from chaos.outages.bucket import Bucket
 from chaos.outages.proxy import Proxy
 from chaos.outages.small_disk import MOUNTED, mount, unmount
+from chaos.resting import ChaosError
 from chaos.victim import Victim
 from operations.embedded import EmbeddedStack, ServerName
 from operations.embedded.account import unprivileged_account

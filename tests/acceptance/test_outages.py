@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from chaos.campaign import ChaosError
 from chaos.outages.__main__ import verdict
 from chaos.outages.cases import CASES
 from chaos.outages.proxy import Proxy
@@ -22,6 +21,7 @@ from chaos.outages.recovery import RECOVERY_SECONDS, Promise
 from chaos.outages.scene import Answers, descendants
 from chaos.outages.small_disk import run_apart
 from chaos.outages.trial import Outcome
+from chaos.resting import ChaosError
 
 ROOT = Path(__file__).parents[2]
 
