@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaos.campaign import ChaosError
+from chaos.resting import ChaosError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
