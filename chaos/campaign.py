@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
 # lives of a second or two never get to the end of what waits: without air, market data falls minutes behind, and
 # after a restart a snapshot that comes over a minute late restates nothing
-_AIR_EVERY, _BEHIND_SECONDS = 15, 15.0
+_AIR_EVERY, _BEHIND_SECONDS = 20, 15.0
 _QUERY_SECONDS = 300  # of one question of the books
 _LOOK_SECONDS = 0.25
 _REPORTS = """

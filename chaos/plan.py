@@ -23,8 +23,8 @@ _PASSES = {
     "engine.in_frame": 100, "engine.after_send": 100,
 }  # fmt: skip
 _PASSES |= dict.fromkeys(("audit.before_grow", "audit.grown", "audit.signed", "audit.recorded", "audit.stored"), 3)
-_LONGEST_LIFE = 3.0  # seconds from the start to a kill from outside
-_LATEST = (1.5, 3.5)  # a point that is passed less often than drawn kills at its first pass after so many seconds
+_LONGEST_LIFE = 2.5  # seconds from the start to a kill from outside
+_LATEST = (1.0, 2.5)  # a point that is passed less often than drawn kills at its first pass after so many seconds
 _OUTSIDE = 0.3  # share of kills from outside
 # Of a life that begins with thousands of reports at venues and on Kafka: where large batches go through.
 _BACKLOG = 0.06
