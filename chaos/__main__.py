@@ -29,12 +29,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1, help="of the plan and of the venues' day")
     parser.add_argument("--orders", type=float, default=30.0, help="orders a second, of some four fills each")
+    parser.add_argument("--minutes", type=float, help="no more kills after so long; the books are balanced then")
     parser.add_argument("--only", choices=sorted(POINTS), metavar="POINT", help="kill at this point alone")
     parser.add_argument("--state", type=Path, help="keep everything here, logs too (default: thrown away)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args()
     if arguments.kills < 1:
         parser.error(f"--kills is {arguments.kills}: at least 1")
+    if arguments.minutes is not None and arguments.minutes <= 0:
+        parser.error(f"--minutes is {arguments.minutes:g}: more than 0")
     return arguments
 
 
@@ -91,7 +94,8 @@ def main() -> int:
         state = arguments.state or Path(folder) / "state"
         try:
             kills = draw(arguments.kills, arguments.seed, arguments.only)
-            report = Campaign(state, kills, seed=arguments.seed, orders=arguments.orders, tell=tell).run()
+            options = {"seed": arguments.seed, "orders": arguments.orders, "minutes": arguments.minutes}
+            report = Campaign(state, kills, **options, tell=tell).run()
         except ChaosError as error:
             console.print(f"[bold red]{error}[/]")
             return 1

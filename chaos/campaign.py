@@ -71,12 +71,20 @@ class Campaign:
     """One campaign in a state folder of its own."""
 
     def __init__(
-        self, state: Path, kills: list[Kill], *, seed: int, orders: float, tell: Callable[[str], None]
+        self,
+        state: Path,
+        kills: list[Kill],
+        *,
+        seed: int,
+        orders: float,
+        minutes: float | None = None,
+        tell: Callable[[str], None],
     ) -> None:
         self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
         self._kills = kills
         self._tell = tell
         self._orders = orders
+        self._minutes = minutes
         self._done: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
         self._in_backlog: Counter[str] = Counter()
@@ -160,7 +168,11 @@ class Campaign:
                 catch_up(ports, victim)
                 victim.kill(group=True)
                 self._done["after catching up"] += 1
-            self._kill_seconds = (time.monotonic() - began) / number
+            spent = time.monotonic() - began
+            self._kill_seconds = spent / number
+            if self._minutes is not None and spent > self._minutes * 60:
+                self._tell(f"{number} of {len(self._kills)} kills in {self._minutes:g} min: no more of them")
+                break
             if number % every == 0:
                 missed, backlog = sum(self._missed.values()), sum(self._in_backlog.values())
                 self._tell(
