@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from itertools import count
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import KafkaException
@@ -24,57 +23,27 @@ from ledger.db.outbox import Cursor, Outbox
 from ledger.db.outbox_event import OutboxEvent
 from streaming.errors import PublishError
 from streaming.producing import TopicWriter, read_tails
-from streaming.topics import OUTBOUND, Broker, made_again, topics_of, written
+from streaming.publishing_session import PublishingSession, in_thread
+from streaming.topics import OUTBOUND, Broker, made_again, written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Awaitable, Callable
 
     import asyncpg
 
     from ledger.domain.decision import Decision
     from streaming.metrics import Metrics
+    from streaming.publishing_session import EventWriter
     from streaming.settings import KafkaSettings
 
 _HANDED_OVER_LIMIT = 20_000  # beyond this the sweep reads them from Postgres: memory stays bounded
-_PAGE = 1_000
 _TRANSACTION_EVENTS = 4_000  # of a backlog: a commit takes the broker as long for one event
-_SAVE_PAGES = 20  # of a long sweep: what it published is known from there on
 _PACE_SECONDS = 0.005
 _SWEEP_SECONDS = 1.0
-_END_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
-_COMMIT_SECONDS = 0.5  # one that takes longer may wait for a broker that is not there: it is asked
 _OWED_SECONDS = 0.5  # probes of indexes: of a session that has just been ended for silence, this one is like it
-_TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-class EventWriter(Protocol):
-    """A transactional producer: ``TopicWriter``, or the one that has it in a process of its own."""
-
-    tails: dict[str, int]
-
-    def open(self) -> None:
-        """Fence the predecessor."""
-        ...
-
-    def write(
-        self,
-        events: Sequence[OutboxEvent],
-        found: AbstractSet[tuple[str, str]],
-        wanted: AbstractSet[str] = frozenset(OUTBOUND),
-    ) -> dict[str, int]:
-        """Write events to the topics ``wanted``, less the (topic, id) ``found`` there; count messages by topic."""
-        ...
-
-    def abandon(self) -> None:
-        """Drop the producer without waiting for it."""
-        ...
 
 
 class Publisher:
@@ -169,13 +138,13 @@ class Publisher:
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
             incarnations = await asyncio.to_thread(broker.incarnations, OUTBOUND)
             writer = self._make_writer(self._kafka, self._source)
-            await _in_thread(writer.open)  # fences a publisher that is still out there
+            await in_thread(writer.open)  # fences a publisher that is still out there
             faultpoints.at("publisher.opened")
             cursor, again = await self._where_it_stands(outbox, incarnations)
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
             faultpoints.at("publisher.tails_read")
             writer.tails.update(cursor.tails)
-            session = _Session(outbox, writer, broker, cursor, found, self._metrics, self._may_publish)
+            session = PublishingSession(outbox, writer, broker, cursor, found, self._metrics, self._may_publish)
             self._busy = self._live = True  # from now on what lands is handed over, and waits
             if again:
                 await session.refill(again, await outbox.refill_start(self._refill_seconds))
@@ -214,7 +183,7 @@ class Publisher:
         return Cursor(named, *start, {}), frozenset()
 
     async def _follow(
-        self, session: _Session, broker: Broker, incarnations: dict[str, str], shown: dict[str, str]
+        self, session: PublishingSession, broker: Broker, incarnations: dict[str, str], shown: dict[str, str]
     ) -> None:
         swept = clocks.monotonic()
         while self._may_publish.is_set():
@@ -240,154 +209,3 @@ class Publisher:
                     await session.catch_up()
                 swept = clocks.monotonic()
         raise PublishError("the lease is gone")
-
-
-class _Session:
-    """One producer's life: what it published beyond the cursor, and the cursor.
-
-    ``found`` is what stood in the topics' tails at the start: (topic, event id).
-    """
-
-    def __init__(
-        self,
-        outbox: Outbox,
-        writer: EventWriter,
-        broker: Broker,
-        cursor: Cursor,
-        found: set[tuple[str, str]],
-        metrics: Metrics,
-        may_publish: asyncio.Event,
-    ) -> None:
-        self._may_publish = may_publish
-        self._outbox = outbox
-        self._writer = writer
-        self._broker = broker
-        self._cursor = cursor
-        self._found = found
-        self._found_below: int | None = None
-        self._published: set[str] = set()
-        self._swept: set[str] = set()
-        self._swept_before: set[str] = set()
-        self._swept_since = clocks.monotonic()
-        self._metrics = metrics
-
-    async def publish_offered(self, events: list[OutboxEvent]) -> None:
-        """Publish what was handed over, less what a sweep saw first: a commit is seen before it is told of."""
-        fresh = [e for e in events if e.event_id not in self._swept and e.event_id not in self._swept_before]
-        await self._publish(fresh)
-        self._published.update(event.event_id for event in fresh)
-
-    async def refill(self, topics: AbstractSet[str], start: tuple[int, int]) -> None:
-        """Fill topics that were made again with what the cursor is beyond, from ``start`` on.
-
-        What a refill that was cut off has written was found there. The cursor is saved when all of it is done.
-        """
-        at, end = start, (self._cursor.xid, self._cursor.position)
-        while at < end:
-            self._check_lease()
-            entries = [e for e in await self._outbox.page(at, end[0] + 1, _PAGE) if (e.xid, e.position) <= end]
-            if not entries:
-                break
-            wanted = [e for e in entries if not topics.isdisjoint(topics_of(e.event_type))]
-            if wanted:
-                await self._publish(await self._outbox.events(wanted), topics)
-            faultpoints.at("publisher.refilled")
-            at = (entries[-1].xid, entries[-1].position)
-        await self._save(end, self._cursor.tails)
-
-    async def catch_up(self) -> None:
-        """Publish what has committed beyond the cursor: what is handed over next must not overtake it.
-
-        A transaction that runs for long holds the sweep back.
-        """
-        at = (self._cursor.xid, self._cursor.position)
-        _, none_from = await self._outbox.horizon()
-        while True:
-            self._check_lease()
-            entries = await self._outbox.page(at, none_from, _PAGE)
-            fresh = [entry for entry in entries if entry.event_id not in self._published]
-            if fresh:
-                await self._publish(await self._outbox.events(fresh))
-                self._swept.update(entry.event_id for entry in fresh)
-                self._published.update(entry.event_id for entry in fresh)
-            if len(entries) < _PAGE:
-                break
-            at = (entries[-1].xid, entries[-1].position)
-
-    async def _publish(self, events: list[OutboxEvent], topics: AbstractSet[str] = frozenset(OUTBOUND)) -> None:
-        if not events:
-            return
-        writing = asyncio.create_task(_in_thread(self._writer.write, events, self._found, topics))
-        try:
-            while not (await asyncio.wait({writing}, timeout=_COMMIT_SECONDS))[0]:
-                await asyncio.to_thread(self._broker.incarnation)
-        except asyncio.CancelledError:
-            writing.cancel()
-            await asyncio.wait({writing})
-            raise
-        except KafkaException:
-            writing.cancel()  # not waited for: a producer that is left in a commit is fenced by the next one
-            raise
-        self._metrics.count_published(writing.result())
-
-    async def sweep(self) -> None:
-        """Publish every landed event behind the cursor, move it, and save it where a crash may rely on it."""
-        tails = dict(self._writer.tails)
-        earlier = set(self._published)
-        all_before, none_from = await self._outbox.horizon()
-        if self._found_below is None:
-            self._found_below = none_from
-        at = (self._cursor.xid, self._cursor.position)
-        for page in count(1):
-            self._check_lease()
-            if page % _SAVE_PAGES == 0 and not self._published and not self._found:
-                # nothing beyond stands below these tails: of a long refill that is cut off, the rest is left
-                tails = dict(self._writer.tails)
-                await self._save(at, tails)
-            entries = await self._outbox.page(at, all_before, _PAGE)
-            fresh = [entry for entry in entries if entry.event_id not in self._published]
-            if fresh:
-                await self._publish(await self._outbox.events(fresh))
-                self._swept.update(entry.event_id for entry in fresh)
-            swept = {entry.event_id for entry in entries}
-            self._published -= swept
-            earlier -= swept
-            if entries:
-                at = (entries[-1].xid, entries[-1].position)
-            if len(entries) < _PAGE:
-                break
-        if clocks.monotonic() - self._swept_since > _TOLD_WITHIN_SECONDS:
-            self._swept_before, self._swept = self._swept, set()
-            self._swept_since = clocks.monotonic()
-        if all_before >= self._found_below:
-            self._found.clear()  # every event that could have been found is behind the cursor now
-        # an event published earlier and not swept yet may stand below these tails: keep the older ones
-        if not earlier and not self._found and at != (self._cursor.xid, self._cursor.position):
-            await self._save(at, tails)
-        else:
-            self._cursor = Cursor(self._cursor.incarnation, *at, self._cursor.tails)
-
-    async def _save(self, at: tuple[int, int], tails: dict[str, int]) -> None:
-        self._cursor = Cursor(self._cursor.incarnation, *at, tails)
-        faultpoints.at("cursor.before")
-        await self._outbox.save(self._cursor)
-        faultpoints.at("cursor.after")
-
-    def _check_lease(self) -> None:
-        """A refill of a day's events takes minutes: another process must not wait for its end."""
-        if not self._may_publish.is_set():
-            raise PublishError("the lease is gone")
-
-
-async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run what writes to the broker in a thread; a stop waits a little for it.
-
-    A transaction cut off is open until the broker's timeout, and hides what is behind it from those who read
-    committed; a producer that is opened when its successor is already there fences it.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running], timeout=_END_SECONDS)
-        raise

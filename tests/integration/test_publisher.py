@@ -20,6 +20,7 @@ from ledger.domain.errors import Defect
 from ledger.domain.identity import dead_letter_id
 from ledger.domain.records import DeadLetter, ReportKind
 from streaming import publisher as publishing
+from streaming import publishing_session
 from streaming.metrics import Metrics
 from streaming.producing import TopicWriter
 from streaming.publisher import Publisher
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.decision import Decision
     from operations.embedded import Endpoints
-    from streaming.publisher import EventWriter
+    from streaming.publishing_session import EventWriter
     from streaming.settings import KafkaSettings
 
 RAW = b"8=FIX\x00\xff"
@@ -383,7 +384,7 @@ async def test_a_topic_that_was_made_again_while_nobody_published_is_filled_once
 async def test_a_refill_that_is_cut_off_begins_again_and_doubles_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "_PAGE", 4)
+    monkeypatch.setattr(publishing_session, "_PAGE", 4)
     async with world.publishing() as publisher:
         await world.live(publisher)
         await world.land(*orders(1))
@@ -394,7 +395,7 @@ async def test_a_refill_that_is_cut_off_begins_again_and_doubles_nothing(
     await asyncio.to_thread(make_again, world.kafka, FILL_EVENT)
     genuine, written = TopicWriter.write, 0
 
-    def write(writer: TopicWriter, *of: Any) -> list[str]:
+    def write(writer: TopicWriter, *of: Any) -> dict[str, int]:
         nonlocal written
         written += 1
         if written == 4:
@@ -435,11 +436,11 @@ async def test_what_is_on_its_way_to_the_broker_is_not_idle(world: World) -> Non
 async def test_a_refill_ends_with_the_lease_and_goes_on_from_where_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "_PAGE", 4)
-    monkeypatch.setattr(publishing, "_SAVE_PAGES", 2)
+    monkeypatch.setattr(publishing_session, "_PAGE", 4)
+    monkeypatch.setattr(publishing_session, "_SAVE_PAGES", 2)
     genuine, written = TopicWriter.write, 0
 
-    def write(writer: TopicWriter, *of: Any) -> list[str]:
+    def write(writer: TopicWriter, *of: Any) -> dict[str, int]:
         nonlocal written
         written += 1
         if written == 6:
