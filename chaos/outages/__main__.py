@@ -71,14 +71,14 @@ def _print(outcome: Outcome, console: Console) -> None:
 
 def _summarise(outcomes: list[Outcome], console: Console) -> None:
     table = Table(title=f"Outages (recovery at most {RECOVERY_SECONDS:g} s)", title_justify="left")
-    for name in ("case", "recovery", "reports", "seconds", "broken promises"):
+    for name in ("case", "recovery", "reports", "seconds", "proxy", "broken promises"):
         table.add_column(name, justify="right" if name in {"recovery", "reports", "seconds"} else "left")
     for outcome in outcomes:
         broken = ", ".join(promise.name for promise in outcome.promises if not promise.kept)
         figure = "" if outcome.recovery is None else f"{outcome.recovery:.2f} s"
         verdict = outcome.skipped and f"[bold yellow]not proven: {outcome.skipped}[/]"
         table.add_row(
-            outcome.case, figure, f"{outcome.reports:,}", f"{outcome.seconds:.0f}",
+            outcome.case, figure, f"{outcome.reports:,}", f"{outcome.seconds:.0f}", outcome.proxy,
             verdict or (f"[bold red]{broken}[/]" if broken else "[green]none[/]"),
         )  # fmt: skip
     console.print(table)

@@ -20,7 +20,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     ``goes_on`` is what goes on meanwhile: "landed", "published". ``blocks``: nothing lands meanwhile, so no REST
     caller may be told that it has. ``refuses``: callers are told to come back. ``takes_over``: the second process
     is to be the writer within the time, counted from the failure; ``meanwhile`` then brings back another server,
-    once that process has landed reports of each venue, and recovery is counted from there.
+    once that process has landed reports of each venue, and recovery is counted from there. ``toxic`` names the
+    server that has toxiproxy in front.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     refuses: bool = False
     fills_inbox: bool = False
     has_s3: bool = False
+    toxic: str = ""
     keeps_topics: bool = False
     small_disk: bool = False
     takes_over: bool = False
@@ -67,6 +69,7 @@ def _free(scene: Scene) -> None:
     (scene.disk / _FILLER).unlink()
 
 
+_BY_TOXIPROXY = frozenset({"refused", "slow", "cut"})
 _GOES_ON = {"redis": ("landed", "published"), "s3": ("landed", "published"), "broker": ("landed",)}
 
 
@@ -90,6 +93,7 @@ def _of_server(server: str) -> list[Case]:
             name=f"{server}-{name}", server=server, what=what, seconds=seconds, fail=fail, mend=mend,
             blocks=blocks and is_ledger, refuses=refuses and is_ledger, fills_inbox=fills_inbox and is_ledger,
             keeps_topics=keeps_topics and is_broker, has_s3=server == "s3",
+            toxic=server if name in _BY_TOXIPROXY else "",
             goes_on=_GOES_ON.get(server, ()) if seconds else (),
         )  # fmt: skip
 
@@ -97,7 +101,7 @@ def _of_server(server: str) -> list[Case]:
         scene.start_server(server)
 
     def heal(scene: Scene) -> None:
-        scene.proxies[server].heal()
+        scene.way(server).heal()
 
     def nothing(_: Scene) -> None: ...
 
@@ -112,13 +116,13 @@ def _of_server(server: str) -> list[Case]:
         case("hung", "connections are accepted and nothing passes",
              lambda s: s.proxies[server].hang(), heal, seconds=9.0, blocks=True, fills_inbox=True),
         case("refused", "open connections are reset, new ones refused",
-             lambda s: s.proxies[server].refuse(), heal, blocks=True, refuses=True),
+             lambda s: s.way(server).refuse(), heal, blocks=True, refuses=True),
         case("half-open", "open connections lead nowhere and do not end, new ones work",
              lambda s: s.proxies[server].lose(), nothing, seconds=0.0),
         case("slow", "100 ms a chunk each way, 256 kB/s",
-             lambda s: s.proxies[server].slow(0.1, 256e3), heal, seconds=9.0),
+             lambda s: s.way(server).slow(0.1, 256e3), heal, seconds=9.0),
         case("cut", "each connection is cut after 1 to 200 kB, in mid-stream",
-             lambda s: s.proxies[server].cut_in_stream(1_000, 200_000), heal, seconds=9.0),
+             lambda s: s.way(server).cut_in_stream(1_000, 200_000), heal, seconds=9.0),
     ]  # fmt: skip
 
 

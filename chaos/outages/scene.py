@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import struct
 import time
 import uuid
@@ -17,9 +16,11 @@ import psycopg
 from botocore.config import Config
 
 from chaos.campaign import environment, prepare
+from chaos.outages.answers import Answers
 from chaos.outages.bucket import Bucket
 from chaos.outages.proxy import Proxy
 from chaos.outages.small_disk import MOUNTED, mount, unmount
+from chaos.outages.toxiproxy import Toxiproxy, binary
 from chaos.resting import ChaosError
 from chaos.victim import Victim
 from operations.embedded import EmbeddedStack, ServerName
@@ -42,36 +43,15 @@ INBOX_LIMIT = 200  # small, so that it is full after a second or two
 _STEPPED = Path(__file__).with_name("stepped")
 _READY_SECONDS = 40.0
 _OF_THE_CAMPAIGN = ("EXECUTION_AGENT_VENUES__", "EXECUTION_AGENT_KAFKA__AHEAD_SECONDS")
-_ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _KEPT_SERVERS = [ServerName.POSTGRES, ServerName.VALKEY]
 _NAMES = {"postgres": ServerName.POSTGRES, "redis": ServerName.VALKEY, "s3": ServerName.S3}
-
-
-class Answers:
-    """What REST callers were told, as it passed by."""
-
-    def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
-        self.without_retry_after = 0
-
-    def listen(self, chunk: bytes) -> None:
-        """Count the answers in what an HTTP server sent; one answer comes in one piece or begins one."""
-        for found in _ANSWER.finditer(chunk):
-            status = int(found[1])
-            self.counts[status] = self.counts.get(status, 0) + 1
-            if status in {429, 503} and b"retry-after" not in chunk.lower():
-                self.without_retry_after += 1
-
-    def since(self, earlier: dict[int, int]) -> dict[int, int]:
-        """The counts less earlier ones."""
-        found = {status: number - earlier.get(status, 0) for status, number in self.counts.items()}
-        return {status: number for status, number in sorted(found.items()) if number}
 
 
 class Scene:
     """Everything up, in a state folder of its own; ``processes`` are streaming processes with the same venues.
 
     ``has_s3``: with S3, where the audit log's checkpoints go, and the topics as well with ``keeps_topics``.
+    ``toxic`` names the server that has toxiproxy in front, where that can be had.
     """
 
     def __init__(
@@ -83,6 +63,7 @@ class Scene:
         has_s3: bool,
         keeps_topics: bool,
         small_disk: bool,
+        toxic: str,
         processes: int,
     ) -> None:
         self._plan = Plan(state, None, seed, (), 1.0, True, orders, False)
@@ -91,10 +72,12 @@ class Scene:
         self.stack = EmbeddedStack(state, servers)
         self._keeps_topics = keeps_topics
         self._small_disk = small_disk
+        self._toxic = toxic
         self._processes = processes
         self._cleaning = contextlib.ExitStack()
         self.answers = Answers()
         self.proxies: dict[str, Proxy] = {}
+        self.toxiproxy: Toxiproxy | None = None
         self.victims: list[Victim] = []
         self.ports: list[int] = []
 
@@ -123,7 +106,7 @@ class Scene:
             make_bucket(found)
         for name, upstream in ways.items():
             proxy(name, upstream)
-        bootstrap = f"127.0.0.1:{self.proxies['broker'].port}"
+        bootstrap = f"127.0.0.1:{self.way('broker').port}"
         self.broker = Broker(state, advertised=bootstrap, storage=self._storage(found))
         self.broker.start()
         self._cleaning.callback(self._stop_broker)
@@ -132,9 +115,9 @@ class Scene:
         prepare(self.endpoints, state)
         through = msgspec.structs.replace(
             self.endpoints,
-            postgres_port=self.proxies["postgres"].port,
-            redis_url=found.redis_url.replace(f":{valkey}/", f":{self.proxies['redis'].port}/"),
-            s3_endpoint=f"http://127.0.0.1:{self.proxies['s3'].port}" if self._has_s3 else "",
+            postgres_port=self.way("postgres").port,
+            redis_url=found.redis_url.replace(f":{valkey}/", f":{self.way('redis').port}/"),
+            s3_endpoint=f"http://127.0.0.1:{self.way('s3').port}" if self._has_s3 else "",
         )
         stream_program(self._plan, state, through, ports)  # writes its settings
         folder = state.folder("stream")
@@ -162,11 +145,20 @@ class Scene:
         """Open the ledger, past the proxies."""
         return psycopg.connect(self.endpoints.postgres_url(LEDGER_DATABASE), autocommit=True)
 
+    def way(self, server: str) -> Proxy | Toxiproxy:
+        """Give what stands before a server: toxiproxy, or a proxy of ours."""
+        return self.toxiproxy if server == self._toxic and self.toxiproxy is not None else self.proxies[server]
+
     def _proxy(self, name: str, upstream: int) -> None:
-        listen = self.answers.listen if name == "http" else None
-        found = self.proxies[name] = Proxy(0, upstream, listen=listen, seed=self._plan.seed)
-        found.start()
+        program = binary() if name == self._toxic else None
+        found: Proxy | Toxiproxy
+        if program is not None:
+            found = self.toxiproxy = Toxiproxy(program, upstream, seed=self._plan.seed)
+        else:
+            listen = self.answers.listen if name == "http" else None
+            found = self.proxies[name] = Proxy(0, upstream, listen=listen, seed=self._plan.seed)
         self._cleaning.callback(found.stop)
+        found.start()
 
     def _environment(self, folder: Path, port: int) -> dict[str, str]:
         # with the usual limits: the crash campaign's make delays and halts of everything, and are for short lives

@@ -22,6 +22,7 @@ from chaos.outages.recovery import (
     until,
 )
 from chaos.outages.scene import INBOX_LIMIT, Scene, resident_bytes
+from chaos.outages.toxiproxy import VERSION
 from operations.main_job.balance import Line
 from operations.main_job.figures import ask
 
@@ -57,6 +58,7 @@ class Outcome(msgspec.Struct):
     differences: list[Line] = []
     reports: int = 0
     skipped: str = ""
+    proxy: str = "ours"
 
     @property
     def good(self) -> bool:
@@ -101,9 +103,12 @@ def play(case: Case, state: Path, *, seed: int, orders: float, tell: Callable[[s
         has_s3=case.has_s3,
         keeps_topics=case.keeps_topics,
         small_disk=case.small_disk,
+        toxic=case.toxic,
         processes=2 if case.takes_over else 1,
     ) as scene:
         writer = 1 if case.takes_over else 0
+        if scene.toxiproxy is not None:
+            outcome.proxy = f"toxiproxy {VERSION}"
         until(lambda: is_well(scene, 0) and landed(scene, 0) > _UNDER_WAY, GIVE_UP_SECONDS)
         time.sleep(_LOAD_SECONDS)
         pid, memory = scene.victims[writer].pid, resident_bytes(scene.victims[0].pid)

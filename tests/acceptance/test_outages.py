@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from chaos.outages.__main__ import verdict
+from chaos.outages.answers import Answers
 from chaos.outages.cases import CASES
 from chaos.outages.proxy import Proxy
 from chaos.outages.recovery import RECOVERY_SECONDS, Promise
-from chaos.outages.scene import Answers, descendants
+from chaos.outages.scene import descendants
 from chaos.outages.small_disk import run_apart
+from chaos.outages.toxiproxy import Toxiproxy, binary
 from chaos.outages.trial import Outcome
 from chaos.resting import ChaosError
 
@@ -57,7 +59,7 @@ def proxy(echo: int) -> Iterator[Proxy]:
     proxy.stop()
 
 
-def client(proxy: Proxy, timeout: float = 10.0) -> socket.socket:
+def client(proxy: Proxy | Toxiproxy, timeout: float = 10.0) -> socket.socket:
     return socket.create_connection(("127.0.0.1", proxy.port), timeout)
 
 
@@ -144,6 +146,40 @@ def test_it_leads_to_another_server_as_a_load_balancer_does(proxy: Proxy) -> Non
             found, _ = other.accept()
             with found:
                 assert found.recv(10) == b"two"
+
+
+@pytest.fixture
+def toxiproxy(echo: int) -> Iterator[Toxiproxy]:
+    program = binary()
+    if program is None:
+        pytest.skip("no Go here, or no way to its modules: the cases go through our own proxy")
+    proxy = Toxiproxy(program, echo)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+def test_toxiproxy_is_slow_cuts_refuses_and_heals(toxiproxy: Toxiproxy) -> None:
+    with client(toxiproxy) as connection:
+        toxiproxy.slow(0.3, 1e6)
+        slow = time.monotonic()
+        assert said(connection, b"two") == b"two"
+        assert time.monotonic() - slow >= 0.6
+    toxiproxy.heal()
+    toxiproxy.cut_in_stream(10_000, 20_000)
+    with client(toxiproxy) as connection:
+        heard = b""
+        with suppress(ConnectionError):
+            while len(piece := said(connection, bytes(1000))) == 1000:
+                heard += piece
+        assert 0 < len(heard) <= 20_000
+    toxiproxy.heal()
+    toxiproxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        client(toxiproxy)
+    toxiproxy.heal()
+    with client(toxiproxy) as connection:
+        assert said(connection, b"three") == b"three"
 
 
 # --- what the trials see ------------------------------------------------------------------------------------
