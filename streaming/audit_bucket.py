@@ -80,6 +80,8 @@ class Keeper:
                     log.warning("the audit log's bucket or signer is away", reason=str(error))
                 self.state, self.reason = "away", str(error)
                 rest = 0.0
+                if self._bucket is not None:
+                    self._bucket.store.disconnect()
             self._tell_waits()
             if self.state == "away":  # a new checkpoint brings it back no sooner
                 await asyncio.sleep(_AWAY_SECONDS)

@@ -64,6 +64,10 @@ class LockedStore:
         self._client = client
         self.bucket = bucket
 
+    def disconnect(self) -> None:
+        """Let go of the connections that are kept: where one leads nowhere any more, the others do not either."""
+        self._client.close()
+
     def check(self) -> None:
         """Raise ``StoreError`` unless the bucket is there and locks objects."""
         with self._explained("its Object Lock configuration"):
