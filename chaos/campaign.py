@@ -39,7 +39,7 @@ _POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
 # after a restart a snapshot that comes over a minute late restates nothing
 _AIR_EVERY, _BEHIND_SECONDS = 20, 15.0
 _QUERY_SECONDS = 300  # of one question of the books
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS, _TELL_SECONDS = 0.25, 30.0
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -153,7 +153,7 @@ class Campaign:
         time.sleep(1.0)
         victim.stop()
         every = max(1, len(self._kills) // 20)
-        began = time.monotonic()
+        began = told = time.monotonic()
         for number, kill in enumerate(self._kills, start=1):
             self._set_scene(kill, ports, endpoints)
             victim.start(kill)
@@ -173,7 +173,8 @@ class Campaign:
             if self._minutes is not None and spent > self._minutes * 60:
                 self._tell(f"{number} of {len(self._kills)} kills in {self._minutes:g} min: no more of them")
                 break
-            if number % every == 0:
+            if number % every == 0 or time.monotonic() > told + _TELL_SECONDS:
+                told = time.monotonic()
                 missed, backlog = sum(self._missed.values()), sum(self._in_backlog.values())
                 self._tell(
                     f"{number} of {len(self._kills)} kills, {self._kill_seconds:.1f} s each, {missed} points not "
