@@ -40,6 +40,7 @@ _POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
 _AIR_EVERY, _BEHIND_SECONDS = 20, 15.0
 _QUERY_SECONDS = 300  # of one question of the books
 _LOOK_SECONDS, _TELL_SECONDS = 0.25, 30.0
+_PRODUCER, _PART_SECONDS = "streaming.producing_child", 0.6  # another one is started, or another FIX engine
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -199,7 +200,9 @@ class Campaign:
                 raise ChaosError(
                     f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}"
                 )
-            victim.kill(group=kill.how == "group")
+            if kill.how == "producer" and victim.kill_child(_PRODUCER):
+                time.sleep(_PART_SECONDS)
+            victim.kill(group=kill.how != "process")
             self._done[kill.name] += 1
             return
         ended = self._ended_at(victim, kill, ports)
@@ -208,7 +211,7 @@ class Campaign:
         (self._done if ended else self._missed)[kill.name] += 1
         if victim.alive:  # its FIX engine was hit, or nothing
             if ended:
-                time.sleep(0.3)  # it starts another engine
+                time.sleep(_PART_SECONDS)
             victim.kill(group=True)
 
     def _ended_at(self, victim: Victim, kill: Kill, ports: Ports) -> bool:

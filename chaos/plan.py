@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.faultpoints import POINTS
 
-How = Literal["point", "process", "group"]
+How = Literal["point", "process", "group", "producer"]
 
 # A kill's pass is drawn from the first so many, evenly on a logarithmic scale: some kills meet a process that has
 # just begun, some one under way on all feeds. The other points are passed once in a life.
@@ -26,6 +26,7 @@ _PASSES |= dict.fromkeys(("audit.before_grow", "audit.grown", "audit.signed", "a
 _LONGEST_LIFE = 2.5  # seconds from the start to a kill from outside
 _LATEST = (1.0, 2.5)  # a point that is passed less often than drawn kills at its first pass after so many seconds
 _OUTSIDE = 0.3  # share of kills from outside
+_FROM_OUTSIDE: tuple[How, ...] = ("process", "process", "group", "group", "producer")
 # Of a life that begins with thousands of reports at venues and on Kafka: where large batches go through.
 _BACKLOG = 0.06
 _BACKLOG_LIFE = (1.0, 7.0)
@@ -42,7 +43,8 @@ class Kill(msgspec.Struct, frozen=True):
     """One kill: ``seconds`` after the start from outside, or at the ``passes``-th pass of a point.
 
     A point kills at its first pass after ``seconds``, too. ``process`` is the streaming process alone, ``group``
-    it and its FIX engine at once. ``backlog``: its life begins with thousands of reports that wait.
+    it and its FIX engine at once, ``producer`` the producer's process first. ``backlog``: its life begins with
+    thousands of reports that wait.
     """
 
     how: How
@@ -70,7 +72,7 @@ def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
             plan.append(_in_backlog(generator))
             continue
         if only is None and generator.random() < _OUTSIDE:
-            how: How = generator.choice(("process", "group"))
+            how: How = generator.choice(_FROM_OUTSIDE)
             plan.append(Kill(how, seconds=round(generator.uniform(0.1, _LONGEST_LIFE), 3)))
             continue
         if not points:
@@ -85,7 +87,7 @@ def draw(kills: int, seed: int, only: str | None = None) -> list[Kill]:
 def _in_backlog(generator: random.Random) -> Kill:
     seconds = round(generator.uniform(*_BACKLOG_LIFE), 3)
     if generator.random() < _OUTSIDE:
-        return Kill(generator.choice(("process", "group")), seconds=seconds, backlog=True)
+        return Kill(generator.choice(_FROM_OUTSIDE), seconds=seconds, backlog=True)
     point = generator.choice(sorted(_BACKLOG_PASSES))
     passes = round(_BACKLOG_PASSES[point] ** generator.random())
     return Kill("point", point, passes, seconds, backlog=True)

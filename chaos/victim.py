@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.nursery import die_with_parent
@@ -16,7 +17,6 @@ from ledger.faultpoints import SWITCH, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from chaos.nursery import Life, Nursery
     from chaos.plan import Kill
@@ -114,6 +114,15 @@ class Victim:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def kill_child(self, program: str) -> bool:
+        """SIGKILL a process of its own by the program's name alone; False where it has none."""
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split():
+                if program.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+                    return True
+        return False
 
     def stop(self) -> None:
         """Let it drain and end."""

@@ -93,7 +93,7 @@ def test_a_seed_is_a_plan_and_every_point_comes_before_any_comes_again() -> None
     points = [kill.point for kill in draw(400, 7) if kill.point and not kill.backlog]
     assert set(points[: len(POINTS)]) == POINTS.keys()
     assert 0.03 < sum(kill.backlog for kill in draw(2_000, 7)) / 2_000 < 0.1
-    assert {kill.how for kill in draw(60, 7)} == {"point", "process", "group"}
+    assert {kill.how for kill in draw(200, 7)} == {"point", "process", "group", "producer"}
 
 
 # --- the books see it --------------------------------------------------------------------------------------
