@@ -32,6 +32,7 @@ from streaming.look_back.telling import Teller
 from streaming.metrics import Metrics
 from streaming.policy import audit_policies_of, decoders_of, policy_of
 from streaming.settings import CONFIG_VARIABLE, Settings, load_settings
+from trust.clients import secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -80,7 +81,7 @@ def wait_until(
 
 
 def _is_idle(settings: Settings) -> bool:
-    url = plain_url(settings.postgres_url.get_secret_value())
+    url = plain_url(secret_of(settings.postgres_url.get_secret_value(), os.environ))
     if not may_write(url):
         return False
     with opened(url) as desk:
@@ -92,7 +93,7 @@ async def _land(settings: Settings, done: Callable[[], bool], deadline: float, *
 
     async def connect() -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
-            plain_url(settings.postgres_url.get_secret_value()),
+            plain_url(secret_of(settings.postgres_url.get_secret_value(), os.environ)),
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings={"application_name": "execution-agent desk"},

@@ -112,6 +112,7 @@ def stream() -> None:
 
     from ledger import clocks
     from streaming.logs import configure_logs
+    from streaming.own_secrets import settled
     from streaming.process import Process
     from streaming.settings import load_settings
     from streaming.steady_clock import SteadyClock
@@ -131,7 +132,7 @@ def stream() -> None:
             loop.add_signal_handler(number, stop.set)
         clock = SteadyClock()
         with clocks.replaced(clock.time_ns, clocks.monotonic):
-            await Process(settings, clock).run(stop)
+            await Process(await settled(settings), clock).run(stop)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

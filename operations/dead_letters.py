@@ -16,6 +16,8 @@ from sqlalchemy.exc import ArgumentError
 from ledger.db.sql import load_queries
 from ledger.db.urls import plain_url
 from ledger.domain.times import format_utc
+from trust.errors import TrustError
+from trust.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +61,19 @@ def administrator_url(url: str | None, state: Path) -> str:
     return ledger_url(url if url is not None or not path.is_file() else path.read_text("utf-8"), state)
 
 
+def _secret(text: str) -> str:
+    if not is_reference(text):
+        return text
+    from trust.clients import secret_of  # noqa: PLC0415  --help stays fast
+
+    return secret_of(text, os.environ)
+
+
 def _plain(place: str, url: str) -> str:
     try:
-        return plain_url(url)
+        return plain_url(_secret(url))
+    except TrustError as error:
+        raise NoLedgerError(f"{place}: {error}") from error
     except ArgumentError:  # the text may hold a password: it is not shown
         raise NoLedgerError(f"{place}: postgresql://user:password@host:port/database is required") from None
 

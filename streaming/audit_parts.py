@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from trust.bucket_log import BucketLog
-from trust.clients import clients_of
+from trust.clients import clients_of, secret_of
 from trust.locked_store import LockedStore
 from trust.notes import parse_key
 from trust.signing import FileSigner, TransitSigner
@@ -83,8 +83,9 @@ def _client(audit: AuditSettings, trust: Trust | Clients | None) -> S3Client:
     if audit.s3_endpoint:
         options["endpoint_url"] = audit.s3_endpoint
     if audit.s3_access_key:
-        options["aws_access_key_id"] = audit.s3_access_key
-        options["aws_secret_access_key"] = audit.s3_secret_key.get_secret_value()
+        # the process has read them by now; a command has the references
+        options["aws_access_key_id"] = secret_of(audit.s3_access_key, os.environ)
+        options["aws_secret_access_key"] = secret_of(audit.s3_secret_key.get_secret_value(), os.environ)
     if own and not os.environ.get("AWS_REGION"):
         options["region_name"] = "us-east-1"  # an address of one's own has no regions, and the SDK wants one
     shown = {} if trust is None or not trust.of("s3") else trust.s3_options()

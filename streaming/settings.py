@@ -36,6 +36,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from streaming.errors import SettingsError
 from streaming.feeds.names import backup_feed, primary_feed
 from streaming.look_back.formats import unfit
+from streaming.own_secrets import check, own_references
 from streaming.references import references_in
 from streaming.trust_settings import IdentitySettings, SpiffeId, VaultSettings
 from streaming.venues import DECODERS
@@ -55,6 +56,7 @@ _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the test
     | {"PERSON"}
 )
 _PARTS = frozenset({"kafka", "http", "venues", "grace", "audit", "identity", "vault"})
+_SECRET_OPTIONS = ("password", "secret", "ssl.key.pem", "sasl.oauthbearer.config")  # of librdkafka's names
 _IN_FEED = 3  # parts of venues.*.feed
 _NAMED_IN = "docs/operations.md, Settings"
 
@@ -423,12 +425,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _references_can_be_read(self) -> Settings:
+        own = [*own_references(self)]
+        for reference in own:
+            check(reference)
         for reference in references_in(self.venues):
             parse_reference(reference)
+        for reference in (*own, *references_in(self.venues)):
             if self.vault is None:
                 raise ValueError(f"{reference} needs the setting vault (docs/identity.md)")
         for text in references_in(self.model_copy(update={"venues": {}})):
-            raise ValueError(f"{text}: only settings of venues may be references to secrets")
+            if text not in own:
+                raise ValueError(f"{text}: only settings that hold a secret may be references (docs/identity.md)")
         return self
 
     @classmethod
@@ -516,5 +523,8 @@ def _variable(place: tuple[int | str, ...]) -> str:
 
 def masked(settings: Settings) -> dict[str, object]:
     """Give the settings in force as plain values, every secret as ``**********``."""
-    dumped: dict[str, object] = settings.model_dump(mode="json")
+    dumped: dict[str, Any] = settings.model_dump(mode="json")
+    for name, value in dumped["kafka"]["options"].items():
+        if value and any(part in name for part in _SECRET_OPTIONS):
+            dumped["kafka"]["options"][name] = "**********"
     return dumped

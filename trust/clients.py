@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trust.errors import CredentialsError, IdentityError
+from trust.references import is_reference, parse_reference
 from trust.tls import BY_NAME
 from trust.vault import session_of, transport
 
@@ -86,6 +87,24 @@ class Clients:
 def clients_of(environment: Mapping[str, str]) -> Clients:
     """Give them; nothing is asked before it is used. Raises ``IdentityError`` where a setting is wrong."""
     return Clients(options_of(environment), environment)
+
+
+def secret_of(text: str, environment: Mapping[str, str]) -> str:
+    """Give a secret: the text itself, or what it refers to, as the Vault of the environment has it now.
+
+    Raises ``TrustError``; a text that is no reference is not asked about.
+    """
+    if not is_reference(text):
+        return text
+    from trust.credentials import VaultReader  # noqa: PLC0415  half of it is loading HTTP clients
+
+    try:
+        reference = parse_reference(text)
+        return VaultReader(clients_of(environment).vault, 0.0).read(reference.place).value(reference.field)
+    except KeyError:
+        raise CredentialsError(f"{text}: there is no such field, or it is no text") from None
+    except ValueError as error:
+        raise CredentialsError(str(error)) from None
 
 
 def options_of(environment: Mapping[str, str]) -> IdentityOptions | None:

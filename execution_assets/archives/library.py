@@ -19,7 +19,7 @@ from execution_assets.archives.manifest import (
 )
 from execution_assets.archives.records import TABLES
 from execution_assets.archives.settings import TRANSIT
-from trust.clients import clients_of
+from trust.clients import clients_of, secret_of
 from trust.envelope import read_material, unseal
 from trust.errors import KeyUnavailableError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
@@ -195,10 +195,16 @@ def s3_client(environment: Mapping[str, str], clients: Clients) -> S3Client:
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=own,
-        aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+        aws_access_key_id=_key("AWS_ACCESS_KEY_ID", environment),
+        aws_secret_access_key=_key("AWS_SECRET_ACCESS_KEY", environment),
         region_name=environment.get("AWS_DEFAULT_REGION"),
         verify=shown.pop("verify", None),
         config=Config(**shown, s3=s3, retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=5),
     )
     return client
+
+
+def _key(variable: str, environment: Mapping[str, str]) -> str | None:
+    """Give a key of the object store: as it is, or by reference; None leaves it to the SDK's own sources."""
+    text = environment.get(variable)
+    return None if text is None else secret_of(text, environment)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from operations.alerts.sinks import AllSinks, FileSink, LogSink, WebhookSink
 from sensors.alerting import AlertSink, Notice
+from trust.errors import TrustError
+from trust.references import is_reference
 
 WEBHOOK_VARIABLE = "EXECUTION_AGENT_ALERT_WEBHOOK"
 SECRET_VARIABLE = "EXECUTION_AGENT_ALERT_SECRET"  # noqa: S105  the name of a variable
@@ -30,7 +32,20 @@ def configured_sink() -> AlertSink:
     file, home = os.environ.get(FILE_VARIABLE), os.environ.get("DAGSTER_HOME")
     if file or home:
         sinks.append(FileSink(Path(file) if file else Path(str(home)) / _FILE))
-    url = os.environ.get(WEBHOOK_VARIABLE)
+    url = _secret(WEBHOOK_VARIABLE)
     if url:
-        sinks.append(WebhookSink(url, os.environ.get(SECRET_VARIABLE) or None))
+        sinks.append(WebhookSink(url, _secret(SECRET_VARIABLE)))
     return AllSinks(sinks)
+
+
+def _secret(variable: str) -> str | None:
+    """Give what a variable says, or refers to. Raises ``OSError`` where Vault cannot be asked now."""
+    text = os.environ.get(variable)
+    if not text or not is_reference(text):
+        return text or None
+    from trust.clients import secret_of  # noqa: PLC0415  most have no Vault
+
+    try:
+        return secret_of(text, os.environ)
+    except TrustError as error:
+        raise OSError(f"{variable}: {error}") from error

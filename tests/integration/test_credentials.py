@@ -14,18 +14,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from execution_assets.archives.library import s3_client
+from operations.alerts.resource import configured_sink
+from operations.alerts.sinks import AllSinks
+from operations.dead_letters import NoLedgerError, ledger_url
 from streaming.arrivals import Arrival, Inbox
 from streaming.credential_metrics import CredentialMetrics
 from streaming.credentials import Credentials, NotHeldError
+from streaming.errors import SettingsError, StreamingError
 from streaming.feeds.fix import FixFeed
 from streaming.feeds.webhook import secret_key
+from streaming.own_secrets import settled
 from streaming.secret_events import RESTORED, WITHDRAWN, SecretChange, SecretEvents
-from streaming.settings import FixFeedSettings
+from streaming.settings import FixFeedSettings, Settings
 from streaming.topics import AUDIT_EVENT
 from tests.integration.bao import Corner, OwnVault, corner_of
 from tests.integration.database import until
 from tests.integration.test_fix_feed import acceptor, certificates
 from tests.unit.test_event_schemas import validator
+from trust.clients import clients_of
 from trust.credentials import VaultReader
 from trust.errors import CredentialsError, GoneError
 from trust.vault import VaultSession, client_at, token_login
@@ -293,6 +300,68 @@ async def test_what_was_taken_back_is_an_audit_event_once(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await connection.close()
+
+
+async def test_our_own_secrets_are_in_vault_alone(
+    corner: Corner, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"ledger": "postgresql://u:hidden-1@h/d", "redis": "redis://:hidden-2@h", "sasl": "hidden-3"}
+    corner.put("agent", **values)
+    monkeypatch.setenv("VAULT_TOKEN", corner.token())
+
+    def named(field: str) -> str:
+        return corner.reference("agent", field)
+
+    def said(redis: str = "redis") -> Settings:
+        return Settings.model_validate(
+            {
+                "postgres_url": named("ledger"), "redis_url": named(redis),
+                "vault": {"address": endpoints.vault_addr},
+                "kafka": {"bootstrap": "b:1", "options": {"sasl.password": named("sasl"), "client.id": "x"}},
+                "venues": {"C": {"format": "canonical", "feed": {"kind": "rest", "secrets": [named("webhook")]}}},
+            }
+        )  # fmt: skip
+
+    found = await settled(said())
+    assert found.postgres_url.get_secret_value() == values["ledger"]
+    assert found.redis_url.get_secret_value() == values["redis"]
+    assert found.kafka.client_options() == {"sasl.password": "hidden-3", "client.id": "x"}
+    assert found.venues == said().venues, "those of venues are watched, and stay references"
+    with pytest.raises(SettingsError, match="there is no such field"):
+        await settled(said("other"))
+    corner.client.secrets.kv.v2.delete_latest_version_of_secret("agent", mount_point=corner.mount)
+    with pytest.raises(SettingsError, match="was deleted"):
+        await settled(said())
+    monkeypatch.setenv("VAULT_TOKEN", "wrong")
+    with pytest.raises(StreamingError, match="could not be asked for our own secrets"):
+        await settled(said(), seconds=1.5)
+    shown = capsys.readouterr()
+    assert "hidden" not in shown.out + shown.err
+
+
+def test_commands_and_alerts_take_references_too(
+    corner: Corner, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    corner.put(
+        "agent", ledger="postgresql://u:hidden-1@h/d", alerts="https://hooks.example/hidden-2", s3="hidden-3"
+    )
+    environment = {"VAULT_ADDR": endpoints.vault_addr, "VAULT_TOKEN": corner.token()}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ledger_url(corner.reference("agent", "ledger"), tmp_path) == ledger
+    monkeypatch.setenv("EXECUTION_AGENT_ALERT_WEBHOOK", corner.reference("agent", "alerts"))
+    assert isinstance(configured_sink(), AllSinks)
+    client = s3_client(
+        {**environment, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": corner.reference("agent", "s3"),
+         "AWS_DEFAULT_REGION": "us-east-1"},
+        clients_of(environment),
+    )  # fmt: skip
+    assert client._request_signer._credentials.secret_key == "hidden-3"  # type: ignore[attr-defined]
+    monkeypatch.setenv("EXECUTION_AGENT_ALERT_WEBHOOK", corner.reference("agent", "nothing"))
+    with pytest.raises(OSError, match=r"EXECUTION_AGENT_ALERT_WEBHOOK: .*no such field"):
+        configured_sink()
+    with pytest.raises(NoLedgerError, match="no such secret"):
+        ledger_url(corner.reference("nobody", "ledger"), tmp_path)
 
 
 def test_a_lease_that_was_revoked_is_replaced_at_the_next_look(endpoints: Endpoints, corner: Corner) -> None:

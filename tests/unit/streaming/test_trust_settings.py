@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
+from streaming.own_secrets import own_references
 from streaming.references import references_in
 from streaming.settings import Settings, masked
 from trust.credentials import Held, Version
 from trust.references import parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECRET = "whsec_c2ltdWxhdG9y"
 REST = {"kind": "rest", "secrets": [SECRET]}
@@ -45,7 +49,13 @@ def settings(feed: dict[str, Any] | None = None, **changes: Any) -> Settings:
         (None, {"identity": {"s3": "spiffe://a/b"}}, "identity.s3 must be name"),
         ({"kind": "rest", "secrets": ["vault:secret/c#w"]}, {}, "vault:secret/c#w needs the setting vault"),
         ({"kind": "rest", "secrets": ["vault:secret#w"]}, {"vault": {}}, "'vault:secret#w' is no reference"),
-        (None, {"vault": {}, "redis_url": "vault:secret/r#url"}, "only settings of venues may be references"),
+        (None, {"redis_url": "vault:secret/r#url"}, "vault:secret/r#url needs the setting vault"),
+        (None, {"vault": {}, "redis_url": "vault-lease:db/r#url"}, "what is lent ends"),
+        (
+            None,
+            {"vault": {}, "writer": "vault:secret/r#url"},
+            "only settings that hold a secret may be references",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(feed: dict[str, Any] | None, changes: dict[str, Any], said: str) -> None:
@@ -66,6 +76,75 @@ def test_references_are_found_wherever_a_venue_has_them() -> None:
     wanted = {"vault:kv/a#p", "vault:kv/a/deep#k", "vault-lease:db/creds/x#t", "vault:kv/a#key"}
     assert set(references_in(found)) == wanted
     assert "plain" not in str(masked(found))
+
+
+def secret_fields(kind: Any, seen: set[type[BaseModel]]) -> set[tuple[str, str]]:
+    """Every field that holds a secret, of every model that settings are made of."""
+    found: set[tuple[str, str]] = set()
+    for part in (kind, *get_args(kind)):
+        if part is not kind:
+            found |= secret_fields(part, seen)
+        elif isinstance(part, type) and issubclass(part, BaseModel) and part not in seen:
+            seen.add(part)
+            for name, field in part.model_fields.items():
+                if "SecretStr" in str(field.annotation):
+                    found.add((part.__name__, name))
+                found |= secret_fields(field.annotation, seen)
+    return found
+
+
+def filled(model: Any) -> Iterator[tuple[tuple[str, str], str]]:
+    """The secrets of settings, by model and field."""
+    if isinstance(model, BaseModel):
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            for secret in value if isinstance(value, list) else [value]:
+                if isinstance(secret, SecretStr):
+                    yield (type(model).__name__, name), secret.get_secret_value()
+            yield from filled(value)
+    elif isinstance(model, dict):
+        for value in model.values():
+            yield from filled(value)
+
+
+def test_whatever_holds_a_secret_takes_a_reference() -> None:
+    def place(name: str) -> str:
+        return f"vault:kv/agent#{name}"
+
+    fix = {
+        "kind": "fix", "host": "h", "port": 1, "sender_comp_id": "A", "target_comp_id": "B", "store": "/s",
+        "password": place("password"),
+    }  # fmt: skip
+    venues = {
+        "A": {
+            "format": "fix", "feed": fix, "account": "A",
+            "backup": {"feed": {"kind": "websocket", "url": "ws://h", "token": place("token")}},
+            "look_back": {
+                "url": "http://h", "key": place("key"), "secret": place("secret"), "format": "canonical",
+            },
+        },
+        "C": {"format": "canonical", "feed": {"kind": "rest", "secrets": [place("webhook")]}},
+    }  # fmt: skip
+    own: dict[str, Any] = {
+        "postgres_url": place("ledger"), "publisher_postgres_url": place("publisher"), "redis_url": place("redis"),
+        "kafka": {"bootstrap": "b:1", "options": {"sasl.password": place("sasl"), "sasl.username": "agent"}},
+        "audit": {
+            "bucket": "bucket", "signer": "/key", "s3_access_key": place("s3"),
+            "s3_secret_key": place("s3-secret"),
+        },
+    }  # fmt: skip
+    found = settings(vault={}, venues=venues, **own)
+    held = dict(filled(found))
+    assert held.keys() == secret_fields(Settings, set()), "this test has them all"
+    assert set(held.values()) <= {*references_in(found.venues), *own_references(found)}
+    assert {place("sasl"), place("s3")} <= set(own_references(found))
+
+
+def test_options_of_kafka_that_are_secrets_are_not_shown() -> None:
+    options = {"sasl.password": "hidden-1", "ssl.key.pem": "hidden-2", "sasl.username": "agent"}
+    shown = str(masked(settings(kafka={"bootstrap": "b:1", "options": options})))
+    assert "hidden" not in shown
+    assert "agent" in shown
 
 
 @pytest.mark.parametrize(
