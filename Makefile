@@ -47,7 +47,7 @@ bench: setup ## Landing rate and latency, against yardsticks of the same run
 bench-day: setup ## A day of a million fills derived again: time and memory, against a yardstick (ARGS="--fills 100000")
 	@$(BIN)/python -m bench.derive $(ARGS)
 
-bench-archive: setup ## A day of a million fills archived, encrypted and locked, and read back: time and memory
+bench-archive: setup ## A day of a million fills archived, encrypted and locked, and read back: time and memory (exit 3: not proven)
 	@$(BIN)/python -m bench.archive $(ARGS)
 
 bench-audit: setup ## The audit log: events a second, gaps between checkpoints, a proof in 10 million events (exit 3: not proven)

@@ -1,14 +1,15 @@
-"""``make bench-archive``: a day of a million fills archived and read back: time and memory, against a yardstick.
+"""``make bench-archive``: a day of a million fills archived and read back: the time and the memory that it takes.
 
-The yardstick is what reading the same rows by ``COPY`` takes in the same run: a busy machine slows both. Archived
-are the fills with their bytes, orders, executions and slippages of four venues: encrypted, uploaded, locked.
+Archived are the fills with their bytes, orders, executions and slippages of four venues: encrypted, uploaded,
+locked. Exits 1 where a promise is broken, and 3 where the time is missed while other programs had more than a
+tenth of the processors, which proves nothing: run it again on a quiet machine. The processor time is this side's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from bench.day import land_day
 from bench.derive import DAY, plain_read
+from bench.machine import Others, outcome, peak_mb, verdict
 from execution_assets.archives.library import open_library
 from execution_assets.archives.settings import ArchiveSettings
 from execution_assets.archives.verifying import verify
@@ -30,7 +32,7 @@ from operations.embedded import EmbeddedStack, ServerName
 from operations.main_job.programs import archive_environment
 from trust import keys, signing
 
-SECONDS, MEGABYTES, RATIO = 20.0, 1_000.0, 8.0  # seconds and megabytes of a million fills
+SECONDS, MEGABYTES = 20.0, 1_000.0  # of a million fills; the memory is a row group's, whatever the day
 _BUCKET = "bench"
 
 
@@ -47,15 +49,16 @@ def measure(url: str, folder: Path) -> dict[str, float]:
     environment = json.loads((folder / "environment.json").read_text())
     settings = ArchiveSettings(_BUCKET, str(folder / "keys"), str(folder / "signer"), {"fills": 7, "audit": 7})
     library = open_library(settings, environment)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     done = archive_day(url, library, settings, "fills", DAY, log=_tell)
-    archived = time.perf_counter()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    archived, used = time.perf_counter(), time.process_time() - used
+    memory = peak_mb(os.getpid())  # not getrusage's: that is of whoever started us, too
     again = archive_day(url, library, settings, "fills", DAY, log=_tell)
     compared = time.perf_counter()
     wrong = verify(library, "fills", DAY, DAY, log=_tell).wrong
     return {
         "archive_seconds": round(archived - began, 1),
+        "archive_cpu_seconds": round(used, 1),
         "again_seconds": round(compared - archived, 1),
         "verify_seconds": round(time.perf_counter() - compared, 1),
         "memory_mb": round(memory),
@@ -71,7 +74,7 @@ def _tell(line: str) -> None:
 
 
 def main() -> int:
-    """Make the day, measure, compare; exit 1 where a target is missed."""
+    """Make the day, measure, judge."""
     arguments = _arguments()
     if arguments.measured:
         url, folder = arguments.measured
@@ -98,26 +101,33 @@ def main() -> int:
                 config=Config(s3={"addressing_style": "path"}),
             )  # fmt: skip
             client.create_bucket(Bucket=_BUCKET, ObjectLockEnabledForBucket=True)
-            yardstick = plain_read(url)
+            others = Others()
             command = [sys.executable, "-m", "bench.archive", "--measured", url, str(folder)]
             figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            yardstick = (yardstick + plain_read(url)) / 2
+            figures["share_of_others"] = others.share()
+            figures["plain_read_seconds"] = round(plain_read(url), 1)
         finally:
             stack.stop()
-    target = SECONDS * arguments.fills / 1_000_000
-    figures["plain_read_seconds"] = round(yardstick, 1)
-    figures["ratio_to_plain_read"] = round(figures["archive_seconds"] / yardstick, 1)
-    missed = [] if figures["memory_mb"] <= MEGABYTES else ["memory_mb"]
-    if figures["archive_seconds"] > target and figures["ratio_to_plain_read"] > RATIO:
-        missed.append("archive_seconds")
-    missed += [name for name in ("new_revisions_again", "wrong") if figures[name]]
+    verdicts = judged(figures, arguments.fills)
     if arguments.json:
-        sys.stdout.write(json.dumps({"figures": figures, "missed": missed}) + "\n")
+        sys.stdout.write(json.dumps({"figures": figures, "verdicts": verdicts}) + "\n")
     for label, value in figures.items():
         console.print(f"{label:32} {value:>12,}")
-    console.print(f"targets: {target:.0f} s or {RATIO:g} x the plain read; {MEGABYTES:,.0f} MB; nothing new again")
-    console.print(f"missed: {', '.join(missed)}" if missed else "all reached")
-    return 1 if missed else 0
+    for label, said in verdicts.items():
+        console.print(f"{label:32} {said:>12}")
+    return outcome(verdicts)
+
+
+def judged(figures: dict[str, float], fills: int) -> dict[str, str]:
+    """Say of each promise whether it is kept, broken, or not proven: missed while others had the processors."""
+    return {
+        f"{SECONDS * fills / 1e6:g} s": verdict(
+            is_kept=figures["archive_seconds"] <= SECONDS * fills / 1e6, share_of_others=figures["share_of_others"]
+        ),
+        f"{MEGABYTES:g} MB": verdict(is_kept=figures["memory_mb"] <= MEGABYTES, share_of_others=0.0),
+        "the same again is nothing new": verdict(is_kept=not figures["new_revisions_again"], share_of_others=0.0),
+        "reads back as it was": verdict(is_kept=not figures["wrong"], share_of_others=0.0),
+    }
 
 
 if __name__ == "__main__":

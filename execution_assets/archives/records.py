@@ -7,6 +7,8 @@ could promise), bytes as bytes, nanoseconds and dates as such, the rest as Postg
 from __future__ import annotations
 
 from binascii import unhexlify
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ from ledger.db.sql import load_queries
 from ledger.domain.times import NANOS, day_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from datetime import date
 
     import psycopg
@@ -74,21 +76,41 @@ def prepare(connection: psycopg.Connection[Any]) -> None:
 
 
 def read_rows(connection: psycopg.Connection[Any], table: str, part: Part) -> Iterator[pa.Table]:
-    """Give a table's rows of a part in Arrow tables of some megabytes; at least one, which may be empty."""
+    """Give a table's rows of a part in Arrow tables of some megabytes; at least one, which may be empty.
+
+    One block is read ahead: Postgres sorts and sends while this process parses, encrypts and hashes.
+    """
     query, asked = SQL[table], part.parameters()
     probe = connection.execute(f"SELECT * FROM ({query}) q LIMIT 0".encode(), asked)  # noqa: S608  our own
     columns = {column.name: _OIDS.get(column.type_code, "text") for column in probe.description or ()}
+    statement = f"COPY ({query}) TO STDOUT (FORMAT csv)".encode()
+    # the thread ends before the generator that it runs is closed
+    with closing(_blocks(connection, statement, asked)) as blocks, closing(_one_ahead(blocks)) as ahead:
+        for lines in ahead:
+            yield as_table(lines, columns)
+
+
+def _blocks(connection: psycopg.Connection[Any], statement: bytes, asked: dict[str, Any]) -> Generator[bytes]:
+    """Give whole lines, so many that they are a row group; at least once, which may be none."""
     buffer = BytesIO()
     is_first = True
-    statement = f"COPY ({query}) TO STDOUT (FORMAT csv)".encode()
     with connection.cursor() as cursor, cursor.copy(statement, asked) as copy:
         for data in copy:
             buffer.write(data)
             if buffer.tell() >= BLOCK_BYTES:
-                yield as_table(buffer.getvalue(), columns)
+                yield buffer.getvalue()
                 buffer, is_first = BytesIO(), False
     if buffer.tell() or is_first:
-        yield as_table(buffer.getvalue(), columns)
+        yield buffer.getvalue()
+
+
+def _one_ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
+    """Give the blocks while a thread makes the next one; never more than that one."""
+    with ThreadPoolExecutor(1, "archive-reader") as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block
 
 
 def as_table(lines: bytes, columns: dict[str, str]) -> pa.Table:
