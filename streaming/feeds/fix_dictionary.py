@@ -11,6 +11,7 @@ Venues send later versions' groups and messages in sessions of an earlier one (N
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,25 +22,37 @@ _APPLICATION = "FIX50SP2"
 # the engine takes 2.7 s to read the dictionary, with these 0.2 s; of the others it still knows that they are
 _WITH_GROUPS = frozenset(["8", "9", "AE", "AR", "B", "D", "F", "G", "H", "K", "L", "M", "N", "Q"])
 _SESSIONS = {"FIX.4.2": "FIX42", "FIX.4.4": "FIX44"}
+_WHEEL = Path(sys.prefix) / "share" / "quickfix"
 _VERSION = ("type", "major", "minor", "servicepack")
 _MSG_TYPE = "35"  # whether there is such a message is asked of the messages; a list of an early version has no AE
 
 
 def write_relaxed(folder: Path, begin_string: str) -> dict[str, Path]:
-    """Write the dictionaries of a session into the folder; give their paths by the engine's settings."""
+    """Write the dictionaries of a session into the folder; give their paths by the engine's settings.
+
+    What an earlier engine has written, from the same wheel and by the same rules, is taken as it is: a writer that
+    takes over has no time for it.
+    """
+    if begin_string == "FIXT.1.1":
+        paths = {
+            "TransportDataDictionary": _place(folder, "FIXT11"),
+            "AppDataDictionary": _place(folder, _APPLICATION),
+        }
+    else:
+        paths = {"DataDictionary": _place(folder, _SESSIONS[begin_string])}
+    if all(_is_fresh(path) for path in paths.values()):
+        return paths
     application = _read(_APPLICATION)
+    relax(application)
     if begin_string == "FIXT.1.1":
         transport = _read("FIXT11")
         _any_msg_type(transport)
-        relax(application)
-        return {
-            "TransportDataDictionary": _write(folder, "FIXT11", transport),
-            "AppDataDictionary": _write(folder, _APPLICATION, application),
-        }
-    name = _SESSIONS[begin_string]
-    relax(application)
-    _put_session(_read(name), application)
-    return {"DataDictionary": _write(folder, name, application)}
+        _write(paths["TransportDataDictionary"], transport)
+        _write(paths["AppDataDictionary"], application)
+    else:
+        _put_session(_read(_SESSIONS[begin_string]), application)
+        _write(paths["DataDictionary"], application)
+    return paths
 
 
 def relax(root: ET.Element) -> None:
@@ -108,10 +121,22 @@ def _all_optional(part: ET.Element) -> None:
 
 def _read(name: str) -> ET.Element:
     # S314: from the engine's own wheel
-    return ET.parse(Path(sys.prefix) / "share" / "quickfix" / f"{name}.xml").getroot()  # noqa: S314
+    return ET.parse(_WHEEL / f"{name}.xml").getroot()  # noqa: S314
 
 
-def _write(folder: Path, name: str, root: ET.Element) -> Path:
-    path = folder / f"{name}-relaxed.xml"
-    ET.ElementTree(root).write(path)
-    return path
+def _place(folder: Path, name: str) -> Path:
+    return folder / f"{name}-relaxed.xml"
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether it was written after the wheel and these rules were installed."""
+    if not path.exists():
+        return False
+    sources = (_WHEEL / f"{_APPLICATION}.xml", Path(__file__))
+    return path.stat().st_mtime_ns > max(source.stat().st_ctime_ns for source in sources)
+
+
+def _write(path: Path, root: ET.Element) -> None:
+    fresh = path.with_suffix(f".{os.getpid()}")  # whole or not at all
+    ET.ElementTree(root).write(fresh)
+    fresh.replace(path)

@@ -19,6 +19,7 @@ import pytest
 from ledger.domain.records import ExecType, FillReport, Position, Report, ReportKind
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.feeds.fix import FixFeed
+from streaming.feeds.fix_dictionary import write_relaxed
 from streaming.settings import FixFeedSettings
 from streaming.venues.fix import decode
 
@@ -514,3 +515,15 @@ async def test_the_engine_starts_over_at_midnight_unless_postponed(
     )
     output, _ = await process.communicate()
     assert int(output) == expected
+
+
+def test_a_dictionary_is_written_once_and_anew_when_it_is_older_than_the_wheel(tmp_path: Path) -> None:
+    (path,) = write_relaxed(tmp_path, "FIX.4.4").values()
+    whole = path.read_bytes()
+    path.write_bytes(b"<fix/>")
+    assert write_relaxed(tmp_path, "FIX.4.4") == {"DataDictionary": path}
+    assert path.read_bytes() == b"<fix/>", "it is taken as it is"
+    os.utime(path, (0, 0))
+    write_relaxed(tmp_path, "FIX.4.4")
+    assert path.read_bytes() == whole
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
