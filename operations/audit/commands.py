@@ -72,7 +72,8 @@ def verify_log(
         place = bucket_of(settings, []) if bucket and settings is not None else None
         keys = keys_of(settings, key, place)
         archived = _archived(state) if archives else None
-        verdict = verify(ledger, place, keys, checkpoints, _progress, since=since, archived=archived)
+        scan = since or None
+        verdict = verify(ledger, place, keys, checkpoints, _progress, since=since, scan=scan, archived=archived)
     _print(msgspec.json.encode(verdict).decode() if as_json else as_table(verdict))
     raise typer.Exit((MEDDLED if verdict.faults else 0) if verdict.good else FAILED)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streaming.settings import AuditSettings
 
 WHOLE_DAYS = 7
+_SAMPLE = 500  # checkpoints that are compared: a day has 86,400, and each is two requests
 _NOWHERE = Path("/nonexistent")
 _NO_SETTINGS = (
     "the ledger has an audit log, and its bucket is not known: name a file with the table [audit] in "
@@ -56,7 +57,8 @@ def _verified(url: str, settings: AuditSettings, last: Verified | None, before: 
     bucket = bucket_of(settings, [])
     keys = keys_of(settings, None, bucket)
     since = 0 if last is None or is_whole_due(last, datetime.now(UTC)) else last.size
-    verdict = verify(url, bucket, keys, 0, lambda *_: None, since=since, archived=_archived())
+    scan = 0 if last is None else last.size
+    verdict = verify(url, bucket, keys, _SAMPLE, lambda *_: None, since=since, scan=scan, archived=_archived())
     faults = [fault for fault in verdict.faults if fault not in before]
     root = bytes.fromhex(verdict.stored_root)
     remember(url, since, max(since, verdict.stored_newest), root, verdict.problems, faults)

@@ -25,10 +25,12 @@ class Outside:
         return cls(None, "not asked", {}, [])
 
 
-def look(bucket: BucketLog, known: int, sample: int, since: int = 0) -> Outside:
+def look(bucket: BucketLog, known: int, sample: int, since: int = 0, scan: int | None = None) -> Outside:
     """Read the newest checkpoint, that over ``since`` events, and ``sample`` between them; 0 is all.
 
-    ``known``: the size of one that should be there. Raises ``StoreError``.
+    ``known``: the size of one that should be there. ``scan``: the names of those over more events are looked
+    through for what should not be there, a thousand a request; None does it where all are read. Raises
+    ``StoreError``.
     """
     found = Outside(bucket, bucket.place, {}, [])
     newest = bucket.newest(max(known, since))
@@ -40,7 +42,9 @@ def look(bucket: BucketLog, known: int, sample: int, since: int = 0) -> Outside:
         sizes = {s for n in range(sample) for s in bucket.sizes(since + n * span // sample - 1, 1)}
     else:
         sizes = set(bucket.sizes(since - 1))
-        bucket.look(since - 1, newest.size)
+        scan = since if scan is None else scan
+    if scan is not None:
+        bucket.look(scan - 1, newest.size)
     for size in sorted(size for size in sizes | {newest.size} if size <= newest.size):
         checkpoint = bucket.checkpoint(size)
         if checkpoint is not None:

@@ -79,15 +79,16 @@ def verify(
     tell: Callable[[int, int], None],
     *,
     since: int = 0,
+    scan: int | None = None,
     archived: Callable[[date], Iterator[bytes]] | None = None,
 ) -> Verdict:
     """Compare everything from the checkpoint over ``since`` events on, which was verified before.
 
-    ``sample`` is how many of the bucket's checkpoints are compared, beside the newest; 0 is all. ``archived``
-    gives the leaves that the archive of a day has. Raises ``AuditError``, ``TrustError`` and ``psycopg.Error``
-    where something cannot be read.
+    ``sample`` is how many of the bucket's checkpoints are compared, beside the newest; 0 is all. ``scan``: see
+    ``look``. ``archived`` gives the leaves that the archive of a day has. Raises ``AuditError``, ``TrustError``
+    and ``psycopg.Error`` where something cannot be read.
     """
-    outside = Outside.of_none() if bucket is None else look(bucket, known(url), sample, since)
+    outside = Outside.of_none() if bucket is None else look(bucket, known(url), sample, since, scan)
     with opened(url) as log:
         return _Comparison(log, outside, keys, since, archived).run(tell)
 

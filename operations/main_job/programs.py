@@ -216,8 +216,9 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
     environment = {
         **dagster_environment(home, deriving),
         **archive_environment(state, endpoints),
-        CONFIG_VARIABLE: str(state.folder("stream") / "stream.toml"),  # of which [audit] is read: where the log is
+        CONFIG_VARIABLE: str(home / "audit.toml"),
     }
+    _write_private(home / "audit.toml", "\n".join(_audit(state, endpoints)) + "\n")
     workspace = PROJECT / "workspace.yaml"
     bin_folder = Path(sys.executable).parent
     webserver = Program(

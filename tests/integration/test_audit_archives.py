@@ -57,12 +57,12 @@ class Stage(AuditStage):
         }
         keys.make_key_file(folder / "keys.json")
         signing.make_key_file(folder / "archive.pem")
-        self.library = open_library(settings_from(self.environment), self.environment)
         (folder / "stream.toml").write_text(
             f'postgres_url = "{url}"\n[audit]\nbucket = "{bucket}"\nsigner = "{self.settings.signer}"\n'
             f'origin = "{ORIGIN}"\ns3_endpoint = "{endpoints.s3_endpoint}"\n'
             f's3_access_key = "{endpoints.s3_access_key}"\ns3_secret_key = "{endpoints.s3_secret_key}"\n'
         )
+        self.library = open_library(settings_from(self.environment), self.environment)
         for day in (OLDER, OLD, TODAY):
             self.run("SELECT execution.ensure_partitions(%s)", day)
         self.on(OLDER, 290)

@@ -6,8 +6,11 @@ from __future__ import annotations
 import base64
 import json
 import random
+import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import hvac
 import pytest
 from pymerkle import InmemoryTree, verify_inclusion
 from typer.testing import CliRunner
@@ -18,6 +21,7 @@ from operations.cli import app
 from tests.integration.audit_stage import ORIGIN, AuditStage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -113,6 +117,30 @@ def test_wrong_usage_and_what_is_not_there_are_said(configured: AuditStage) -> N
     run("prove", "0" * 32, code=1)
     run("prove", "xyz", code=1)
     run("verify", "--proof", "/none", code=2)
+
+
+def test_the_buckets_secret_may_be_a_reference(
+    configured: AuditStage, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = configured.settings.s3_secret_key.get_secret_value()
+    with bao_mount(endpoints) as (client, mount):
+        client.secrets.kv.v2.create_or_update_secret("log", {"secret": secret}, mount_point=mount)
+        file = tmp_path / "stream.toml"
+        file.write_text(file.read_text().replace(secret, f"vault:{mount}/log#secret"))
+        monkeypatch.setenv("VAULT_ADDR", endpoints.vault_addr)
+        monkeypatch.setenv("VAULT_TOKEN", endpoints.vault_token)
+        assert "all agree" in run("verify")
+
+
+@contextmanager
+def bao_mount(endpoints: Endpoints) -> Iterator[tuple[hvac.Client, str]]:
+    """A KV engine of this test's own."""
+    client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
+    mount = f"kv-{uuid.uuid4().hex[:12]}"
+    client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    yield client, mount
+    client.sys.disable_secrets_engine(mount)
+    client.adapter.close()
 
 
 # --- every row, and any bit --------------------------------------------------------------------------------
