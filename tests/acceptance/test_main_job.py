@@ -1,10 +1,13 @@
 """The main job as a newcomer runs it: from the command line, on real servers, until the books balance."""
 
+import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,6 +127,34 @@ def test_a_captured_market_played_fast(state: Path) -> None:
     assert_balances(report)
     assert lines_of(report)["events", "executions"][0] > 50
     assert processes_of(state) == []
+
+
+def test_a_day_as_who_we_are_with_the_venues_secrets_in_the_vault() -> None:
+    """The venues ask for a password, a bearer and a signature; the process has them from OpenBao, by JWT-SVID."""
+    state = Path(tempfile.mkdtemp(prefix="identity-")) / "s"  # a socket's path is at most 107 bytes
+    try:
+        options = ("--seed", "13", "--identity", "--no-dagster", "--json", "--state", state)
+        report = report_of(finished("run", "--for", "8s", *options))
+        assert_balances(report)
+        assert all(lines_of(report)[venue, "sent"][0] > 10 for venue in ("ALPHA", "BRAVO", "CHARLIE"))
+        assert processes_of(state) == []
+        log = (state / "logs" / "stream.log").read_text()
+        assert "an X.509-SVID was taken over" in log
+        assert log.count("a secret was read") == 3
+        names = ("alpha-password", "bravo-token", "charlie-webhook")
+        held = [(state / "secrets" / name).read_text() for name in names]
+        encoded = [base64.b64encode(secret.encode()).decode() for secret in held]
+        for path in [state / "stream" / "stream.toml", *(state / "logs").iterdir()]:
+            text = path.read_text("utf-8", "replace")
+            assert not [
+                name for name, *said in zip(names, held, encoded, strict=True) if any(s in text for s in said)
+            ]
+    finally:
+        for process in processes_of(state):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        reset(state)
+        shutil.rmtree(state.parent)
 
 
 def test_a_streaming_process_killed_twice_loses_and_doubles_nothing(state: Path) -> None:
