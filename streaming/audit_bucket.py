@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trust.notes import NoteKey
     from trust.signing import RotatedSigner
 
-_STORE_SECONDS, _AWAY_SECONDS = 0.2, 1.0
+_STORE_SECONDS, _AWAY_SECONDS = 0.2, 0.5
 _TILES = 16  # a pass: a tenth of a second, for so long the next checkpoint waits
 _AT_ONCE = 4
 _DAYS_A_YEAR = 366  # rather a day too long

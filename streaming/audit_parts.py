@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from trust.signing import RotatedSigner
 
 TRANSIT = "transit:"
-_CONNECT_SECONDS, _READ_SECONDS = 2, 3  # a bucket that is back has the checkpoints within 5 s
+_VAULT_SECONDS = 5
+_CONNECT_SECONDS, _READ_SECONDS = 2, 2  # of the bucket: when it is back it has the checkpoints within 5 s
 
 
 def signer_of(audit: AuditSettings, trust: Trust | Clients | None = None) -> RotatedSigner:
@@ -47,7 +48,7 @@ def signer_of(audit: AuditSettings, trust: Trust | Clients | None = None) -> Rot
         import hvac  # noqa: PLC0415
 
         if not clients:
-            clients.append(hvac.Client(timeout=_READ_SECONDS))
+            clients.append(hvac.Client(timeout=_VAULT_SECONDS))
         return clients[0]
 
     return TransitSigner(audit.origin, client, key, mount)
