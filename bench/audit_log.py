@@ -30,6 +30,7 @@ from ledger.db.audit_log import AuditLog
 from ledger.db.migrate import migrate
 from operations.audit.proving import prove_event
 from operations.audit.reading import Log, connected, opened
+from operations.audit.verifying import verify
 from operations.embedded import EmbeddedStack, ServerName
 from streaming.checkpoints import Checkpointer, Maker
 from streaming.metrics import Metrics
@@ -107,10 +108,14 @@ async def _grown(url: str, audit: AuditSettings, rows: int) -> dict[str, float]:
     size = (await AuditLog(ledger).tree(audit.origin)).size
     await ledger.close()
     assert size >= rows, f"{size} of {rows} events were appended in the time of one step"
+    share, checked = others.share(), time.perf_counter()
+    found = await asyncio.to_thread(verify, url, None, [maker.signer.key], 0, lambda *_: None)
+    assert found.good, found.problems
     return {
         "grow_events_per_second": round(rows / took),
         "grow_events_per_core_second": round(rows / cores),
-        "grow_share_of_others": others.share(),
+        "grow_share_of_others": share,
+        "verify_events_per_second": round(rows / (time.perf_counter() - checked)),
     }
 
 
