@@ -2,7 +2,8 @@
 
 ``EXECUTION_AGENT_FAULT=landing.after_commit:3`` kills at the third pass of that point,
 ``landing.after_commit:3:2.5`` at the first one that is over 2.5 s after the start if that comes before; both only
-where the switch ``EXECUTION_AGENT_FAULTS=1`` is set too. Otherwise ``at`` is one comparison (some 25 ns, see docs/chaos.md).
+where the switch ``EXECUTION_AGENT_FAULTS=1`` is set too. Otherwise ``at`` is one comparison (some 25 ns, see
+docs/chaos.md).
 """
 
 from __future__ import annotations
