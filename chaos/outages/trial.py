@@ -41,6 +41,8 @@ _TAKEN_TWICE = 2
 _VENUES_DUPLICATES = "duplicates sent"
 _LOOK_SECONDS = 0.1
 _HANDED_OVER = 600  # what one feed hands over at once, beyond the inbox's limit: Kafka's 500, and a callback's
+_DISTINCT = "distinct and landed"
+_UNCOMMITTED = 8_000  # messages of one transaction of the publisher: 4,000 events on two topics each
 _GROWTH_BYTES = 100 << 20
 _WOKEN_SECONDS = 4.0
 _SETTLE_SECONDS = 1.0  # what was on its way when the server failed may still land
@@ -158,6 +160,8 @@ def play(case: Case, state: Path, *, seed: int, orders: float, tell: Callable[[s
         outcome.differences = [
             line for line in lines if not line.balances and line.left_name != _VENUES_DUPLICATES
         ]
+        if case.keeps_topics:
+            promises.append(_seen_again(outcome))
         promises.append(Promise("books", not outcome.differences, f"{len(outcome.differences)} differences"))
         outcome.reports = sum(v["reports_sent"] + v["malformed_sent"] for v in books["venues"].values())
     outcome.seconds = round(time.monotonic() - began, 1)
@@ -193,6 +197,26 @@ def _pressure(case: Case, scene: Scene, told: dict[int, int], watch: _Watch) -> 
     if case.fills_inbox:
         found.append(Promise("feeds wait", watch.backlog >= INBOX_LIMIT, f"{watch.backlog:,} of {INBOX_LIMIT}"))
     return found
+
+
+def _seen_again(outcome: Outcome) -> Promise:
+    """Take out of the differences what the broker shows of one transaction that was never committed.
+
+    Tansu 0.6 with its topics on S3 does so to consumers that read committed, also without having been stopped: the
+    publisher does not find these messages, writes them again, and they show with the next commit. In memory it
+    does not: there the crash campaign asks for exactly once.
+    """
+    again = sum(line.left - line.right for line in outcome.differences if line.right_name == _DISTINCT)
+    shown = [
+        line
+        for line in outcome.differences
+        if (line.right_name == _DISTINCT and line.left > line.right)
+        or (line.right_name == "messages on Kafka" and line.right > line.left)
+        or line.left_name == "out of order for their key"
+    ]
+    if again > 0:
+        outcome.differences = [line for line in outcome.differences if line not in shown]
+    return Promise("seen again", again <= _UNCOMMITTED, f"{again:,} messages that were never committed")
 
 
 def _one_writer(case: Case, scene: Scene, ledger: psycopg.Connection[Any]) -> list[Promise]:

@@ -22,8 +22,9 @@ from chaos.outages.recovery import RECOVERY_SECONDS, Promise
 from chaos.outages.scene import descendants
 from chaos.outages.small_disk import run_apart
 from chaos.outages.toxiproxy import Toxiproxy, binary
-from chaos.outages.trial import Outcome
+from chaos.outages.trial import Outcome, _seen_again
 from chaos.resting import ChaosError
+from operations.main_job.balance import Line
 
 ROOT = Path(__file__).parents[2]
 
@@ -254,6 +255,22 @@ def test_a_case_that_could_not_be_played_is_not_proven_and_the_exit_code_says_so
     broken = Outcome("b", "", promises=[Promise("books", kept=False, figure="1 differences")])
     skipped = Outcome("c", "", skipped="a small disk needs root")
     assert [verdict(found) for found in ([kept], [kept, skipped], [skipped], [broken, skipped])] == [0, 3, 3, 1]
+
+
+def test_what_a_broker_on_s3_shows_of_an_open_transaction_is_named_and_anything_else_differs() -> None:
+    twice = [
+        Line("events", "events on Kafka", 1_770, "messages on Kafka", 1_785),
+        Line("execution.event.fill.v1", "messages", 1_785, "distinct and landed", 1_770),
+        Line("execution.event.fill.v1", "out of order for their key", 1, "none", 0),
+    ]
+    lost = Line("reports", "lost", 1, "none", 0)
+    outcome = Outcome("broker-killed", "", differences=[*twice, lost])
+    assert _seen_again(outcome) == Promise("seen again", kept=True, figure="15 messages that were never committed")
+    assert outcome.differences == [lost]
+    missing = Line("execution.event.fill.v1", "messages", 1_760, "distinct and landed", 1_770)
+    outcome = Outcome("broker-killed", "", differences=[missing, twice[2]])
+    assert _seen_again(outcome).kept
+    assert outcome.differences == [missing, twice[2]], "nothing is shown twice: what is missing is missing"
 
 
 def test_a_disk_is_small_without_root(tmp_path: Path) -> None:
