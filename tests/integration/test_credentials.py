@@ -348,7 +348,7 @@ def test_commands_and_alerts_take_references_too(
     environment = {"VAULT_ADDR": endpoints.vault_addr, "VAULT_TOKEN": corner.token()}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ledger_url(corner.reference("agent", "ledger"), tmp_path) == ledger
+    assert ledger_url(corner.reference("agent", "ledger"), tmp_path) == "postgresql://u:hidden-1@h/d"
     monkeypatch.setenv("EXECUTION_AGENT_ALERT_WEBHOOK", corner.reference("agent", "alerts"))
     assert isinstance(configured_sink(), AllSinks)
     client = s3_client(
