@@ -18,6 +18,7 @@ _MODES = {"ALPHA": "standby", "BRAVO": "hot"}
 FEEDS = {f"{venue}{_SUFFIX}": f"{venue}{_SUFFIX}.ws" for venue in _MODES}
 """The feeds of the practice venue's mirrors, by the mirrors' names."""
 _CALLS = 32
+_SNAPSHOTS = 4.0  # a symbol: each is a batch of its own to the embedded broker, which looks at all for each fetch
 _LISTED, _LIST_PACE = "ALPHA", 100
 _LOOK_BACK = {
     "FORMAT": "canonical", "REQUESTS_PER_SECOND": "50", "AUDIT_MINUTES": "0.15", "GRACE_SECONDS": "2",
@@ -53,6 +54,7 @@ def mirror(state: StateFolder) -> None:
     path = state.folder("simulator") / "simulator.json"
     config = json.loads(path.read_text("utf-8"))
     listed = next(venue for venue in config["venues"] if venue["name"] == _LISTED)
+    config["snapshots_per_second"] = _SNAPSHOTS
     for venue in config["venues"]:
         if venue["kind"] == "rest":  # each call waits for its commit, behind all that the other feeds have brought
             venue["concurrency"] = _CALLS

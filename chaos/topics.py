@@ -7,8 +7,10 @@ import time
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from chaos.comparing import Message
+from operations.main_job.balance import FETCH_MS
 
 _QUIET_SECONDS = 60.0  # no message for so long, and not at the end: something holds the committed ones back
+_LONGEST_SECONDS = 600.0  # messages that come one by one are no end either
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Message]:
@@ -21,16 +23,16 @@ def read_topic(bootstrap: str, topic: str) -> list[Message]:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": FETCH_MS,
         }
     )
     found: list[Message] = []
     try:
         open_ends = set(consumer.list_topics(topic, timeout=5.0).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in open_ends])
-        heard = time.monotonic()
+        began = heard = time.monotonic()
         while open_ends:
-            if time.monotonic() > heard + _QUIET_SECONDS:
+            if time.monotonic() > min(heard + _QUIET_SECONDS, began + _LONGEST_SECONDS):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001  librdkafka's local codes
             for message in consumer.consume(1000, 0.5):
                 error, heard = message.error(), time.monotonic()

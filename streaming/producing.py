@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ledger import clocks
 from ledger.faultpoints import at
 from streaming.errors import PublishError
-from streaming.topics import DEAD_LETTERS, OUTBOUND, client_config, topics_of
+from streaming.topics import DEAD_LETTERS, FETCH_MS, OUTBOUND, client_config, topics_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,7 +139,7 @@ def read_tails(
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": FETCH_MS,
         }
     )
     try:

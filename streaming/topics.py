@@ -30,6 +30,9 @@ HEDGES = "hedge.request.provisional.v1"
 
 INBOUND = (ORDER_INTENT, MARKET_DATA)
 OUTBOUND = (FILL_EVENT, AUDIT_EVENT, DEAD_LETTERS, COMPLIANCE_FLAGS, HALTS, FILL_DELAYS, STATUS_REQUESTS, HEDGES)
+# The embedded broker looks through a partition's batches for each fetch and gives what it has when the time is up:
+# of a partition of 34,000 small ones nothing came in 6 s with 10 ms, and 1,000 messages in 0.3 s with this.
+FETCH_MS = 100
 _TIMEOUT = 5.0
 _PROBE_SECONDS = 2.0  # metadata is small: a broker that has not sent it by then is away, or the connection is lost
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # sixteen zero bytes in base64, as librdkafka shows them

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TICK = Fraction(1, 10**12)
 _READ_SECONDS = 60.0
+FETCH_MS = 1_000  # see streaming.topics.FETCH_MS: here nobody waits for the last message
 
 # A feed is named VENUE.KIND, and a venue's name may have dots of its own.
 # what came too late for its grace time has landed all the same
@@ -154,7 +155,7 @@ def read_fill_events(bootstrap: str, prefix: str = "") -> tuple[int, set[str]]:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": FETCH_MS,
         }
     )
     try:

@@ -25,7 +25,7 @@ from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.errors import FeedError
 from streaming.feeds.kafka_lag import Lag
-from streaming.topics import MARKET_DATA, ORDER_INTENT, Broker, client_config
+from streaming.topics import FETCH_MS, MARKET_DATA, ORDER_INTENT, Broker, client_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -162,7 +162,7 @@ class KafkaFeed:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": FETCH_MS,
             }
         )
         try:

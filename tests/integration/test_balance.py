@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
+from chaos.topics import read_topic
 from operations.main_job.balance import analyze, events
 from streaming.topics import FILL_EVENT, Broker
 from tests.integration.topics import kafka_settings
@@ -92,6 +93,17 @@ def test_the_planner_knows_the_tables_as_they_are_when_the_books_are_balanced(st
     assert stage.estimated() < 4000
     analyze(stage.connection)
     assert stage.estimated() == 5000
+
+
+def test_a_topic_whose_messages_trickle_is_not_read_for_ever(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.publish(NEW)
+    bootstrap, topic = stage.endpoints.kafka_bootstrap, stage.prefix + FILL_EVENT
+    assert [message.event_id for message in read_topic(bootstrap, topic)] == [NEW.hex]
+    monkeypatch.setattr("chaos.topics._LONGEST_SECONDS", 0.0)
+    with pytest.raises(KafkaException):
+        read_topic(bootstrap, topic)
 
 
 def test_a_message_twice_does_not_balance(stage: Stage) -> None:
