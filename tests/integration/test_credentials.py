@@ -23,7 +23,7 @@ from streaming.credential_metrics import CredentialMetrics
 from streaming.credentials import Credentials, NotHeldError
 from streaming.errors import SettingsError, StreamingError
 from streaming.feeds.fix import FixFeed
-from streaming.feeds.webhook import secret_key
+from streaming.feeds.webhook import SignatureError, Verifier, secret_key
 from streaming.own_secrets import settled
 from streaming.secret_events import RESTORED, WITHDRAWN, SecretChange, SecretEvents
 from streaming.settings import FixFeedSettings, Settings
@@ -31,6 +31,7 @@ from streaming.topics import AUDIT_EVENT
 from tests.integration.bao import Corner, OwnVault, corner_of
 from tests.integration.database import until
 from tests.integration.test_fix_feed import acceptor, certificates
+from tests.integration.test_rest_feed import signed
 from tests.unit.test_event_schemas import validator
 from trust.clients import clients_of
 from trust.credentials import VaultReader
@@ -209,6 +210,9 @@ async def test_what_is_taken_back_in_vault_counts_no_more_from_the_next_look_on(
         for _ in range(2):
             await credentials.look()
             assert credentials.accepted(webhook) == (), "also what it had replaced"
+            for secret in (NEW, OLD):
+                with pytest.raises(SignatureError, match="signature wrong"):
+                    Verifier(credentials.accepted(webhook), 300).verify(signed(b"{}", secret), b"{}", time.time())
             with pytest.raises(NotHeldError, match="was taken back in Vault"):
                 credentials.value(webhook)
         assert [(change.event, change.place) for change in told] == [(WITHDRAWN, place)]
