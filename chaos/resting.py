@@ -21,6 +21,7 @@ _QUIET_LOOKS = 6
 _LOOK_SECONDS, _REST_LOOK_SECONDS = 0.5, 0.02
 _FEW = 250  # arrivals that wait at any moment of a calm life
 _ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
+_TOPICS = ("order-intents", "market-data")  # as /status names them
 _BEHIND = """
 SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots
 WHERE taken_on >= current_date - 1
@@ -74,7 +75,9 @@ def drain(ports: Ports, victim: Victim, connection: psycopg.Connection[Any]) -> 
         stream = ask(f"http://127.0.0.1:{ports.http}/status")
         left = sum(venue["outstanding"] for venue in books.get("venues", {}).values())
         now = (left, sum(stream.get("published", {}).values()))
-        still = books.get("state") == "drained" and stream.get("backlog", _FEW) < _FEW
+        waiting = stream.get("waiting", {})
+        unread = sum(waiting.get(feed, _ALL)["count"] + waiting.get(feed, _ALL)["at_source"] for feed in _TOPICS)
+        still = books.get("state") == "drained" and stream.get("backlog", _FEW) < _FEW and not unread
         quiet = quiet + 1 if still else 0
         if quiet >= _QUIET_LOOKS:
             return _end_at_rest(ports, victim, connection)
