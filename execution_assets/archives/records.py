@@ -35,7 +35,7 @@ TABLES: Final = {
 CLASS_OF = {table: record_class for record_class, tables in TABLES.items() for table in tables}
 BLOCK_BYTES = 24 << 20  # of text: a row group each, which bounds the memory of writer and reader
 _OIDS = {16: "bool", 17: "bytes", 20: "int", 21: "int", 23: "int", 1082: "date"}
-_WORK_MEM = "128MB"
+_WORK_MEM = "256MB"
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ SELECT coalesce(t.correlation_id, o.correlation_id, f.correlation_id) AS tied_to
        f.avg_px, f.currency, f.fee, f.fee_currency, f.liquidity, f.transact_ns, f.part_of, f.trade_report_id,
        f.received_ns, f.landed_at, f.feed, f.raw
 FROM execution.fills f
-LEFT JOIN execution.executions t ON t.trade_date = %(day)s AND t.execution_id = f.report_id
+LEFT JOIN execution.executions t ON t.trade_date = %(day)s AND t.venue = %(venue)s AND t.execution_id = f.report_id
 LEFT JOIN execution.orders o ON o.venue = f.venue AND o.msg_id = f.cl_ord_id
 WHERE f.trade_date = %(day)s AND f.venue = %(venue)s
 ORDER BY f.received_ns, f.report_id, f.content
