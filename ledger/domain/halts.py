@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AGENT = "execution-agent"  # who halts and resumes where no person does
 _DEAF = "no feed of the venue is up"  # begins the reason of such a halt, which ends in its own way
+_STEADY_NS = 5 * NANOS  # a venue that accepts a logon and drops it again and again was not up
 
 
 class HaltCause(StrEnum):
@@ -49,11 +50,11 @@ class HaltPolicy(msgspec.Struct, frozen=True):
 
     ``sla_ns``: beyond it a confirmation is late. The p95 of at least ``reports`` reports within ``window_ns``
     beyond it halts, and so do ``in_a_row`` late ones, ``silence_ns`` without a message while orders are open,
-    however the feeds are, and ``deaf_ns`` without a feed that is up while orders are open; 0 turns each of these
-    three off. ``routed_sla_ns`` is the same for the first that is heard of orders, from when they were routed, 0
-    is off: it needs no clock of the venue's, but a venue that acknowledges orders. A halt of ours ends when the
-    p95 of at least ``calm_reports`` reports since then has been at most ``calm_sla_ns`` for ``calm_ns``.
-    ``skew_ns``: how far the venue's clock may be off.
+    however the feeds are, and ``deaf_ns`` without a feed that is up for five seconds (or ``deaf_ns``, where that
+    is less) while orders are open; 0 turns each of these three off. ``routed_sla_ns`` is the same for the first
+    that is heard of orders, from when they were routed, 0 is off: it needs no clock of the venue's, but a venue
+    that acknowledges orders. A halt of ours ends when the p95 of at least ``calm_reports`` reports since then has
+    been at most ``calm_sla_ns`` for ``calm_ns``. ``skew_ns``: how far the venue's clock may be off.
     """
 
     sla_ns: int = 5 * NANOS
@@ -112,9 +113,9 @@ class Figures(msgspec.Struct, frozen=True):
     """What is known of a venue at ``now_ns``. ``p95_ns`` is that of ``reports`` reports in the window.
 
     ``quiet_ns`` is how long nothing was heard while it should have been, ``deaf_ns`` for how long of that no feed
-    was up: None where no order is open, or nobody listens. ``calm_ns`` is how long a halted venue has been well,
-    None where it is not. ``routed_p95_ns`` is that of the first that was heard of ``routed`` orders in the window,
-    since they were routed.
+    was up, but for moments: None where no order is open, nobody listens, or one is up now. ``calm_ns`` is how long
+    a halted venue has been well, None where it is not. ``routed_p95_ns`` is that of the first that was heard of
+    ``routed`` orders in the window, since they were routed.
     """
 
     now_ns: int
@@ -198,6 +199,7 @@ class Watch:
         self._heard_ns = since_ns
         self._hearing = Hearing.OFF
         self._hearing_since_ns = self._listening_since_ns = since_ns
+        self._up_since_ns = self._deaf_since_ns = since_ns
         self._heard_since_change = False
         self._calm_since_ns: int | None = None
         self._run = (0, 0)  # the longest run of late reports since the figures were last asked for, and since when
@@ -281,7 +283,11 @@ class Watch:
         if hearing is self._hearing:
             return
         if self._hearing is Hearing.OFF:
-            self._listening_since_ns = now_ns
+            self._listening_since_ns = self._up_since_ns = self._deaf_since_ns = now_ns
+        elif self._hearing is Hearing.DEAF:
+            self._up_since_ns = now_ns
+        elif hearing is Hearing.DEAF and now_ns - self._up_since_ns >= min(_STEADY_NS, self.policy.deaf_ns):
+            self._deaf_since_ns = now_ns
         self._hearing, self._hearing_since_ns = hearing, now_ns
 
     def _quiet(self, now_ns: int, open_since_ns: int | None) -> int | None:
@@ -291,7 +297,7 @@ class Watch:
         return max(0, now_ns - max(self._heard_ns, self._listening_since_ns, self._since_ns, open_since_ns))
 
     def _deaf(self, now_ns: int, quiet_ns: int) -> int:
-        return min(quiet_ns, now_ns - self._hearing_since_ns)
+        return min(quiet_ns, now_ns - self._deaf_since_ns)
 
     def _calm(self, now_ns: int, standing: StandingHalt | None, quiet_ns: int | None) -> int | None:
         """How long it has been well: that begins with evidence, and goes on until there is some against it."""

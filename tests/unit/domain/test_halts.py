@@ -311,13 +311,65 @@ def test_silence_counts_from_when_we_listen_and_keep_up() -> None:
     assert (found.quiet_ns, found.deaf_ns) == (SECOND, SECOND)
 
 
-def test_a_feed_that_tries_to_connect_again_and_again_is_deaf_until_one_is_up() -> None:
-    watch = Watch(POLICY, T0)
-    deaf = [
-        watch.figures(T0 + second * SECOND, None, hearing, open_since_ns=T0).deaf_ns
-        for second, hearing in enumerate([Hearing.UP, *3 * [Hearing.DEAF], Hearing.UP, *2 * [Hearing.DEAF]])
+def spells(*told: tuple[Hearing, int]) -> list[Hearing]:
+    """Hearing by hearing, a second each."""
+    return [hearing for hearing, count in told for _ in range(count)]
+
+
+NO_FEED = msgspec.structs.replace(POLICY, silence_ns=0)  # a silence halts for itself
+FLAPPING = {
+    "down all the time": (spells((Hearing.DEAF, 40)), 31),
+    "well, then down": (spells((Hearing.UP, 100), (Hearing.DEAF, 40)), 131),
+    "1 s of recovering every 25 s": (
+        spells((Hearing.UP, 100), *3 * [(Hearing.DEAF, 25), (Hearing.PART, 1)]),
+        131,
+    ),
+    "1 s of being live every 25 s": (spells((Hearing.UP, 100), *3 * [(Hearing.DEAF, 25), (Hearing.UP, 1)]), 131),
+    "1 s up every 25 s from the start": (spells(*3 * [(Hearing.DEAF, 25), (Hearing.UP, 1)]), 31),
+    "recovering, then live, in turns too short": (
+        spells((Hearing.UP, 100), *3 * [(Hearing.DEAF, 12), (Hearing.PART, 2), (Hearing.UP, 2)]),
+        132,
+    ),
+    "a short outage of a healthy feed": (spells((Hearing.UP, 100), (Hearing.DEAF, 30), (Hearing.UP, 100)), None),
+    "two of them, and well in between": (
+        spells((Hearing.UP, 100), (Hearing.DEAF, 25), (Hearing.UP, 10), (Hearing.DEAF, 25), (Hearing.UP, 9)),
+        None,
+    ),
+    "recovering for long": (spells((Hearing.DEAF, 25), (Hearing.PART, 6), (Hearing.DEAF, 25)), None),
+}
+
+
+@pytest.mark.parametrize("name", FLAPPING)
+def test_a_feed_that_is_up_for_moments_is_deaf_all_the_same(name: str) -> None:
+    hearings, wanted = FLAPPING[name]
+    watch = Watch(NO_FEED, T0)
+    halted = [
+        second
+        for second, hearing in enumerate(hearings)
+        if halt_decision(
+            "ALPHA", None, watch.figures(T0 + second * SECOND, None, hearing, open_since_ns=T0), NO_FEED
+        )
     ]
-    assert deaf == [None, 0, SECOND, 2 * SECOND, None, 0, SECOND]
+    assert (halted[0] if halted else None) == wanted
+
+
+def test_a_message_in_a_moment_of_being_up_was_heard() -> None:
+    watch = Watch(POLICY, T0)
+    deaf: list[int | None] = []
+    for second, hearing in enumerate(spells(*4 * [(Hearing.DEAF, 25), (Hearing.UP, 1)])):
+        if hearing is Hearing.UP:
+            watch.hear(T0 + second * SECOND)
+        deaf.append(watch.figures(T0 + second * SECOND, None, hearing, open_since_ns=T0).deaf_ns)
+    assert max(found or 0 for found in deaf) == 25 * SECOND
+
+
+def test_a_limit_of_a_second_is_not_passed_by_a_feed_that_was_up_for_a_second() -> None:
+    watch = Watch(msgspec.structs.replace(POLICY, deaf_ns=SECOND), T0)
+    ways = spells((Hearing.DEAF, 1), (Hearing.UP, 2), (Hearing.DEAF, 2))
+    deaf = [
+        watch.figures(T0 + n * SECOND, None, hearing, open_since_ns=T0).deaf_ns for n, hearing in enumerate(ways)
+    ]
+    assert deaf == [0, None, None, 0, SECOND]
 
 
 @pytest.mark.parametrize("is_deaf", [True, False])
