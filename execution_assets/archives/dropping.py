@@ -75,6 +75,7 @@ def drop_day(
             log(f"{sum(rows.values()):,} leaves worked out from the archive are those of the audit log")
         asked = {
             "record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children),
+            **({"leaves": " ".join(f"{first}-{last}" for first, last in pieces)} if pieces else {}),
             **({"claimed": claimed} if claimed else {}),
         }  # fmt: skip
         receipt = tell(connection, receipt_of(DROPPED, reason, asked, objects))

@@ -53,10 +53,9 @@ def rows_of(library: Library, held: ArchivedObject) -> Iterator[AuditRow]:
                 yield AuditRow(position, on, xid, UUID(event_id).bytes, kind, key, by, body)
 
 
-def leaves_of(library: Library, day: date) -> Iterator[bytes]:
-    """Give the leaves of a day's archived audit events. Raises ``ArchiveError``, ``TrustError``."""
-    for row in rows_of(library, archived_events(library, day)[1]):
-        yield leaf_hash(row.entry())
+def events_of(library: Library, day: date) -> Iterator[AuditRow]:
+    """Give a day's archived audit events in the order of their leaves. Raises ``ArchiveError``, ``TrustError``."""
+    return rows_of(library, archived_events(library, day)[1])
 
 
 def proven_pieces(

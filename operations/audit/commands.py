@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
 
+    from ledger.db.audit_entries import AuditRow
+
 MEDDLED = 3
 audit = typer.Typer(help="Check, prove and show the log of every decision.", no_args_is_help=True)
 
@@ -180,17 +182,17 @@ def _verify_proof(path: Path, key: list[str] | None, state: Path, *, as_json: bo
         _print(f"proven: {says}" + (f"\n{warning}" if warning else ""))
 
 
-def _archived(state: Path) -> Callable[[date], Iterator[bytes]]:
-    """Give what reads the leaves of a day from its archive."""
+def _archived(state: Path) -> Callable[[date], Iterator[AuditRow]]:
+    """Give what reads the events of a day from its archive."""
     from execution_assets.archives.errors import ArchiveSettingsError
-    from execution_assets.archives.leaves import leaves_of
+    from execution_assets.archives.leaves import events_of
     from operations.archive.opening import open_archives
 
     try:
         library = open_archives(state)[0]
     except ArchiveSettingsError as error:
         fail(str(error), USAGE)
-    return lambda day: leaves_of(library, day)
+    return lambda day: events_of(library, day)
 
 
 def _prove_archived(

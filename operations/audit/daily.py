@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from execution_assets.archives.errors import ArchiveError, ArchiveSettingsError
-from execution_assets.archives.leaves import leaves_of
+from execution_assets.archives.leaves import events_of
 from execution_assets.archives.library import open_library
 from execution_assets.archives.settings import settings_from
 from execution_assets.audit_log import AuditUnreadableError, Verification
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
 
+    from ledger.db.audit_entries import AuditRow
     from streaming.settings import AuditSettings
 
 WHOLE_DAYS = 7
@@ -78,10 +79,10 @@ def is_whole_due(last: Verified, now: datetime) -> bool:
     return last.whole_at is None or now - last.whole_at >= timedelta(days=WHOLE_DAYS)
 
 
-def _archived() -> Callable[[date], Iterator[bytes]] | None:
+def _archived() -> Callable[[date], Iterator[AuditRow]] | None:
     """Give what reads archived leaves, where archives are configured."""
     try:
         library = open_library(settings_from(os.environ))
     except ArchiveSettingsError:
         return None
-    return lambda day: leaves_of(library, day)
+    return lambda day: events_of(library, day)

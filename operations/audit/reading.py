@@ -111,10 +111,10 @@ class Log:
             for row in self._fetch("dropped", first=first)
         ]
 
-    def drops(self) -> set[str]:
-        """Give the days whose dropping the log itself tells of."""
-        told = (msgspec.json.decode(bytes(row["body"])).get("detail", {}) for row in self._fetch("dropping"))
-        return {detail.get("trade_date", "") for detail in told if detail.get("record_class") == "audit"}
+    def waiting_drops(self) -> Iterator[AuditRow]:
+        """Give the events of drops that wait for their leaf, until those who began earlier have ended."""
+        xid, position = self.grown().last
+        return map(_read, self._fetch("waiting_drops", xid=str(xid), position=position))
 
     def is_planted(self) -> bool:
         """Whether the ledger keeps an audit log at all."""

@@ -4,7 +4,8 @@ The rows give the leaves; the ledger's tiles, its checkpoints and the bucket's m
 can make the first two agree with anything, the bucket's checkpoints they cannot: what those say counts. The bucket
 is read before the ledger: what it says was in the ledger then, also of a log that grows meanwhile.
 
-The leaves of rows whose partition was dropped are those of the tiles, or of the archives where these are read.
+The leaves of rows whose partition was dropped are those of the tiles, compared with the archives where these are
+read; an event of the log has to say that they were dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from operations.audit.absent import Absent
 from operations.audit.outside import Outside, look
 from operations.audit.reading import known, opened
 from operations.audit.walking import Walk, located, steps
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
+    from ledger.db.audit_entries import AuditRow
     from operations.audit.reading import Log
-    from operations.audit.walking import Step
     from trust.bucket_log import BucketLog
     from trust.notes import NoteKey
 
@@ -80,12 +82,12 @@ def verify(
     *,
     since: int = 0,
     scan: int | None = None,
-    archived: Callable[[date], Iterator[bytes]] | None = None,
+    archived: Callable[[date], Iterator[AuditRow]] | None = None,
 ) -> Verdict:
     """Compare everything from the checkpoint over ``since`` events on, which was verified before.
 
     ``sample`` is how many of the bucket's checkpoints are compared, beside the newest; 0 is all. ``scan``: see
-    ``look``. ``archived`` gives the leaves that the archive of a day has. Raises ``AuditError``, ``TrustError``
+    ``look``. ``archived`` gives the events that the archive of a day has. Raises ``AuditError``, ``TrustError``
     and ``psycopg.Error`` where something cannot be read.
     """
     outside = Outside.of_none() if bucket is None else look(bucket, known(url), sample, since, scan)
@@ -100,7 +102,7 @@ class _Comparison:
         outside: Outside,
         keys: Sequence[NoteKey],
         since: int,
-        archived: Callable[[date], Iterator[bytes]] | None,
+        archived: Callable[[date], Iterator[AuditRow]] | None,
     ) -> None:
         grown = log.grown()
         self._log, self._outside, self._grown = log, outside, grown
@@ -116,7 +118,7 @@ class _Comparison:
         before = [log.node(height, index) for height, index in peaks(self._base)]
         self._walk = Walk(Range(self._base, before), self._base // WIDTH)
         self._signed = _Signed(log, keys, grown.origin, max(since, self._base) - 1, self._verdict)
-        self._archives = _Archives(archived, self._verdict)
+        self._absent = Absent(log, self._base, archived, self._verdict)
 
     def run(self, tell: Callable[[int, int], None]) -> Verdict:
         """Walk along all leaves."""
@@ -128,8 +130,9 @@ class _Comparison:
             walk.take(step.leaf)
             if step.row is not None:
                 verdict.rows += step.index >= verdict.since
+                self._absent.hear(step.row)
             else:
-                self._archives.compare(step)
+                self._absent.compare(step)
             if told != step.leaf and verdict.first is None:
                 verdict.first = step.named
                 verdict.add(f"the ledger's tiles have another leaf there, or none: {verdict.first}")
@@ -169,7 +172,7 @@ class _Comparison:
             verdict.first = verdict.first or f"leaf {walk.size}: its row is gone"
         self._signed.end()
         verdict.unsigned = max(0, grown.size - self._signed.newest)
-        self._archives.end(self._log)
+        self._absent.end()
 
 
 class _Signed:
@@ -200,37 +203,3 @@ class _Signed:
     def end(self) -> None:
         if self._next is not None:
             self._verdict.add(f"a checkpoint of the ledger is over {self._next[0]} events: there are fewer rows")
-
-
-class _Archives:
-    """The leaves without rows: counted by day, and compared with the archives where these are read."""
-
-    def __init__(self, archived: Callable[[date], Iterator[bytes]] | None, verdict: Verdict) -> None:
-        self._archived, self._verdict = archived, verdict
-        self._days: dict[date, Iterator[bytes]] = {}
-
-    def compare(self, step: Step) -> None:
-        verdict, day = self._verdict, step.day
-        verdict.dropped[str(day)] = verdict.dropped.get(str(day), 0) + 1
-        if self._archived is None:
-            return
-        if day not in self._days:
-            self._days[day] = self._archived(day)
-        if next(self._days[day], None) != step.leaf:
-            if verdict.first is None:
-                verdict.add(f"the archive of {day} has another event there, or none: {step.named}")
-            verdict.first = verdict.first or step.named
-        else:
-            verdict.archived += 1
-
-    def end(self, log: Log) -> None:
-        for day, left in self._days.items():
-            if more := sum(1 for _ in left):
-                self._verdict.add(f"the archive of {day} has {more} events more than the log's leaves of that day")
-        if self._archived is None:
-            told = log.drops()
-            for day_name in sorted(self._verdict.dropped.keys() - told):
-                self._verdict.add(
-                    f"the rows of {day_name} are gone, and no event that is left says that they were dropped: "
-                    "give --archives, which compares them with their archive"
-                )

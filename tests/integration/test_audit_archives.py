@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from execution_assets.archives.dropping import drop_day
 from execution_assets.archives.errors import ArchiveError
-from execution_assets.archives.leaves import leaves_of
+from execution_assets.archives.leaves import events_of
 from execution_assets.archives.library import open_library
 from execution_assets.archives.records import AUDIT
 from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, SIGNER_VARIABLE, settings_from
@@ -82,8 +82,12 @@ class Stage(AuditStage):
         """Sign, and store all tiles with those that are not full."""
         async with self.checkpointing() as maker:
             await self.settled(maker)
-            decisions = self.decisions()
+            decisions = self.decisions() + self.dropped()
             await eventually(lambda: any(size >= decisions for size in self.bucket(self.s3).edges()), maker)
+
+    def dropped(self) -> int:
+        query = "SELECT coalesce(sum(last_leaf - first_leaf + 1), 0) FROM execution.audit_dropped_leaves"
+        return int(self.run(query)[0][0])
 
     def archive(self, *days: date) -> None:
         for day in days:
@@ -95,7 +99,7 @@ class Stage(AuditStage):
     def verified(self, *, archives: bool = False, since: int = 0) -> Verdict:
         return verify(
             self.url, self.bucket(self.s3), [self.signer.key], 0, lambda *_: None, since=since,
-            archived=(lambda day: leaves_of(self.library, day)) if archives else None,
+            archived=(lambda day: events_of(self.library, day)) if archives else None,
         )  # fmt: skip
 
     def call(self, *arguments: str, code: int = 0) -> Result:
@@ -176,6 +180,85 @@ async def test_rows_that_were_deleted_are_not_taken_for_dropped(stage: Stage) ->
         stage.verified(archives=True)
     stage.archive(OLDER)  # of the rows that are left
     assert not stage.verified(archives=True).good
+
+
+@pytest.mark.parametrize("archives", [False, True])
+@pytest.mark.parametrize("leaf", [400, 620])
+async def test_a_row_that_is_said_to_have_gone_with_a_dropped_day_is_missed(
+    stage: Stage, leaf: int, archives: bool
+) -> None:
+    """The day was dropped properly once; what else is said to have gone with it was deleted."""
+    stage.archive(OLDER, OLD)
+    stage.drop(OLDER)
+    await stage.signed()
+    assert stage.verified(archives=archives).problems == []
+    [(position,)] = stage.run(
+        f"SELECT position FROM execution.audit_events ORDER BY xid, position OFFSET {leaf - 300} LIMIT 1"
+    )
+    stage.tamper(
+        f"DELETE FROM execution.audit_events WHERE position = {position}",
+        "INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on) "
+        f"VALUES ({leaf}, {leaf}, '{OLDER}')",
+    )
+    verdict = stage.verified(archives=archives)
+    assert "no event" in " ".join(verdict.problems)
+    assert f"leaf {leaf}, of the partition of {OLDER}" in (verdict.first or "")
+    assert stage.call("verify", "--url", stage.url, *(["--archives"] if archives else []), code=1)
+
+
+async def test_an_event_that_will_never_be_a_leaf_says_nothing(stage: Stage) -> None:
+    """A row of a transaction that is yet to come is no event of the log, and stays outside of it."""
+    stage.archive(OLDER)
+    stage.drop(OLDER)
+    await stage.signed()
+    [(position,)] = stage.run("SELECT max(position) FROM execution.audit_events WHERE event_type = 'fill'")
+    [(leaf,)] = stage.run(
+        "SELECT 300 + count(*) FROM execution.audit_events WHERE (xid, position) < "
+        "(SELECT xid, position FROM execution.audit_events WHERE position = %s)", position,
+    )  # fmt: skip
+    stage.tamper(
+        f"DELETE FROM execution.audit_events WHERE position = {position}",
+        "INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on) "
+        f"VALUES ({leaf}, {leaf}, '{OLDER}')",
+        "INSERT INTO execution.audit_events (xid, event_id, event_type, key, body) "
+        "SELECT '4000000000000000000'::xid8, gen_random_uuid(), event_type, key, convert_to(replace("
+        f"convert_from(body, 'UTF8'), '\"leaves\": \"', '\"leaves\": \"{leaf}-{leaf} '), 'UTF8') "
+        "FROM execution.audit_events WHERE event_type = 'archive_partition_dropped'",
+    )
+    assert stage.run("SELECT count(*) FROM execution.audit_events "
+                     "WHERE event_type = 'archive_partition_dropped'") == [(2,)]  # fmt: skip
+    assert f"leaf {leaf}, of the partition" in (stage.verified().first or "")
+
+
+async def test_a_drop_whose_event_has_left_postgres_itself_is_read_from_its_archive(stage: Stage) -> None:
+    stage.archive(OLDER)
+    stage.drop(OLDER)
+    stage.tamper(
+        f"UPDATE execution.audit_events SET recorded_on = '{OLD}' WHERE event_type = 'archive_partition_dropped'"
+    )
+    await stage.signed()
+    stage.archive(OLD)
+    assert stage.drop(OLD) == 301
+    await stage.signed()
+    assert stage.verified(archives=True).problems == []
+    [problem] = stage.verified().problems
+    assert "no event that is left says" in problem
+    assert str(OLDER) in problem
+
+
+@pytest.mark.parametrize("since", [300, 520])
+async def test_verified_from_the_middle_of_a_dropped_day_with_its_archive(stage: Stage, since: int) -> None:
+    """The walk begins at leaf 256 of the older day, 512 of the other: their archives at the day's first event."""
+    stage.archive(OLDER, OLD)
+    stage.drop(OLDER)
+    stage.drop(OLD)
+    await stage.signed()
+    verdict = verify(
+        stage.url, None, [stage.signer.key], 0, lambda *_: None, since=since,
+        archived=lambda day: events_of(stage.library, day),
+    )  # fmt: skip
+    assert verdict.problems == []
+    assert verdict.archived == sum(verdict.dropped.values()) == 600 - since // 256 * 256
 
 
 @pytest.mark.parametrize("change", ["the row", "the tile"])

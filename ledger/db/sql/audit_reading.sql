@@ -61,9 +61,13 @@ WHERE level = 0 AND number = %(number)s
 SELECT first_leaf, last_leaf, recorded_on FROM execution.audit_dropped_leaves WHERE last_leaf >= %(first)s
 ORDER BY first_leaf
 
--- name: dropping
--- What the log itself says of the partitions that were dropped.
-SELECT body FROM execution.audit_events WHERE event_type = 'archive_partition_dropped'
+-- name: waiting_drops
+-- Partitions that were dropped just now. A row of a transaction that is yet to come never gets a leaf: it is none.
+SELECT position, recorded_on, xid::text::bigint AS xid, event_id, event_type, key, recorded_by, body
+FROM execution.audit_events
+WHERE (xid, position) > (%(xid)s::text::xid8, %(position)s) AND xid < pg_snapshot_xmax(pg_current_snapshot())
+  AND event_type = 'archive_partition_dropped'
+ORDER BY audit_events.xid, position
 
 -- name: drop_leaves
 INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on)
