@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import threading
+import traceback
 from typing import IO
 
 import msgspec
@@ -104,4 +105,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception:  # noqa: BLE001  said as the interpreter would
+        traceback.print_exc()
+    finally:
+        os._exit(
+            1
+        )  # the interpreter's own end aborts where a thread waits for the pipe: a core has all our secrets

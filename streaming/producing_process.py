@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from streaming.children import child_environment
 from streaming.errors import PublishError
 from streaming.producing_child import Answer, Opening, Writing, receive, send
 from streaming.topics import OUTBOUND
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from streaming.settings import KafkaSettings
 
 _CHILD = "streaming.producing_child"
-_ROOT = Path(__file__).parents[1]
 _END_SECONDS = 1.0
 _answers = msgspec.msgpack.Decoder(Answer)
 
@@ -36,12 +36,20 @@ class ApartWriter:
             kafka.bootstrap, kafka.topic_prefix, kafka.transactional_id, kafka.client_options(), source
         )
         self._child: subprocess.Popen[bytes] | None = None
+        self._is_abandoned = False
+        self._starting = threading.Lock()
 
     def open(self) -> None:
         """Start the process and fence the predecessor. Raises ``PublishError``."""
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT
-        )
+        with self._starting:
+            if self._is_abandoned:
+                raise PublishError("the producer was abandoned before it was opened")
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", _CHILD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=child_environment(),
+            )
         self._ask(self._opening)
 
     def write(
@@ -61,7 +69,8 @@ class ApartWriter:
 
     def abandon(self) -> None:
         """End the process without waiting for what it does: its successor finds out."""
-        child, self._child = self._child, None
+        with self._starting:
+            child, self._child, self._is_abandoned = self._child, None, True
         if child is None:
             return
         child.kill()

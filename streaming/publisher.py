@@ -23,7 +23,7 @@ from ledger.db.outbox import Cursor, Outbox
 from ledger.db.outbox_event import OutboxEvent
 from streaming.errors import PublishError
 from streaming.producing import TopicWriter, read_tails
-from streaming.publishing_session import PublishingSession, in_thread
+from streaming.publishing_session import LONGEST_SECONDS, PublishingSession, in_thread
 from streaming.topics import OUTBOUND, Broker, made_again, written
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Publisher:
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
             incarnations = await asyncio.to_thread(broker.incarnations, OUTBOUND)
             writer = self._make_writer(self._kafka, self._source)
-            await in_thread(writer.open)  # fences a publisher that is still out there
+            await self._opened(writer)
             faultpoints.at("publisher.opened")
             cursor, again = await self._where_it_stands(outbox, incarnations)
             found = await asyncio.to_thread(read_tails, self._kafka, partitions, cursor.tails)
@@ -157,6 +157,14 @@ class Publisher:
             if writer is not None:
                 writer.abandon()
             connection.terminate()
+
+    async def _opened(self, writer: EventWriter) -> None:
+        """Fence a publisher that is still out there."""
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                await in_thread(writer.open)
+        except TimeoutError as error:
+            raise PublishError(f"the producer has not been opened for {LONGEST_SECONDS:g} s") from error
 
     async def _where_it_stands(
         self, outbox: Outbox, incarnations: dict[str, str]

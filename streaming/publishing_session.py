@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -26,6 +26,7 @@ _PAGE = 1_000
 _SAVE_PAGES = 20  # of a long sweep: what it published is known from there on
 _END_SECONDS = 1.0
 _COMMIT_SECONDS = 0.5  # one that takes longer may wait for a broker that is not there: it is asked
+LONGEST_SECONDS = 20.0  # a commit gives up after ten: a producer that has not answered by then does not any more
 _TOLD_WITHIN_SECONDS = 30.0  # an event is handed over at most this long after its commit, or not at all
 
 P = ParamSpec("P")
@@ -131,14 +132,16 @@ class PublishingSession:
         if not events:
             return
         writing = asyncio.create_task(in_thread(self._writer.write, events, self._found, topics))
+        deadline = clocks.monotonic() + LONGEST_SECONDS
         try:
             while not (await asyncio.wait({writing}, timeout=_COMMIT_SECONDS))[0]:
                 await asyncio.to_thread(self._broker.incarnation)
+                _check_answers(deadline)
         except asyncio.CancelledError:
             writing.cancel()
             await asyncio.wait({writing})
             raise
-        except KafkaException:
+        except (KafkaException, PublishError):
             writing.cancel()  # not waited for: a producer that is left in a commit is fenced by the next one
             raise
         self._metrics.count_published(writing.result())
@@ -203,4 +206,16 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwa
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running], timeout=_END_SECONDS)
+        running.add_done_callback(_looked_at)
         raise
+
+
+def _check_answers(deadline: float) -> None:
+    if clocks.monotonic() > deadline:
+        raise PublishError(f"the producer has not answered for {LONGEST_SECONDS:g} s")
+
+
+def _looked_at(ended: asyncio.Future[Any]) -> None:
+    """Take note of how a thread ended that nobody waits for: its producer was abandoned."""
+    if not ended.cancelled():
+        ended.exception()

@@ -9,15 +9,16 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ledger import clocks
+from streaming.children import child_environment
 from streaming.feeds.fix_frames import F_SETPIPE_SZ, PIPE_BYTES
 from trust.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from pydantic import SecretStr
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from streaming.settings import FixFeedSettings
 
 _ENGINE = "streaming.feeds.fix_engine"
-_ROOT = Path(__file__).parents[2]
 _READ_BYTES = 64 * 1024
 _STOP_SECONDS = 2.0
 _BEAT_SECONDS = 0.5
@@ -80,7 +80,7 @@ class EngineProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=[write_end],
-                env=_environment(),
+                env=child_environment(),
             )
         except BaseException:
             os.close(read_end)
@@ -172,9 +172,3 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    # the program may run from a source tree that is not installed
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{_ROOT}{os.pathsep}{path}" if path else str(_ROOT)}

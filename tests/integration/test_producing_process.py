@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.machine import family
 from ledger.db.outbox_event import OutboxEvent
 from ledger.faultpoints import SWITCH, VARIABLE
+from streaming import publisher, publishing_session
 from streaming.errors import PublishError
 from streaming.producing import TopicWriter
+from streaming.producing_child import Opening, receive, send
 from streaming.producing_process import ApartWriter
 from streaming.topics import AUDIT_EVENT, FILL_EVENT, OUTBOUND, Broker
 from tests.integration.database import until
@@ -52,8 +55,7 @@ def kafka(endpoints: Endpoints, topic_prefix: str) -> KafkaSettings:
 
 def producers() -> set[int]:
     """List the producers' processes that this one has started."""
-    children = " ".join(task.read_text("ascii") for task in Path("/proc/self/task").glob("*/children")).split()
-    return {int(child) for child in children if is_producer(int(child))}
+    return {child for child in family(os.getpid()) if is_producer(child)}
 
 
 def is_producer(pid: int) -> bool:
@@ -92,7 +94,7 @@ def test_the_next_one_fences_it_and_it_says_so(kafka: KafkaSettings) -> None:
     with pytest.raises(PublishError, match=r"(?i)fenced|newer"):
         first.write(EVENTS[1:2], set())
     second.write(EVENTS[2:3], set())
-    assert [m.event_id for m in read_topic(kafka, AUDIT_EVENT)] == [EVENTS[0].event_id, EVENTS[2].event_id]
+    assert {m.event_id for m in read_topic(kafka, AUDIT_EVENT)} == {EVENTS[0].event_id, EVENTS[2].event_id}
     for writer in (first, second):
         writer.abandon()
 
@@ -124,6 +126,38 @@ async def test_each_event_is_published_once_though_the_process_is_killed_again_a
         await world.check()
     assert len(killed) >= 4
     await until(lambda: not producers(), seconds=10)
+
+
+async def test_a_process_that_hangs_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(publisher, "LONGEST_SECONDS", 3.0)
+    monkeypatch.setattr(publishing_session, "LONGEST_SECONDS", 3.0)
+    world.make_writer = ApartWriter
+    async with world.publishing() as publishing:
+        await world.live(publishing)
+        await world.land(intent("C1", "M1"))
+        await world.live(publishing)
+        (hung,) = producers()
+        os.kill(hung, signal.SIGSTOP)
+        await world.land(report("E1", cl_ord_id="M1", qty="0.01", at=T0))
+        await until(lambda: not is_producer(hung))
+        await world.live(publishing)
+        await world.check()
+
+
+def test_what_ends_by_an_error_leaves_no_core() -> None:
+    """The interpreter's own end aborts where a thread waits for standard input."""
+    opening = Opening("127.0.0.1:1", "", "t", {"socket.timeout.ms": "1000", "transaction.timeout.ms": "1000"}, "x")
+    arguments = [sys.executable, "-m", "streaming.producing_child"]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        send(child.stdin, opening)
+        assert receive(child.stdout) is not None
+        assert child.wait(timeout=10) == 1
+        assert b"Fatal" not in child.stderr.read()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
