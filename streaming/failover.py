@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.1
 _SNAPSHOT_LOOK_SECONDS = 0.5
 _RECOVERED = frozenset({HealthKind.SWITCHED, HealthKind.RETURNED})
+_WARNED = frozenset({HealthKind.RECOVERED, HealthKind.RETURNED, HealthKind.RENUMBERED})
 
 log = structlog.get_logger()
 
@@ -173,14 +174,19 @@ class VenueFeeds:
         """Take note that a venue starts a feed's numbers over: nobody can ask for the old ones any more.
 
         An open gap makes it an outage. What came after the last report, and whether anything did, is not known.
+        It lands before all reports under the new numbers: once these have, nobody sees it again.
         """
-        since_ns = now_ns if lost is None else lost.since_ns
+        since_ns, reason = now_ns, "the venue's numbers start over"
+        told: list[Health] = []
         if lost is not None:
-            reason = f"the venue's numbers start over, and of the old ones {lost.first} and later are missing"
-            for health in self.pair.lose(line.name, since_ns, now_ns, reason):
-                self._tell(health)
+            since_ns = lost.since_ns
+            reason = f"{reason}, and of the old ones {lost.first} and later are missing"
+            told = self.pair.lose(line.name, since_ns, now_ns, reason)
             self._show()
-        self._owe(Stretch(self.venue, since_ns, now_ns, "numbers start over", line.name))
+        again = HealthKind.RENUMBERED
+        for health in told or [Health(again, self.venue, line.name, now_ns, since_ns, reason, Cause.GAP)]:
+            self._tell(health)
+        self._owe(Stretch(self.venue, since_ns, now_ns, again.value, line.name))
 
     def _recover(self, health: Health) -> None:
         """Ask the venue's list for what neither feed may have brought: each goes on from its own position."""
@@ -248,7 +254,7 @@ class SnapshotWatch:
 
 def tell(health: Health, inbox: Inbox) -> None:
     """Write one line of the log, and hand the fact over to be landed: before all reports that wait."""
-    say = log.warning if health.kind in (HealthKind.RECOVERED, HealthKind.RETURNED) else log.error
+    say = log.warning if health.kind in _WARNED else log.error
     more = {"to": health.other} if health.other is not None else {}
     say(health.kind.value, venue=health.venue, feed=health.feed, why=health.reason, **more)
     raw = msgspec.json.encode(health)

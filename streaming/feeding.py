@@ -85,6 +85,7 @@ class Feeding:
         self.taps = {feed: Tap(inbox, self._is_open) for found in feeds.values() for feed in found}
         out_ns = int(settings.snapshot_out_seconds * NANOS)
         self._snapshots = SnapshotWatch(out_ns, inbox, self._orders, metrics)
+        self._recoveries = {name: self._recovery(name, found) for name, found in look_backs.items()}
 
     def offer(self, decision: Decision) -> None:
         """Take note of a landed decision: of its orders and snapshots."""
@@ -173,20 +174,18 @@ class Feeding:
             is_hot=venue.failover.mode == "hot",
             make=lambda line, position: self._feed(name, line, position),
             positions=self._by_feed,
-            recovery=self._recovery(name),
+            recovery=self._recoveries.get(name),
             inbox=self._inbox,
             orders=self._orders,
             metrics=self._metrics,
             active=self.active,
         )
 
-    def _recovery(self, venue: str) -> Recovery | None:
-        look_back = self._look_backs.get(venue)
-
+    def _recovery(self, venue: str, look_back: LookBack) -> Recovery:
         async def last(feed: str, before_ns: int) -> int | None:
             return await self._patient(lambda reader: reader.last_received(venue, feed, before_ns))
 
-        return None if look_back is None else Recovery(venue, look_back, last)
+        return Recovery(venue, look_back, last)
 
     def _line(self, name: str, settings: FeedSettings) -> Line:
         return Line(name, settings, self.taps[name], self._metrics, self._on_state(name))

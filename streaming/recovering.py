@@ -2,7 +2,8 @@
 
 It begins with a switch of feeds, with a gap that is not filled, or with numbers that start over. A list that
 cannot be had now is asked again; a process that ends before it was read leaves that in the ledger, where such a
-stretch without a look-back over it shows (``Reader.unrecovered``), and the next one takes it up.
+stretch without a look-back over it shows (``Reader.unrecovered``), and the next one takes it up. A switch that has
+not landed is decided again; that numbers start over is seen once, and kept here as well until the list was read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 import structlog
 
 from ledger.db.errors import LedgerUnavailableError
+from ledger.domain.failover import HealthKind
 from ledger.domain.times import NANOS, format_utc
 from ledger.faultpoints import at
 from streaming.errors import StreamingError
@@ -55,22 +57,22 @@ class Recovery:
             self._is_owed.set()
 
     def forget(self) -> None:
-        """Begin anew: the ledger says what is owed."""
-        self._owed.clear()
-        self._is_owed.clear()
+        """Begin anew, when it does not run: the ledger says what is owed, but for what is seen only once."""
+        self._owed = [stretch for stretch in self._owed if stretch.why == HealthKind.RENUMBERED]
+        if not self._owed:
+            self._is_owed.clear()
 
     async def run(self) -> None:
         """Ask until cancelled."""
         wait = FIRST_SECONDS
         while True:
             await self._is_owed.wait()
-            taken, self._owed = self._owed, []
+            taken = list(self._owed)
             asked = await self._joined(taken)
             at("look_back.asked")
             try:
                 number = await self._look_back.recover(asked.since_ns - OVERLAP_NS, asked.until_ns, asked.why)
             except (StreamingError, LedgerUnavailableError) as error:
-                self._owed.insert(0, asked)
                 log.warning(
                     "the venue's list cannot be had",
                     venue=self._venue,
@@ -82,6 +84,7 @@ class Recovery:
                 wait = min(2 * wait, LAST_SECONDS)
                 continue
             wait = FIRST_SECONDS
+            del self._owed[: len(taken)]
             if not self._owed:
                 self._is_owed.clear()
             log.info("the venue's list was read", venue=self._venue, reports=number, why=asked.why)

@@ -34,6 +34,7 @@ class HealthKind(StrEnum):
     RECOVERED = "feed_recovered"
     SWITCHED = "feed_switched"
     RETURNED = "feed_returned"
+    RENUMBERED = "feed_renumbered"
     SNAPSHOTS_OUT = "snapshot_feed_out"
     SNAPSHOTS_BACK = "snapshot_feed_back"
 

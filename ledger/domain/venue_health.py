@@ -29,6 +29,7 @@ _REMEDIES = {
     Cause.SNAPSHOTS: "look at the MarketDataAgent and the broker; slippages are best_effort meanwhile",
 }
 _REMEDY_SWITCHED = "nothing is lost: the backup is read, what was missed is recovered; mend the primary"
+_REMEDY_RENUMBERED = "the venue's list is asked for what came last under the old numbers; without one, look there"
 _NO_REMEDY = "nothing to do"
 
 
@@ -130,11 +131,12 @@ class VenueHealth:
 
     def apply(self, rows: HealthRows) -> None:
         """Make landed rows the state; doing it again changes nothing."""
+        over = {row.outage_id for row in rows.outages_ended}
         for outage in rows.outages:
-            self.outages[outage.venue, outage.feed] = _standing_outage(outage)
+            if outage.outage_id not in over:  # numbers that start over leave what stands of the feed as it is
+                self.outages[outage.venue, outage.feed] = _standing_outage(outage)
         for switch in rows.switches:
             self.switches[switch.venue] = _standing_switch(switch)
-        over = {row.outage_id for row in rows.outages_ended}
         self.outages = {key: found for key, found in self.outages.items() if found.outage_id not in over}
         back = {row.switch_id for row in rows.switches_ended}
         self.switches = {key: found for key, found in self.switches.items() if found.switch_id not in back}
@@ -147,6 +149,8 @@ class VenueHealth:
             self._switch(health, rows, events)
         elif health.kind is HealthKind.RETURNED:
             self._return(health, rows, events)
+        elif health.kind is HealthKind.RENUMBERED:
+            self._renumber(health, rows, events)
         else:
             self._end(health, rows, events)
 
@@ -159,6 +163,16 @@ class VenueHealth:
         rows.outages.append(row)
         self.outages[key] = _standing_outage(row)
         events.append(_event(health, outage_id, outage_id, _REMEDIES[health.cause]))
+
+    def _renumber(self, health: Health, rows: HealthRows, events: list[AuditEvent]) -> None:
+        """Write down what is to be asked of the venue's list: a moment, whatever stands of the feed."""
+        if health.cause is None:
+            return
+        row_id = identify(health.kind, health.venue, health.feed, str(health.at_ns))
+        times = (health.since_ns, health.at_ns)
+        rows.outages.append(NewOutage(row_id, health.venue, health.feed, health.cause, health.reason, *times))
+        rows.outages_ended.append(EndedOutage(row_id, health.since_ns))
+        events.append(_event(health, row_id, row_id, _REMEDY_RENUMBERED))
 
     def _end(self, health: Health, rows: HealthRows, events: list[AuditEvent]) -> None:
         standing = self.outages.pop((health.venue, health.feed), None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ledger import clocks
 from ledger.domain.errors import Defect
 from ledger.domain.records import Position, Side
 from ledger.domain.sequence_gaps import Gaps
@@ -80,10 +81,14 @@ class FixFeed:
         self._renewed = asyncio.Event()
         self._stream = f"{settings.begin_string}:{settings.sender_comp_id}->{settings.target_comp_id}"
         self._incarnation, self._last = self._resume(start_after)
+        self._is_unlanded = bool(self._incarnation) and self._last == 0
 
     async def run(self) -> None:
         """Keep an engine running until cancelled."""
         unsubscribe = self._credentials.subscribe(secrets_of(self._settings), self.renew)
+        if self._is_unlanded and self.on_renumbered is not None:
+            # nothing under these numbers has landed, so that they started over may not have landed either
+            self.on_renumbered(None, clocks.time_ns())
         try:
             await self._run()
         finally:

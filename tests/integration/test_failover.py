@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +33,7 @@ from streaming.settings import (
 )
 from streaming.topics import AUDIT_EVENT
 from tests.integration.cuttable import Proxy, proxy
-from tests.integration.database import connected, until
+from tests.integration.database import connected, terminate_sessions, until
 from tests.integration.test_fix_feed import free_port
 from tests.integration.topics import read_topic
 
@@ -297,6 +298,49 @@ async def test_a_list_that_could_not_be_had_at_the_switch_is_asked_again_and_by_
             async with stage.running():
                 await asyncio.sleep(2)
             assert await stage.ledger.fetchval(query) == recovered, "what was recovered is not asked for again"
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_numbers_that_started_over_are_asked_for_after_a_lost_lease_and_by_the_next_process(
+    endpoints: Endpoints,
+    ledger_url: str,
+    redis_url: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    *,
+    is_restarted: bool,
+) -> None:
+    told = "SELECT told_ns FROM execution.feed_outages WHERE cause = 'gap'"
+    read = (
+        "SELECT count(*) FROM execution.look_back_audits a, execution.feed_outages o "
+        "WHERE a.until_ns >= o.told_ns AND a.reason = 'recovery' AND o.cause = 'gap'"
+    )
+    async with listed(endpoints, ledger_url, redis_url, topic_prefix, tmp_path) as (stage, list_way):
+        list_way.cut()
+        async with stage.running() as process:
+            await stage.settled(process)
+            await stage.until_landed(20)
+            feeds = process.feeding._venues["ALPHA"]
+            feeds.renumbered(feeds._primary, None, time.time_ns())
+            async with asyncio.timeout(30):
+                while await stage.ledger.fetchval(told) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            if not is_restarted:
+                await terminate_sessions(stage.ledger)
+                await until(lambda: process.feeding._venues["ALPHA"] is not feeds, 60)
+                list_way.restore()
+                await until_counted(stage, read)
+        if is_restarted:
+            list_way.restore()
+            async with stage.running():
+                await until_counted(stage, read)
+        assert "feed_renumbered" in await stage.told()
+
+
+async def until_counted(stage: Stage, query: str) -> None:
+    async with asyncio.timeout(90):
+        while not await stage.ledger.fetchval(query):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def test_the_primary_is_cut_under_load_and_comes_back(stage: Stage) -> None:

@@ -106,6 +106,7 @@ async def feed(
     start_after: Position | None = None,
     inbox: Inbox | None = None,
     told: list[GapFilled] | None = None,
+    renumbered: list[GapFilled | None] | None = None,
     **more: Any,
 ) -> AsyncIterator[Running]:
     settings = FixFeedSettings.model_validate(
@@ -122,6 +123,8 @@ async def feed(
     inbox = Inbox() if inbox is None else inbox
     running = Running(FixFeed("v", settings, inbox, start_after, states.append), inbox, states)
     running.feed.on_filled = None if told is None else told.append
+    if renumbered is not None:
+        running.feed.on_renumbered = lambda lost, _: renumbered.append(lost)
     task = asyncio.create_task(running.feed.run())
     try:
         await running.until(lambda: "live" in states or task.done())
@@ -325,12 +328,18 @@ async def test_a_reset_by_the_venue_begins_a_new_incarnation(tmp_path: Path, how
             assert incarnation.startswith("reset-20")
         # nothing of it was committed: Postgres still says 500 of the old numbers
         kept_by_the_venue = [1, 2, 3] if how == "reset-flagged" else []  # the other one starts over every time
-        async with feed(tmp_path / "store", venue.port, committed) as running:
+        heard: list[GapFilled | None] = []
+        async with feed(tmp_path / "store", venue.port, committed, renumbered=heard) as running:
+            assert heard[0] is None, "nor was it committed that the numbers start over"
             await venue.say("burst 4 1")
             again = await running.take(len(kept_by_the_venue) + 1)
             assert numbers(again) == [*kept_by_the_venue, 4]
             assert sequences(again) == sorted(set(sequences(again)))
             assert {each.position.incarnation for each in again if each.position} == {incarnation}
+        heard.clear()
+        landed = Position("v.fix", STREAM, incarnation, values[0])
+        async with feed(tmp_path / "store", venue.port, landed, renumbered=heard):
+            assert (heard == []) is (how == "reset-flagged"), "what has landed came behind it"
 
 
 async def test_logons_that_always_reset_do_not_answer_each_other_for_good(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from ledger.db.reading import Reader
 from ledger.domain.book import Book
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.digest import digest_of
+from ledger.domain.failover import Cause, Health, HealthKind
 from ledger.domain.records import Action, Captured, CapturedOrder, ExecType, ReportKind, Side, Snapshot
 from ledger.domain.snapshots import SnapshotBook
 from ledger.domain.standing import closing
@@ -485,3 +487,37 @@ async def test_what_names_lead_to_is_measured_with_snapshots_that_are_looked_up(
         order_report(ExecType.NEW, venue_order_id="V1"),
     ]
     await landed_alike(connection, *facts)
+
+
+@pytest.mark.parametrize("is_out", [False, True])
+async def test_numbers_that_start_over_are_owed_whatever_stands_of_the_feed(
+    connection: asyncpg.Connection[Any], *, is_out: bool
+) -> None:
+    await emptied(connection)
+    now = time.time_ns()
+    out = Health(HealthKind.OUTAGE, "ALPHA", "ALPHA.fix", now - SECOND, now - 9 * SECOND, "gone", Cause.SILENCE)
+    anew = Health(HealthKind.RENUMBERED, "ALPHA", "ALPHA.fix", now, now - 5 * SECOND, "anew", Cause.GAP)
+    live = Live(connection, lambda reader: reader.open_book(now))
+    if is_out:
+        await live.land([out])
+    await live.land([anew])
+    (owed,) = await live.reader.unrecovered(3600)
+    assert (owed.venue, owed.since_ns, owed.until_ns, owed.feed) == ("ALPHA", now - 5 * SECOND, now, "ALPHA.fix")
+    standing = (await live.reader.health()).outages
+    assert [found.cause for found in standing.values()] == ([Cause.SILENCE] if is_out else [])
+    lasted = "SELECT ended_ns - began_ns FROM execution.feed_outages WHERE cause = 'gap'"
+    assert await connection.fetchval(lasted) == 0
+
+
+async def test_a_switch_is_owed_from_the_outage_and_not_from_numbers_that_started_over_in_it(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    await emptied(connection)
+    now = time.time_ns()
+    told = ("ALPHA", "ALPHA.fix", now)
+    live = Live(connection, lambda reader: reader.open_book(now))
+    await live.land([Health(HealthKind.OUTAGE, *told, now - 9 * SECOND, "gone", Cause.SILENCE)])
+    await live.land([Health(HealthKind.RENUMBERED, *told, now - 5 * SECOND, "anew", Cause.GAP)])
+    await live.land([Health(HealthKind.SWITCHED, *told, now - 9 * SECOND, "gone", Cause.SILENCE, "ALPHA.ws")])
+    owed = {found.why: found.since_ns for found in await live.reader.unrecovered(3600)}
+    assert owed == {"feed_outage": now - 5 * SECOND, "feed_switched": now - 9 * SECOND}

@@ -213,6 +213,7 @@ DAYS: dict[str, list[list[Fact]]] = {
                     (HealthKind.SWITCHED, Cause.SILENCE, "ALPHA.backup.ws"),
                     (HealthKind.RECOVERED, None, None),
                     (HealthKind.RETURNED, None, "ALPHA.fix"),
+                    (HealthKind.RENUMBERED, Cause.GAP, None),
                 )
             )
         ],

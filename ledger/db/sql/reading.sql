@@ -187,12 +187,13 @@ SELECT max(received_ns) AS received_ns FROM execution.fills
 WHERE venue = $1 AND feed = $2 AND received_ns < $3 AND trade_date >= (now() AT TIME ZONE 'UTC')::date - 1
 
 -- name: unrecovered
--- A switch to a backup, the return, a gap that was not filled: each is followed by a look-back up to its time. An
--- audit over it does as well.
+-- A switch to a backup, the return, a gap that was not filled, numbers that start over (a gap that ends when it
+-- begins): each is followed by a look-back up to its time. An audit over it does as well.
 WITH missed AS (
     SELECT s.venue, s.switched_ns AS until_ns, 'feed_switched' AS why, s.from_feed AS feed, (
         SELECT max(o.began_ns) FROM execution.feed_outages o
         WHERE o.venue = s.venue AND o.feed = s.from_feed AND o.began_ns <= s.switched_ns
+          AND o.ended_ns IS DISTINCT FROM o.began_ns
     ) AS began_ns
     FROM execution.feed_switches s
     UNION ALL

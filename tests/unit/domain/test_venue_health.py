@@ -73,6 +73,22 @@ def test_a_later_outage_is_another_one() -> None:
     assert landed(book, told(HealthKind.OUTAGE, at=100)) == ["feed_outage"]
 
 
+@pytest.mark.parametrize("standing", [(), (OUT,)], ids=["well", "out"])
+def test_numbers_that_start_over_are_a_moment_whatever_stands_of_the_feed(standing: tuple[Health, ...]) -> None:
+    book = Book()
+    landed(book, *standing)
+    before = dict(book.health.outages)
+    anew = Health(HealthKind.RENUMBERED, "ALPHA", A, T0 + 20 * SECOND, T0 + 15 * SECOND, "anew", Cause.GAP)
+    decision = decide(book, [anew], Policy())
+    assert [event.event_type for event in decision.events] == ["feed_renumbered"]
+    assert decision.health is not None
+    (row,), (ended,) = decision.health.outages, decision.health.outages_ended
+    assert (row.cause, row.began_ns, row.told_ns) == (Cause.GAP, T0 + 15 * SECOND, T0 + 20 * SECOND)
+    assert (ended.outage_id, ended.ended_ns) == (row.outage_id, row.began_ns)
+    book.apply(decision)
+    assert book.health.outages == before, "what stood of the feed stands"
+
+
 # --- snapshots ---------------------------------------------------------------------------------------------
 
 OUT_NS = 30 * SECOND

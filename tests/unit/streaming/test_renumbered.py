@@ -1,4 +1,4 @@
-"""A venue starts its numbers over: what was missing is an outage, and its list is asked for it."""
+"""A venue starts its numbers over: that is told to be landed, and its list is asked for what is missing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from ledger.domain.failover import Cause, FailoverPolicy, Health, HealthKind
 from ledger.domain.sequence_gaps import GapFilled
+from ledger.domain.venue_health import StandingOutage, Stretch, VenueHealth
 from streaming.arrivals import Inbox
 from streaming.failover import VenueFeeds
 from streaming.feed_lines import Line, Tap
@@ -28,8 +29,8 @@ async def never(_feed: str, _before_ns: int) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("is_open", [True, False])
-async def test_an_open_gap_is_an_outage_and_the_list_is_asked_in_either_case(*, is_open: bool) -> None:
+def staged(inbox: Inbox) -> tuple[VenueFeeds, Line, Recovery]:
+    """A venue whose list cannot be had: nothing listens there."""
     feed = WebSocketFeedSettings(url="ws://127.0.0.1:1/")
     look_back = LookBackSettings.model_validate({"url": "http://127.0.0.1:1", "format": "canonical"})
     settings = Settings(
@@ -38,7 +39,7 @@ async def test_an_open_gap_is_an_outage_and_the_list_is_asked_in_either_case(*, 
         kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
         venues={"ALPHA": VenueSettings(format="canonical", feed=feed, look_back=look_back)},
     )
-    inbox, metrics = Inbox(), Metrics()
+    metrics = Metrics()
     line = Line(FEED, feed, Tap(inbox, asyncio.Event()), metrics, lambda _: None)
     recovery = Recovery("ALPHA", look_backs_of(settings, inbox, decoders_of(settings))["ALPHA"], never)
     feeds = VenueFeeds(
@@ -55,14 +56,54 @@ async def test_an_open_gap_is_an_outage_and_the_list_is_asked_in_either_case(*, 
         metrics=metrics,
         active={},
     )
-    lost = GapFilled("ALPHA", FEED, 7, 9, T0, T0 + SECOND, ((7, 9),), is_lost=True) if is_open else None
+    return feeds, line, recovery
+
+
+LOST = GapFilled("ALPHA", FEED, 7, 9, T0, T0 + SECOND, ((7, 9),), is_lost=True)
+ENDED = HealthKind.RENUMBERED
+
+
+@pytest.mark.parametrize(
+    ("lost", "is_out", "kind", "since_ns"),
+    [
+        (None, False, ENDED, T0 + SECOND),
+        (None, True, ENDED, T0 + SECOND),
+        (LOST, False, HealthKind.OUTAGE, T0),
+        (LOST, True, ENDED, T0),  # its outage stands already, of another cause
+    ],
+)
+async def test_each_renumbering_is_told_to_be_landed_and_the_list_is_asked(
+    lost: GapFilled | None, kind: HealthKind, since_ns: int, *, is_out: bool
+) -> None:
+    feeds, line, recovery = staged(inbox := Inbox())
+    standing = VenueHealth()
+    if is_out:
+        standing.outages["ALPHA", FEED] = StandingOutage("an id", "ALPHA", FEED, Cause.SILENCE, T0)
+    feeds.take_up(standing, [])
     feeds.renumbered(line, lost, T0 + SECOND)
     assert recovery.owes
-    if not is_open:
-        assert len(inbox) == 0
-        return
     (told,) = await inbox.take(10)
     health = msgspec.json.decode(told.raw, type=Health)
-    assert (health.kind, health.cause, health.since_ns) == (HealthKind.OUTAGE, Cause.GAP, T0)
-    assert "7" in health.reason
-    assert feeds.status()["out"] == [FEED]
+    assert (health.kind, health.cause, health.since_ns, health.at_ns) == (kind, Cause.GAP, since_ns, T0 + SECOND)
+    assert "start over" in health.reason
+    assert ("7" in health.reason) is (lost is not None)
+    assert feeds.status()["out"] == ([FEED] if is_out or lost is not None else [])
+
+
+async def test_what_a_renumbering_leaves_missing_outlives_a_lost_lease_until_it_was_read() -> None:
+    feeds, line, recovery = staged(Inbox())
+    feeds.renumbered(line, None, T0 + SECOND)
+    asking = asyncio.create_task(recovery.run())
+    await asyncio.sleep(0)  # its turn has begun
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait({asking})
+    feeds.take_up(VenueHealth(), [])
+    assert recovery.owes, "the row of it may not have landed"
+
+
+async def test_what_switches_leave_missing_is_taken_from_the_ledger_alone() -> None:
+    feeds, _, recovery = staged(Inbox())
+    recovery.owe(Stretch("ALPHA", T0, T0 + SECOND, "feed_switched", FEED))
+    feeds.take_up(VenueHealth(), [])
+    assert not recovery.owes
