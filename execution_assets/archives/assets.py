@@ -15,7 +15,7 @@ from execution_assets.archives.errors import ArchiveError, ArchiveSettingsError
 from execution_assets.archives.library import Library, open_library
 from execution_assets.archives.records import AUDIT, FILLS
 from execution_assets.archives.settings import VARIABLES, ArchiveSettings, settings_from
-from execution_assets.archives.writing import Archived, archive_day
+from execution_assets.archives.writing import Archived, archive_day, doubts_of
 from execution_assets.day_by_day import BACKFILL, each_day
 from execution_assets.days import TRADING_DAYS
 from execution_assets.executions import RETRY, executions
@@ -100,7 +100,8 @@ def _archive(
             context.log.info("%d accesses to archives, made while Postgres was away, are audit events now", handed)
 
         def keep(day: date) -> dict[str, Any]:
-            return metadata(archive_day(url, library, settings, record_class, day, log=context.log.info), day)
+            told = {"log": context.log.info, "fault": context.log.error}
+            return metadata(archive_day(url, library, settings, record_class, day, **told), day)
 
         each_day(context, keep)
 
@@ -132,6 +133,8 @@ def metadata(done: list[Archived], day: date) -> dict[str, Any]:
         "bytes": sum(m.size for m in manifests),
         "seconds": round(sum(archived.seconds for archived in done), 3),
         "new_revisions": sum(archived.is_new for archived in done),
+        "held": sum(archived.is_held for archived in done),
+        "doubtful_holds": doubts_of(done),
         "retain_until": until[0] if until else "-",
         "manifests": [m.key for m in manifests],
         "archived": dg.MetadataValue.md("\n".join(lines) if manifests else f"nothing was recorded on {day}"),

@@ -10,7 +10,7 @@ import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
-from execution_assets.archives.holds import is_held, orders
+from execution_assets.archives.holds import orders
 from execution_assets.archives.manifest import OBJECTS, Manifest
 from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
@@ -72,7 +72,10 @@ def verify(
     """
     library.store.check()
     found = Verification([], [], [])
-    given = orders(library, record_class)
+    ordered = orders(library, record_class)
+    found.lines += [
+        Verified(key, "hold", 0, None, legal_hold=False, wrong=(why,)) for key, why in ordered.doubtful.items()
+    ]
     listed: list[Listed] = []
     for stored in library.manifests_stored(record_class, first, last):
         try:
@@ -87,7 +90,8 @@ def verify(
         held = library.store.lock(opened.stored.key, opened.stored.version)
         if _is_early(manifest, listed):
             wrong.append("it was archived before the day was over, and not again since")
-        if is_held(given, manifest.trade_date, manifest.venue) and not held.legal_hold:
+        # what is doubtful is a line of its own, not one for all that was archived before it was there
+        if ordered.is_ordered(manifest.trade_date, manifest.venue) and not held.legal_hold:
             wrong.append("the day is under a legal hold, and this is not")
         found.lines.append(
             Verified(manifest.name, "manifest", manifest.rows, held.retain_until, held.legal_hold, tuple(wrong))

@@ -14,7 +14,7 @@ import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
-from execution_assets.archives.holds import is_held, orders
+from execution_assets.archives.holds import orders
 from execution_assets.archives.keeping import hold, note_held
 from execution_assets.archives.manifest import ArchivedObject, Listed, Manifest, object_key, write_manifest
 from execution_assets.archives.records import (
@@ -49,12 +49,16 @@ _REPEATED = {
 
 
 class Archived(msgspec.Struct, frozen=True):
-    """What became of a part: its newest manifest, whether it was written now, whether a legal hold keeps it."""
+    """What became of a part: its newest manifest, whether it was written now, whether a legal hold keeps it.
+
+    ``doubts``: what lies below the holds and is no order of ours, a line each.
+    """
 
     listed: Listed
     is_new: bool
     seconds: float
     is_held: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 class _Calendar(msgspec.Struct, frozen=True):
@@ -71,9 +75,11 @@ def archive_day(
     record_class: str,
     day: date,
     log: Callable[[str], None] = lambda _: None,
+    fault: Callable[[str], None] = lambda _: None,
 ) -> list[Archived]:
     """Archive all that Postgres has of a day. What did not change since the last revision is left alone.
 
+    ``fault`` hears of what stops nothing and somebody should look at: notes of holds that nobody of ours signed.
     Raises ``ArchiveError``, ``TrustError``, ``psycopg.Error``; what is done before it stays done.
     """
     library.store.check()
@@ -97,10 +103,17 @@ def archive_day(
         with connection.transaction():
             for archived in done:
                 record(connection, archived.listed)
+    for doubt in doubts_of(done):
+        fault(doubt)
     for archived in done:
         if archived.is_held:
             note_held(url, [archived.listed], on=True)
     return done
+
+
+def doubts_of(done: Iterable[Archived]) -> list[str]:
+    """Give what was doubtful about the holds, each once."""
+    return sorted({doubt for archived in done for doubt in archived.doubts})
 
 
 def shown(archived: Archived) -> str:
@@ -119,12 +132,13 @@ def _archive(
 ) -> Archived:
     """Archive one part. A legal hold is looked for once its manifest is there, see ``holds``."""
     archived = _newest(connection, library, settings, part, calendar)
-    if not is_held(orders(library, part.record_class), part.day, part.venue):
+    ordered = orders(library, part.record_class)
+    if not ordered.is_held(part.day, part.venue):
         return archived
     known = library.revisions(part.record_class, part.day, part.venue)
     loose = [o for o in known if not library.store.lock(o.stored.key, o.stored.version).legal_hold]
     hold(library, loose, on=True)
-    return msgspec.structs.replace(archived, is_held=True)
+    return msgspec.structs.replace(archived, is_held=True, doubts=tuple(ordered.doubts()))
 
 
 def _newest(

@@ -37,10 +37,11 @@ def hold(
     """Place or lift a legal hold on a range: what it holds outlasts its retention.
 
     It is on the days: on all revisions that are there, and on those that are written later, until it is lifted.
+    Nothing is lifted while there are notes below the holds that no known key has signed: one may be a hold.
     Exit codes: 0 done; 1 refused or not possible; 2 wrong usage or settings.
     """
     from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, record_access
-    from execution_assets.archives.holds import give, order_of
+    from execution_assets.archives.holds import give, order_of, orders
     from execution_assets.archives.keeping import hold as put
     from execution_assets.archives.keeping import note_held
     from execution_assets.archives.records import AUDIT
@@ -49,6 +50,8 @@ def hold(
     ledger, claimed = asking("a legal hold", url, state, person)
     venues = () if record_class == AUDIT else choice.venues
     with opened(state) as library:
+        if lift:
+            orders(library, record_class).check_liftable()
         there = library.listed(record_class, choice.first, choice.last, venues)
         files = [held for o in there for held in o.manifest.objects]
         event = HOLD_LIFTED if lift else HOLD_PLACED
