@@ -216,9 +216,11 @@ class Reader:
             found = await self._waiting(columns, overdue) if wanted and not book.holds_all_waiting else {}
             waiting.update((reference, found.get(reference, [])) for reference in wanted)
             names = {name for held in found.values() for h in held for name in names_of(h)}
-            for reference in wanted - book.by_reference.keys():
-                names |= missing.second_names.get(reference, set())
-            ids, wanted = set(), names - waiting.keys() - book.by_reference.keys()
+            # name by name: a set less a dict's keys goes through all the keys of the book
+            for reference in wanted:
+                if reference not in book.by_reference:
+                    names |= missing.second_names.get(reference, set())
+            ids, wanted = set(), {n for n in names if n not in waiting and n not in book.by_reference}
         for reference, held in waiting.items():
             if reference not in book.by_reference:
                 free = [h for h in held if not any(name in book.by_reference for name in names_of(h))]
@@ -245,7 +247,7 @@ class Reader:
         wanted = set(ids)
         if columns[0]:
             wanted.update(row[0] for row in await self._fetch("owners", *columns))
-        wanted -= book.orders.keys()
+        wanted = {correlation_id for correlation_id in wanted if correlation_id not in book.orders}
         if wanted:
             for order in await self._orders(sorted(wanted)):
                 book.load_order(order)
