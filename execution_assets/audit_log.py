@@ -80,7 +80,7 @@ def verify_new_events(
 @dg.job(
     executor_def=dg.in_process_executor,
     description=(
-        "Verify the audit log: what has come since the last verified checkpoint, and once a week all of it. It "
+        "Verify the audit log: what has come since the last verified checkpoint, and on Sundays all of it. It "
         "fails where a row, tile or checkpoint is not what was signed."
     ),
 )

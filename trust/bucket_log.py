@@ -154,14 +154,23 @@ class BucketLog:
 
     def note(self, size: int) -> str | None:
         """Give the stored note over ``size`` entries: the oldest version that is this log's."""
-        for note in self._notes(self._key(size)):
+        found = self._first(size)
+        return None if found is None else found[1]
+
+    def written(self, size: int) -> datetime | None:
+        """Give when the store was given the note over ``size`` entries; None for none."""
+        found = self._first(size)
+        return None if found is None else found[0].written
+
+    def _first(self, size: int) -> tuple[Version, str] | None:
+        for version, note in self._notes(self._key(size)):
             try:
                 found = self.opened(note)
             except NoteError as error:
                 self._fault(f"{self.place}, checkpoint over {size} events: {error}")
                 continue
             if found.size == size:
-                return note
+                return version, note
             self._fault(f"{self.place}, checkpoint over {size} events: it is the one over {found.size}")
         return None
 
@@ -211,7 +220,7 @@ class BucketLog:
             return None
         if len(versions) > 1:
             self._fault(f"{self.place}{tile.path}: {len(versions)} versions are there, and one is written")
-            for note in self._notes(self._correction_key(tile)):
+            for _, note in self._notes(self._correction_key(tile)):
                 for version in versions:
                     if self._is_correction(note, tile, self._get(version)):
                         return version
@@ -232,14 +241,14 @@ class BucketLog:
             raise NoteError(f"the checkpoint is of {found.origin!r}, and this log is {self._origin!r}")
         return found
 
-    def _notes(self, key: str) -> Iterator[str]:
+    def _notes(self, key: str) -> Iterator[tuple[Version, str]]:
         for version in self._versions(key):
             if version.size > _LARGEST:
                 self._fault(
                     f"{self.place}: {key} version {version.version} has {version.size} bytes: it is no note"
                 )
             else:
-                yield self._get(version).decode("utf-8", "replace")
+                yield version, self._get(version).decode("utf-8", "replace")
 
     def _versions(self, key: str) -> list[Version]:
         """Give the versions of a key, the oldest first; a delete marker among them is told."""

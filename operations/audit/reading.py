@@ -40,9 +40,10 @@ class Grown(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The checkpoint that a verification went to, and when the whole log was last verified."""
+    """The checkpoint that a verification went to, as the ledger says, and when the whole log was last verified."""
 
     size: int
+    root: bytes
     whole_at: Any  # a datetime
 
 
@@ -120,10 +121,10 @@ class Log:
         """Whether the ledger keeps an audit log at all."""
         return bool(self._fetch("tree"))
 
-    def last_verified(self) -> Verified | None:
-        """Give what the newest good verification went to; None for none."""
-        found = self._fetch("last_verified")
-        return Verified(found[0]["tree_size"], found[0]["whole_at"]) if found else None
+    def last_verified(self, limit: int) -> list[Verified]:
+        """Give what the good verifications went to, the newest first."""
+        found = self._fetch("last_verified", limit=limit)
+        return [Verified(row["tree_size"], bytes(row["root_hash"]), row["whole_at"]) for row in found]
 
     def faults_told(self) -> set[str]:
         """Give what was found in the bucket by verifications before."""

@@ -74,11 +74,11 @@ INSERT INTO execution.audit_dropped_leaves (first_leaf, last_leaf, recorded_on)
 VALUES (%(first)s, %(last)s, %(day)s)
 
 -- name: last_verified
--- The newest verification that found nothing wrong, and when the whole log was verified last.
-SELECT tree_size, (SELECT max(verified_at) FROM execution.audit_verifications
-                   WHERE problems = '{}' AND from_size = 0) AS whole_at
-FROM execution.audit_verifications WHERE problems = '{}'
-ORDER BY tree_size DESC, verification_id DESC LIMIT 1
+-- The verifications that found nothing wrong, the newest first, and when the whole log was verified last. One that is
+-- yet to be is none.
+SELECT tree_size, root_hash, max(verified_at) FILTER (WHERE from_size = 0) OVER () AS whole_at
+FROM execution.audit_verifications WHERE problems = '{}' AND verified_at <= clock_timestamp()
+ORDER BY verification_id DESC LIMIT %(limit)s
 
 -- name: faults_told
 SELECT DISTINCT unnest(faults) AS fault FROM execution.audit_verifications
