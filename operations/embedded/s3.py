@@ -107,7 +107,8 @@ class S3:
             "-master.peers=none",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=1024",
-            "-volume.max=0",
+            # 0 would be as many as the free disk has room for whole ones: fifty buckets, and the next has no place
+            "-volume.max=1000",
             "-volume.preStopSeconds=0",
         ]
 
