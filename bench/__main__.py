@@ -16,16 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from bench.backlog import land_backlog, plain_copy, single_commits
+from bench.databases import fresh_database
 from bench.latency import Stream, orders_for
 from bench.machine import Others, outcome, verdict
 from bench.outage import Outage
-from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, Endpoints, ServerName
 
 _TARGETS = {  # the part in which each is measured, and what it is to be on two processors
@@ -53,14 +52,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _database(endpoints: Endpoints, name: str) -> str:
-    with psycopg.connect(endpoints.postgres_url("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    url = endpoints.postgres_url(name)
-    migrate(url)
-    return url
-
-
 def _resident_mb() -> float:
     status = Path("/proc/self/status").read_text("utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
@@ -76,7 +67,7 @@ async def _stream(arguments: argparse.Namespace, endpoints: Endpoints, console: 
     others = Others()
     counts = {rate: rate * arguments.seconds for rate in arguments.rates}
     total = sum(counts.values()) + 2_000 + arguments.memory
-    url = _database(endpoints, "bench_stream")
+    url = fresh_database(endpoints, "bench_stream")
     stream = Stream(endpoints, url, 19_871)
     async with stream.running(orders_for(total), url):
         await stream.send(0, 2_000, 1_000)  # warm: connections, caches, partitions
@@ -99,7 +90,7 @@ async def _stream(arguments: argparse.Namespace, endpoints: Endpoints, console: 
 
 
 async def _land(arguments: argparse.Namespace, endpoints: Endpoints) -> dict[str, float]:
-    url, copy = _database(endpoints, "bench_land"), _database(endpoints, "bench_copy")
+    url, copy = fresh_database(endpoints, "bench_land"), fresh_database(endpoints, "bench_copy")
     others = Others()
     seconds = await land_backlog(url, arguments.backlog)
     plain = await plain_copy(url, copy)
@@ -115,7 +106,10 @@ async def _land(arguments: argparse.Namespace, endpoints: Endpoints) -> dict[str
 
 
 async def _outage(arguments: argparse.Namespace, stack: EmbeddedStack, folder: Path) -> dict[str, float]:
-    url, copy = _database(stack.endpoints, "bench_outage"), _database(stack.endpoints, "bench_outage_copy")
+    url, copy = (
+        fresh_database(stack.endpoints, "bench_outage"),
+        fresh_database(stack.endpoints, "bench_outage_copy"),
+    )
     figures = await Outage(stack, stack.endpoints, url, folder).run(arguments.reports)
     rows = min(arguments.reports, _YARDSTICK_ROWS)
     plain = rows / await plain_copy(url, copy, rows)

@@ -16,8 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
 from rich.console import Console
 
 from bench.day import land_day
@@ -29,6 +27,7 @@ from execution_assets.archives.verifying import verify
 from execution_assets.archives.writing import archive_day
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
+from operations.main_job.preparing import make_bucket
 from operations.main_job.programs import archive_environment
 from trust import keys, signing
 
@@ -95,12 +94,7 @@ def main() -> int:
             (folder / "environment.json").write_text(json.dumps(environment))
             keys.make_key_file(folder / "keys")
             signing.make_key_file(folder / "signer")
-            client = boto3.client(
-                "s3", endpoint_url=endpoints.s3_endpoint, aws_access_key_id=endpoints.s3_access_key,
-                aws_secret_access_key=endpoints.s3_secret_key, region_name="us-east-1",
-                config=Config(s3={"addressing_style": "path"}),
-            )  # fmt: skip
-            client.create_bucket(Bucket=_BUCKET, ObjectLockEnabledForBucket=True)
+            make_bucket(endpoints, _BUCKET)
             others = Others()
             command = [sys.executable, "-m", "bench.archive", "--measured", url, str(folder)]
             figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)

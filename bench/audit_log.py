@@ -17,21 +17,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
-import boto3
 import psycopg
-from botocore.config import Config
-from psycopg import sql
 from pydantic import SecretStr
 from rich.console import Console
 
 from bench.audit_large import build
+from bench.databases import fresh_database
 from bench.machine import Others, cpu_seconds, outcome, verdict
 from ledger.db.audit_log import AuditLog
-from ledger.db.migrate import migrate
 from operations.audit.proving import prove_event
 from operations.audit.reading import Log, connected, opened
 from operations.audit.verifying import verify
 from operations.embedded import EmbeddedStack, ServerName
+from operations.main_job.preparing import make_bucket
 from streaming.checkpoints import Checkpointer, Maker
 from streaming.metrics import Metrics
 from streaming.settings import AuditSettings
@@ -199,10 +197,7 @@ async def _sign(url: str, audit: AuditSettings) -> None:
 
 
 def _database(stack: EmbeddedStack, name: str) -> str:
-    with psycopg.connect(stack.endpoints.postgres_url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = stack.endpoints.postgres_url(name)
-    migrate(url)
+    url = fresh_database(stack.endpoints, name)
     with psycopg.connect(url) as connection:
         connection.execute("SELECT execution.ensure_partitions((now() AT TIME ZONE 'UTC')::date)")
     return url
@@ -211,12 +206,7 @@ def _database(stack: EmbeddedStack, name: str) -> str:
 def _settings(stack: EmbeddedStack, folder: Path) -> AuditSettings:
     make_key_file(folder / "key.pem")
     there = stack.endpoints
-    client = boto3.client(
-        "s3", endpoint_url=there.s3_endpoint, aws_access_key_id=there.s3_access_key,
-        aws_secret_access_key=there.s3_secret_key, region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
-    )  # fmt: skip
-    client.create_bucket(Bucket=_BUCKET, ObjectLockEnabledForBucket=True)
+    make_bucket(there, _BUCKET)
     return AuditSettings(
         bucket=_BUCKET, signer=str(folder / "key.pem"), s3_endpoint=there.s3_endpoint,
         s3_access_key=there.s3_access_key, s3_secret_key=SecretStr(there.s3_secret_key),

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.machine import family
 from chaos.nursery import die_with_parent
 from chaos.stacks import BEGIN, END
 from ledger.faultpoints import SWITCH, VARIABLE
@@ -117,10 +118,10 @@ class Victim:
 
     def kill_child(self, program: str) -> bool:
         """SIGKILL a process of its own by the program's name alone; False where it has none."""
-        with contextlib.suppress(OSError):
-            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split():
+        for child in family(self.pid)[1:]:  # whichever of its threads has started it
+            with contextlib.suppress(OSError):
                 if program.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
-                    os.kill(int(child), signal.SIGKILL)
+                    os.kill(child, signal.SIGKILL)
                     return True
         return False
 

@@ -110,6 +110,5 @@ if __name__ == "__main__":
     except Exception:  # noqa: BLE001  said as the interpreter would
         traceback.print_exc()
     finally:
-        os._exit(
-            1
-        )  # the interpreter's own end aborts where a thread waits for the pipe: a core has all our secrets
+        # the interpreter's own end aborts where a thread waits for the pipe, and a core would have our secrets
+        os._exit(1)

@@ -36,8 +36,8 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> str:
     return revision
 
 
-def make_bucket(endpoints: Endpoints) -> None:
-    """Make the bucket of archives and checkpoints, with Object Lock."""
+def make_bucket(endpoints: Endpoints, name: str = ARCHIVE_BUCKET) -> None:
+    """Make the bucket of archives and checkpoints, with Object Lock, where it is missing."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoints.s3_endpoint,
@@ -47,6 +47,6 @@ def make_bucket(endpoints: Endpoints) -> None:
         config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
     )
     try:
-        client.head_bucket(Bucket=ARCHIVE_BUCKET)
+        client.head_bucket(Bucket=name)
     except ClientError:
-        client.create_bucket(Bucket=ARCHIVE_BUCKET, ObjectLockEnabledForBucket=True)
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
