@@ -134,7 +134,7 @@ def metadata(done: list[Archived], day: date) -> dict[str, Any]:
         "seconds": round(sum(archived.seconds for archived in done), 3),
         "new_revisions": sum(archived.is_new for archived in done),
         "held": sum(archived.is_held for archived in done),
-        "doubtful_holds": doubts_of(done),
+        "doubtful": doubts_of(done),
         "retain_until": until[0] if until else "-",
         "manifests": [m.key for m in manifests],
         "archived": dg.MetadataValue.md("\n".join(lines) if manifests else f"nothing was recorded on {day}"),

@@ -15,16 +15,19 @@ from execution_assets.archives.access import DROPPED, keep, receipt_of, tell
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.leaves import note_dropped, proven_pieces
 from execution_assets.archives.library import newest
-from execution_assets.archives.records import AUDIT, FILLS, SQL, parts_of, prepare, read_rows
+from execution_assets.archives.reading import reading
+from execution_assets.archives.records import AUDIT, FILLS, SQL, parts_of, prepare
 from execution_assets.archives.verifying import verify_object
 from execution_assets.archives.writing import digest_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import date
 
+    import pyarrow as pa
+
     from execution_assets.archives.library import Library
-    from execution_assets.archives.manifest import ArchivedObject
+    from execution_assets.archives.manifest import ArchivedObject, Manifest
     from trust.bucket_log import BucketLog
 
 _CONNECT_SECONDS = 10
@@ -66,7 +69,7 @@ def drop_day(
         for child in children:  # before any query: what commits while the lock is waited for must be seen
             connection.execute(sql.SQL("LOCK TABLE execution.{} IN EXCLUSIVE MODE").format(sql.Identifier(child)))
         _finished(connection, record_class, day)
-        rows, objects = _read_back(connection, library, record_class, day, log)
+        rows, objects = _read_back(connection, url, library, record_class, day, log)
         for child in children:
             table = child.rpartition("_")[0]
             _covered(connection, child, table, rows[table])
@@ -89,6 +92,7 @@ def drop_day(
 
 def _read_back(
     connection: psycopg.Connection[Any],
+    url: str,
     library: Library,
     record_class: str,
     day: date,
@@ -98,23 +102,32 @@ def _read_back(
     archived = {o.manifest.venue: o for o in newest(library.listed(record_class, day, day))}
     rows: Counter[str] = Counter()
     objects = []
-    for part in parts_of(connection, record_class, day):
-        if part.venue not in archived:
-            raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
-        manifest = archived[part.venue].manifest
-        for held in manifest.objects:
-            wrong = verify_object(library, manifest, held).wrong
-            if wrong:
-                raise ArchiveError(f"{manifest.name}, {held.table}: {'; '.join(wrong)}")
-            if held.digest != digest_rows(read_rows(connection, held.table, part)):
-                raise ArchiveError(
-                    f"{manifest.name}, {held.table}: Postgres has other rows since it was archived: archive the "
-                    "day again"
-                )
-            rows[held.table] += held.rows
-            objects.append(held)
-            log(f"{manifest.name}, {held.table}: read back, decrypted, equal")
+    with reading(connection, url) as reader:  # ended before the partitions go, which it would lock
+        for part in parts_of(connection, record_class, day):
+            if part.venue not in archived:
+                raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
+            manifest = archived[part.venue].manifest
+            for table, blocks in reader.tables(part):
+                held = _equal(library, manifest, table, blocks)
+                rows[table] += held.rows
+                objects.append(held)
+                log(f"{manifest.name}, {table}: read back, decrypted, equal")
     return rows, objects
+
+
+def _equal(library: Library, manifest: Manifest, table: str, blocks: Iterable[pa.Table]) -> ArchivedObject:
+    """Give a table's file once it was read back and has the rows of Postgres."""
+    held = next((held for held in manifest.objects if held.table == table), None)
+    if held is None:
+        raise ArchiveError(f"{manifest.name}: there is no archive of {table}")
+    wrong = verify_object(library, manifest, held).wrong
+    if wrong:
+        raise ArchiveError(f"{manifest.name}, {table}: {'; '.join(wrong)}")
+    if held.digest != digest_rows(blocks):
+        raise ArchiveError(
+            f"{manifest.name}, {table}: Postgres has other rows since it was archived: archive the day again"
+        )
+    return held
 
 
 def _children(connection: psycopg.Connection[Any], record_class: str, day: date) -> list[str]:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.manifest import (
     MANIFESTS,
@@ -21,7 +23,7 @@ from execution_assets.archives.records import TABLES
 from execution_assets.archives.settings import TRANSIT
 from trust.clients import clients_of, secret_of
 from trust.envelope import read_material, unseal
-from trust.errors import KeyUnavailableError, WrongKeyError
+from trust.errors import KeyUnavailableError, NoteError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore, Stored
 from trust.log_keys import LogKeys
@@ -45,6 +47,22 @@ if TYPE_CHECKING:
 
 
 ORIGIN = "execution-agent/archive"  # what the keys in the bucket are of
+_MOST_BYTES = 16 << 20  # of a manifest; what is larger is none, and not read
+_REMEDY = (
+    ": if it is ours, name the key that signed it in EXECUTION_AGENT_ARCHIVE_VERIFIERS; else find out who may "
+    "write into the bucket, and delete it once no lock keeps it"
+)
+
+
+class Manifests(msgspec.Struct, frozen=True):
+    """What lies below the manifests: those that count by day, venue and revision; why others do not, by key."""
+
+    listed: list[Listed]
+    doubtful: dict[str, str]
+
+    def doubts(self) -> list[str]:
+        """Give a line for each object that is no manifest of ours, and what to do about it."""
+        return [f"{key}: {why}{_REMEDY}" for key, why in self.doubtful.items()]
 
 
 class Library:
@@ -59,6 +77,7 @@ class Library:
     ) -> None:
         self.store, self.keys, self.signer = store, keys, signer
         self.notes: list[str] = []
+        self.doubts: list[str] = []  # of what was listed so far
         self._pinned = list(verifiers)
         self._published = LogKeys(store, f"{VERIFIERS}/", ORIGIN, self.notes.append)
 
@@ -82,20 +101,29 @@ class Library:
     def listed(self, record_class: str, first: date, last: date, venues: Sequence[str] = ()) -> list[Listed]:
         """Give all revisions of the days [first, last], by day, venue and revision.
 
-        Raises ``TrustError`` and ``ArchiveError`` where one cannot be trusted.
+        What is no manifest of ours counts for nothing, and is told in ``doubts``. Raises ``StoreError``.
         """
-        found = []
-        for stored in self.manifests_stored(record_class, first, last):
-            listed = self.opened(stored)
-            if not venues or listed.manifest.venue in venues:
-                found.append(listed)
+        found = self.manifests(record_class, first, last)
+        self.doubts += [doubt for doubt in found.doubts() if doubt not in self.doubts]
+        return [o for o in found.listed if not venues or o.manifest.venue in venues]
+
+    def manifests(self, record_class: str, first: date, last: date, venue: str | None = None) -> Manifests:
+        """Read what lies below the manifests of the days [first, last]. Raises ``StoreError``."""
+        found = Manifests([], {})
+        for stored in self._stored(record_class, first, last):
+            if venue is not None and not stored.key.startswith(manifest_prefix(record_class, first, venue)):
+                continue
+            if stored.size > _MOST_BYTES:
+                found.doubtful[stored.key] = f"at most {_MOST_BYTES:,} bytes are required, was {stored.size:,}"
+                continue
+            try:
+                found.listed.append(self._opened(stored))
+            except (NoteError, ArchiveError) as error:
+                found.doubtful[stored.key] = str(error).removeprefix(f"{stored.key}: ")
         return found
 
-    def manifests_stored(self, record_class: str, first: date, last: date) -> list[Stored]:
-        """Give where the manifests of the days [first, last] are; not read yet, their SHA-256 is left empty.
-
-        Of an object that somebody put another version over, the first counts.
-        """
+    def _stored(self, record_class: str, first: date, last: date) -> list[Stored]:
+        """Give what was first under each key; not read yet, its SHA-256 is left empty."""
         common = os.path.commonprefix([f"{first}/", f"{last}/"])  # noqa: RUF071  a key is text, no path
         oldest: dict[str, Stored] = {}
         for key, version, size in self.store.versions(f"{MANIFESTS}/{record_class}/{common}"):
@@ -104,16 +132,10 @@ class Library:
                 oldest[key] = Stored(key, version, "", size)  # they come newest first
         return [oldest[key] for key in sorted(oldest)]
 
-    def opened(self, stored: Stored) -> Listed:
-        """Read a manifest. Raises ``TrustError`` and ``ArchiveError``."""
+    def _opened(self, stored: Stored) -> Listed:
         note = self.store.get(stored.key, stored.version)
         manifest, key = read_manifest(note, stored.key, self.verifiers)
         return Listed(manifest, stored._replace(sha256=digest_of_note(note)), str(key))
-
-    def revisions(self, record_class: str, day: date, venue: str) -> list[Listed]:
-        """Give the revisions of one day at one venue."""
-        prefix = manifest_prefix(record_class, day, venue)
-        return [self.opened(s) for s in self.manifests_stored(record_class, day, day) if s.key.startswith(prefix)]
 
     def material(self, held: ArchivedObject) -> KeyMaterial:
         """Read a file's key material as it is now."""

@@ -16,7 +16,7 @@ from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import date
 
     from execution_assets.archives.library import Library
@@ -76,17 +76,19 @@ def verify(
     found.lines += [
         Verified(key, "hold", 0, None, legal_hold=False, wrong=(why,)) for key, why in ordered.doubtful.items()
     ]
-    listed: list[Listed] = []
-    for stored in library.manifests_stored(record_class, first, last):
-        try:
-            listed.append(library.opened(stored))
-        except (ArchiveError, TrustError) as error:
-            found.lines.append(Verified(stored.key, "manifest", 0, None, legal_hold=False, wrong=(str(error),)))
+    there = library.manifests(record_class, first, last)
+    found.lines += [
+        Verified(key, "manifest", 0, None, legal_hold=False, wrong=(why,)) for key, why in there.doubtful.items()
+    ]
+    listed = there.listed
     known = {o.manifest.key: o for o in listed}
     found.manifests = [o.manifest for o in listed]
     for opened in listed:
         manifest = opened.manifest
-        wrong = [*_chain(opened, known), *_lock(library, opened.stored.key, opened.stored.version, manifest)]
+        wrong = [
+            *_chain(opened, known, there.doubtful),
+            *_lock(library, opened.stored.key, opened.stored.version, manifest),
+        ]
         held = library.store.lock(opened.stored.key, opened.stored.version)
         if _is_early(manifest, listed):
             wrong.append("it was archived before the day was over, and not again since")
@@ -193,16 +195,19 @@ def _lock(library: Library, key: str, version: str, manifest: Manifest) -> list[
     return []
 
 
-def _chain(opened: Listed, known: dict[str, Listed]) -> list[str]:
+def _chain(opened: Listed, known: dict[str, Listed], doubtful: Collection[str]) -> list[str]:
+    """Say what is wrong with what a revision follows: the last one before it, but for those that are none."""
     manifest = opened.manifest
-    if manifest.revision == 1:
-        return [] if manifest.previous is None else ["a first revision follows none"]
-    earlier = msgspec.structs.replace(manifest, revision=manifest.revision - 1).key
-    if earlier not in known:
-        return [f"revision {manifest.revision - 1} is not there ({earlier})"]
-    if known[earlier].stored.sha256 != manifest.previous:
-        return [f"revision {manifest.revision - 1} is not the one that this follows"]
-    return []
+    for revision in range(manifest.revision - 1, 0, -1):
+        earlier = msgspec.structs.replace(manifest, revision=revision).key
+        if earlier in doubtful:
+            continue
+        if earlier not in known:
+            return [f"revision {revision} is not there ({earlier})"]
+        if known[earlier].stored.sha256 != manifest.previous:
+            return [f"revision {revision} is not the one that this follows"]
+        return []
+    return [] if manifest.previous is None else ["a first revision follows none"]
 
 
 def _strays(library: Library, record_class: str, first: date, last: date, listed: list[Listed]) -> list[str]:

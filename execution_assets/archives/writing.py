@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,17 +17,16 @@ from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.holds import orders
 from execution_assets.archives.keeping import hold, note_held
-from execution_assets.archives.manifest import ArchivedObject, Listed, Manifest, object_key, write_manifest
-from execution_assets.archives.records import (
-    SCHEMA_VERSION,
-    SQL,
-    TABLES,
-    Part,
-    day_before,
-    parts_of,
-    prepare,
-    read_rows,
+from execution_assets.archives.manifest import (
+    ArchivedObject,
+    Listed,
+    Manifest,
+    manifest_key,
+    object_key,
+    write_manifest,
 )
+from execution_assets.archives.reading import Reader, reading
+from execution_assets.archives.records import SCHEMA_VERSION, SQL, Part, day_before, parts_of, prepare
 from trust.envelope import seal
 from trust.errors import AlreadyStoredError
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from execution_assets.archives.settings import ArchiveSettings
 
 _CONNECT_SECONDS = 10
+_AT_ONCE = 2  # venues: one is read while another is compressed; each costs the memory of its row groups
 # texts that repeat; a dictionary of the others would be their whole column again
 _REPEATED = {
     "venue", "account", "symbol", "side", "kind", "currency", "fee_currency", "liquidity", "feed", "status",
@@ -51,7 +52,7 @@ _REPEATED = {
 class Archived(msgspec.Struct, frozen=True):
     """What became of a part: its newest manifest, whether it was written now, whether a legal hold keeps it.
 
-    ``doubts``: what lies below the holds and is no order of ours, a line each.
+    ``doubts``: what lies below the holds or the day's manifests and is none of ours, a line each.
     """
 
     listed: Listed
@@ -79,7 +80,7 @@ def archive_day(
 ) -> list[Archived]:
     """Archive all that Postgres has of a day. What did not change since the last revision is left alone.
 
-    ``fault`` hears of what stops nothing and somebody should look at: notes of holds that nobody of ours signed.
+    ``fault`` hears of what stops nothing and somebody should look at: holds and manifests that are none of ours.
     Raises ``ArchiveError``, ``TrustError``, ``psycopg.Error``; what is done before it stays done.
     """
     library.store.check()
@@ -96,10 +97,16 @@ def archive_day(
                 )
             parts = parts_of(connection, record_class, day)
             calendar = _Calendar(tuple(part.venue for part in parts), day_before(connection, record_class, day))
+
+            def one(part: Part) -> Archived:
+                with reading(connection, url) as rows:
+                    return _archive(rows, library, settings, part, calendar)
+
             done = []
-            for part in parts:
-                done.append(_archive(connection, library, settings, part, calendar))
-                log(shown(done[-1]))
+            with ThreadPoolExecutor(_AT_ONCE, "archive") as pool:
+                for archived in pool.map(one, parts):
+                    done.append(archived)
+                    log(shown(archived))
         with connection.transaction():
             for archived in done:
                 record(connection, archived.listed)
@@ -112,7 +119,7 @@ def archive_day(
 
 
 def doubts_of(done: Iterable[Archived]) -> list[str]:
-    """Give what was doubtful about the holds, each once."""
+    """Give what was doubtful, each once."""
     return sorted({doubt for archived in done for doubt in archived.doubts})
 
 
@@ -124,45 +131,38 @@ def shown(archived: Archived) -> str:
 
 
 def _archive(
-    connection: psycopg.Connection[Any],
-    library: Library,
-    settings: ArchiveSettings,
-    part: Part,
-    calendar: _Calendar,
+    rows: Reader, library: Library, settings: ArchiveSettings, part: Part, calendar: _Calendar
 ) -> Archived:
     """Archive one part. A legal hold is looked for once its manifest is there, see ``holds``."""
-    archived = _newest(connection, library, settings, part, calendar)
+    archived = _newest(rows, library, settings, part, calendar)
     ordered = orders(library, part.record_class)
     if not ordered.is_held(part.day, part.venue):
         return archived
-    known = library.revisions(part.record_class, part.day, part.venue)
-    loose = [o for o in known if not library.store.lock(o.stored.key, o.stored.version).legal_hold]
+    known = library.manifests(part.record_class, part.day, part.day, part.venue)
+    loose = [o for o in known.listed if not library.store.lock(o.stored.key, o.stored.version).legal_hold]
     hold(library, loose, on=True)
-    return msgspec.structs.replace(archived, is_held=True, doubts=tuple(ordered.doubts()))
+    return msgspec.structs.replace(archived, is_held=True, doubts=(*archived.doubts, *ordered.doubts()))
 
 
 def _newest(
-    connection: psycopg.Connection[Any],
-    library: Library,
-    settings: ArchiveSettings,
-    part: Part,
-    calendar: _Calendar,
+    rows: Reader, library: Library, settings: ArchiveSettings, part: Part, calendar: _Calendar
 ) -> Archived:
     began = time.monotonic()
-    known = library.revisions(part.record_class, part.day, part.venue)
+    found = library.manifests(part.record_class, part.day, part.day, part.venue)
+    known, doubts = found.listed, tuple(found.doubts())
     if known:
-        now = {table: digest_rows(read_rows(connection, table, part)) for table in TABLES[part.record_class]}
+        now = {table: digest_rows(blocks) for table, blocks in rows.tables(part)}
         if now == known[-1].manifest.digests:
-            return Archived(known[-1], is_new=False, seconds=time.monotonic() - began)
+            return Archived(known[-1], is_new=False, seconds=time.monotonic() - began, doubts=doubts)
     revision = known[-1].manifest.revision + 1 if known else 1
+    while manifest_key(part.record_class, part.day, part.venue, revision) in found.doubtful:
+        revision += 1
     moment = datetime.now(UTC)
     until = settings.retain_until(part.record_class, part.day, moment)
     attempt = secrets.token_hex(4)
     objects = tuple(
-        _write(
-            library, read_rows(connection, table, part), table, object_key(part, revision, attempt, table), until
-        )
-        for table in TABLES[part.record_class]
+        _write(library, blocks, table, object_key(part, revision, attempt, table), until)
+        for table, blocks in rows.tables(part)
     )
     manifest = Manifest(
         part.record_class, part.day, part.venue, revision, moment, until,
@@ -175,10 +175,10 @@ def _newest(
             f"{manifest.name}: another process has archived it meanwhile; run it again to compare"
         ) from error
     listed = Listed(manifest, stored, str(library.signer.key))
-    return Archived(listed, is_new=True, seconds=time.monotonic() - began)
+    return Archived(listed, is_new=True, seconds=time.monotonic() - began, doubts=doubts)
 
 
-def _write(library: Library, rows: Iterable[pa.Table], table: str, key: str, until: datetime) -> ArchivedObject:
+def _write(library: Library, blocks: Iterable[pa.Table], table: str, key: str, until: datetime) -> ArchivedObject:
     """Write one file: encrypted on this machine, its key material first, so that no file is without it."""
     import pyarrow.parquet as pq  # noqa: PLC0415  0.3 s that loading the definitions must not cost
 
@@ -187,7 +187,7 @@ def _write(library: Library, rows: Iterable[pa.Table], table: str, key: str, unt
     with TemporaryDirectory(prefix="execution-agent-") as folder:
         path = Path(folder) / "encrypted.parquet"
         writer: Any = None
-        for block in rows:
+        for block in blocks:
             if writer is None:
                 writer = pq.ParquetWriter(
                     path,
@@ -209,10 +209,10 @@ def _write(library: Library, rows: Iterable[pa.Table], table: str, key: str, unt
     return msgspec.structs.replace(held, version=stored.version, sha256=stored.sha256, size=stored.size)
 
 
-def digest_rows(rows: Iterable[pa.Table]) -> str:
+def digest_rows(blocks: Iterable[pa.Table]) -> str:
     """Give the digest of rows without keeping them."""
     digest = RowsDigest()
-    for block in rows:
+    for block in blocks:
         digest.update(block)
     return digest.hexdigest()
 

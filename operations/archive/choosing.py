@@ -77,10 +77,16 @@ def choose(library: Library, choice: Choice, *, all_revisions: bool = False) -> 
     listed = library.listed(choice.record_class, choice.first, choice.last, venues)
     if not listed:
         place = ", ".join(venues) or "any venue"
-        raise ArchiveError(
-            f"there is no archive of {choice.record_class} from {choice.first} to {choice.last} of {place}"
-        )
+        raise ArchiveError("; ".join((
+            f"there is no archive of {choice.record_class} from {choice.first} to {choice.last} of {place}",
+            *library.doubts,
+        )))  # fmt: skip
     return listed if all_revisions else newest(listed)
+
+
+def left_out(library: Library) -> dict[str, str]:
+    """Say in a receipt that something below the manifests was left out."""
+    return {"left_out": str(len(library.doubts))} if library.doubts else {}
 
 
 def dataset_of(library: Library, files: list[ArchivedObject]) -> pad.Dataset:

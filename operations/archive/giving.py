@@ -21,6 +21,7 @@ from operations.archive.options import (
     VenueOption,
     asking,
     chosen,
+    end,
     opened,
     show,
     tell,
@@ -52,7 +53,7 @@ def pull(
 
     The access is an audit event before anything is decrypted; while Postgres is away the receipt says so and waits
     in the object store to be handed in. In CSV and JSON raw bytes are base64. Exit codes: 0 done; 1 refused or not
-    possible; 2 wrong usage or settings.
+    possible; 2 wrong usage or settings; 3 done, but manifests that are none of ours were left out.
     """
     from operations.archive.pulling import pull as write
     from operations.archive.shown import pulled_as_data, pulled_as_text
@@ -72,6 +73,7 @@ def pull(
             log=tell,
         )
         show(pulled_as_data(done) if as_json else pulled_as_text(done))
+    end(library)
 
 
 def query(
@@ -107,3 +109,4 @@ def query(
     tell(f"receipt {found.receipt.event_id}, audit event {found.receipt.ledger}")
     if found.is_cut:
         tell(f"cut after {len(found.rows):,} rows: narrow the statement, or pull")
+    end(library)

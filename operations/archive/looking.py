@@ -13,6 +13,7 @@ from operations.archive.options import (
     ToOption,
     VenueOption,
     chosen,
+    end,
     ledger_of,
     opened,
     show,
@@ -33,8 +34,8 @@ def list_archives(
     """List the archives of days, every revision: rows, bytes, until when they are locked.
 
     Reads the signed manifests in the object store, and names the public keys that count: Postgres is not asked,
-    and the signing key is not needed. Exit codes: 0 listed; 1 there is none,
-    or one cannot be trusted; 2 wrong usage or settings.
+    and the signing key is not needed. Exit codes: 0 listed; 1 there is none; 2 wrong usage or settings; 3 listed,
+    but manifests that are none of ours were left out.
     """
     from operations.archive.choosing import choose
     from operations.archive.shown import keys_as_text, manifests_as_data, manifests_as_table
@@ -47,6 +48,7 @@ def list_archives(
             show(f"\n{keys_as_text(listed, library)}")
         for note in library.notes:
             tell(f"note: {note}")
+    end(library)
 
 
 def verify(

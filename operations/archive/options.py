@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003  typer reads it at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from execution_assets.archives.library import Library
     from operations.archive.choosing import Choice
 
+LEFT_OUT: Final = 3
 FromOption = Annotated[str, typer.Option("--from", metavar="DAY", help="First trading date (UTC).")]
 ToOption = Annotated[
     str | None, typer.Option("--to", metavar="DAY", help="Last one, inclusive; else only the first.")
@@ -69,17 +70,28 @@ def chosen(
 
 @contextmanager
 def opened(state: Path) -> Iterator[Library]:
-    """Give the archives; what goes wrong with them ends the command in one line."""
+    """Give the archives; what goes wrong with them ends the command in one line.
+
+    What was left out, because it is no manifest of ours, is said at the end; ``end`` makes the exit code of it.
+    """
     from execution_assets.archives.errors import ArchiveError, ArchiveSettingsError
     from operations.archive.opening import open_archives
     from trust.errors import TrustError
 
     try:
-        yield open_archives(state)[0]
+        library = open_archives(state)[0]
+        yield library
     except ArchiveSettingsError as error:
         fail(str(error), USAGE)
     except (ArchiveError, TrustError) as error:
         fail(str(error), FAILED)
+    for doubt in library.doubts:
+        tell(f"left out: {doubt}")
+
+
+def end(library: Library) -> NoReturn:
+    """End with the exit code: something was left out, or nothing."""
+    raise typer.Exit(LEFT_OUT if library.doubts else 0)
 
 
 def ledger_of(url: str | None, state: Path) -> str | None:

@@ -15,7 +15,7 @@ import msgspec
 from execution_assets.archives.access import PULLED, Receipt, complete, record_access
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import objects_of
-from operations.archive.choosing import choose
+from operations.archive.choosing import choose, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,10 +66,9 @@ def pull(
     files = {table: objects_of(listed, table) for table in named}
     paths = {table: folder / f"{table}.{kind}" for table in named}
     _room(folder, [*paths.values(), folder / "receipt.note"])
-    receipt = record_access(
-        library, url, PULLED, reason, {**choice.asked, "tables": ",".join(named), "format": kind},
-        [held for table in named for held in files[table]], claimed,
-    )  # fmt: skip
+    asked = {**choice.asked, "tables": ",".join(named), "format": kind, **left_out(library)}
+    given = [held for table in named for held in files[table]]
+    receipt = record_access(library, url, PULLED, reason, asked, given, claimed)
     outputs = []
     for table in named:
         log(f"{table}: {len(files[table])} files, {sum(held.rows for held in files[table]):,} rows")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 from execution_assets.settings import REPORTS_VARIABLE
 from tests.acceptance.trading_day import DAY, derive_all, land_day
 from tests.conftest import fresh_database
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,9 +66,7 @@ def dagster(
                 cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-6000:]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         with (home / "webserver.log").open("w") as log:
             server = subprocess.Popen(
                 [BIN / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", ROOT / "workspace.yaml"],

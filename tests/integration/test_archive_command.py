@@ -25,6 +25,7 @@ from execution_assets.archives.access import hand_in, read_receipt
 from execution_assets.archives.dropping import drop_day
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import open_library
+from execution_assets.archives.manifest import MANIFESTS
 from execution_assets.archives.records import FILLS
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
@@ -289,6 +290,18 @@ def test_hold_rotate_and_verify(desk: Desk) -> None:
         assert states.fetchall() == [(False, False)]
         connection.execute("UPDATE execution.archives SET row_count = 9 WHERE table_name = 'fills'")
     assert "WRONG" in desk.call("verify", *DAYS, code=1).stdout
+
+
+def test_what_is_no_manifest_is_left_out_and_told(desk: Desk) -> None:
+    key = f"{MANIFESTS}/fills/{DAY}/ALPHA/0002.note"
+    desk.library.store.put(key, b"junk", datetime.now(UTC) + timedelta(days=1))
+    folder = desk.folder / "pulled"
+    for command in (["list"], ["pull", *WHY, "--output", folder], ["query", "SELECT count(*) FROM fills", *WHY]):
+        result = desk.call(*command, *DAYS, code=3)
+        assert f"left out: {key}: " in result.stderr
+        assert VERIFIERS_VARIABLE in result.stderr
+    assert [event["detail"]["left_out"] for event in desk.events()] == ["1", "1"]  # type: ignore[index]
+    assert {r["exec_id"] for r in pq.read_table(folder / "fills.parquet").to_pylist()} == set(RAW)
 
 
 def test_what_was_never_archived_is_shown_as_missing(desk: Desk) -> None:

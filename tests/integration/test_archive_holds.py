@@ -209,8 +209,8 @@ def test_the_asset_archives_and_says_what_it_cannot_trust(
     [event] = result.asset_materializations_for_node("fill_archive")
     told = {name: value.value for name, value in event.metadata.items()}
     assert (told["new_revisions"], told["held"]) == (2, 2)
-    assert isinstance(told["doubtful_holds"], list)
-    assert [str(line).split(": ")[0] for line in told["doubtful_holds"]] == [key]
+    assert isinstance(told["doubtful"], list)
+    assert [str(line).split(": ")[0] for line in told["doubtful"]] == [key]
     [line] = [line for line in capfd.readouterr().err.splitlines() if key in line and "ERROR" in line]
     assert "nothing is lifted" in line
 

@@ -19,7 +19,7 @@ from execution_assets.archives.assets import ArchiveResource, audit_archive, fil
 from execution_assets.archives.holds import give, order_of
 from execution_assets.archives.keeping import hold, rotate
 from execution_assets.archives.library import Library
-from execution_assets.archives.manifest import write_manifest
+from execution_assets.archives.manifest import MANIFESTS, write_manifest
 from execution_assets.archives.records import AUDIT, FILLS
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
@@ -39,7 +39,7 @@ from ledger.domain.times import utc_date
 from tests.integration.test_dagster_day import Streaming
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 from trust import keys, signing
-from trust.errors import NoteError, WrongKeyError
+from trust.errors import WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore
 from trust.notes import parse_key
@@ -321,14 +321,40 @@ def test_verify_finds_every_planted_fault(url: str, library: Library, s3: S3Clie
     forger = FileSigner("test/archive", tmp_path / "other.pem")
     forged = msgspec.structs.replace(done.listed.manifest, trade_date=DAY + timedelta(days=1))
     library.store.put(forged.key, write_manifest(forged, forger), datetime.now(UTC) + timedelta(days=1))
-    with pytest.raises(NoteError, match="none of the keys"):
-        library.listed(FILLS, DAY, forged.trade_date)
+    assert library.listed(FILLS, DAY, forged.trade_date) == [done.listed]
+    assert ["none of the keys" in doubt for doubt in library.doubts] == [True]
     found = verify(library, FILLS, DAY, forged.trade_date)
     assert ["none of the keys" in line.wrong[0] for line in found.lines if line.what == forged.key] == [True]
     # an object put over a file: the version counts, so nothing changes; what no manifest knows is noted
     s3.put_object(Bucket=library.store.bucket, Key=by_table["orders"].key, Body=b"other")
     found = verify(library, FILLS, DAY, DAY)
     assert (sum(line.table == "orders" for line in found.lines if line.wrong), len(found.notes)) == (0, 1)
+
+
+def test_what_others_put_below_the_manifests_stops_nothing_and_is_told(url: str, library: Library) -> None:
+    later = datetime.now(UTC) + timedelta(days=1)
+
+    def put(name: str) -> str:
+        return library.store.put(f"{MANIFESTS}/fills/{DAY}/ALPHA/{name}", b"junk", later).key
+
+    def told() -> set[str]:
+        return {line.what for line in verify(library, FILLS, DAY, DAY, url=url).lines if line.wrong}
+
+    junk = {put("0001.note"), put("0002.note"), put("notes.txt")}
+    faults: list[str] = []
+    [first] = archive_day(url, library, SETTINGS, FILLS, DAY, fault=faults.append)
+    assert (first.is_new, first.listed.manifest.revision, first.listed.manifest.previous) == (True, 3, None)
+    assert {fault.split(": ")[0] for fault in faults} == junk
+    assert told() == junk
+    [again] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert (again.is_new, len(again.doubts)) == (False, 3)
+    junk.add(put("0004.note"))
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    [late] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert late.listed.manifest.revision == 5
+    assert late.listed.manifest.previous == first.listed.stored.sha256
+    assert told() == junk
+    assert library.listed(FILLS, DAY, DAY) == [first.listed, late.listed]
 
 
 def test_days_and_venues_without_records_have_no_archive(url: str, library: Library) -> None:

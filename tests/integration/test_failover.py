@@ -34,8 +34,8 @@ from streaming.settings import (
 from streaming.topics import AUDIT_EVENT
 from tests.integration.cuttable import Proxy, proxy
 from tests.integration.database import connected, terminate_sessions, until
-from tests.integration.test_fix_feed import free_port
 from tests.integration.topics import read_topic
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

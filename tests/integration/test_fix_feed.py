@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from streaming.feeds.fix import FixFeed
 from streaming.feeds.fix_dictionary import write_relaxed
 from streaming.settings import FixFeedSettings
 from streaming.venues.fix import decode
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 ACCEPTOR = Path(__file__).with_name("fix_acceptor.py")
 STREAM = "FIX.4.4:AGENT->VENUE"
 PATIENCE = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 class Acceptor:

@@ -43,9 +43,9 @@ from streaming.topics import AUDIT_EVENT, Broker
 from streaming.trusting import Trust
 from tests.integration.bao import OwnVault, corner_of
 from tests.integration.database import until
-from tests.integration.test_fix_feed import free_port
 from tests.integration.test_rest_feed import FILL, body_of, signed
 from tests.integration.tls_front import Front, front
+from tests.ports import free_port
 from trust.clients import clients_of
 from trust.errors import IdentityError, KeyUnavailableError
 from trust.keys import TransitKeys

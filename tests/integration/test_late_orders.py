@@ -39,9 +39,9 @@ from streaming.settings import (
 from streaming.topics import FILL_DELAYS, HEDGES, STATUS_REQUESTS
 from tests.integration.arrivals import VENUE, intent, snapshot_value
 from tests.integration.database import connected, until
-from tests.integration.test_fix_feed import free_port
 from tests.integration.test_stream_command import command as command  # noqa: PLC0414  a fixture
 from tests.integration.topics import read_topic
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,13 +28,6 @@ PEOPLE = {"dagster.example": "engineers", "executions.example": "analysts"}
 pytestmark = pytest.mark.skipif(
     NGINX is None and "EXECUTION_AGENT_REQUIRE_SHARED" not in os.environ, reason="no nginx here (required in CI)"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from simulator.config import NO_FAULTS, Config, VenueConfig
 from simulator.rest_venue import RestVenue
 from simulator.simulation import Simulation
 from tests.integration.bao import Corner, OwnVault, corner_of
-from tests.integration.test_fix_feed import free_port
 from tests.integration.test_stream_command import Command
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

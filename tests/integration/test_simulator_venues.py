@@ -24,6 +24,7 @@ from simulator.books import books
 from simulator.config import Config, FaultRates, VenueConfig
 from simulator.http_client import Connection
 from simulator.simulation import Simulation
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -407,7 +408,7 @@ async def answering(port: int) -> dict[str, Any]:
 async def test_a_killed_process_goes_on_without_repeating_or_losing(tmp_path: Path, ending: str) -> None:
     callee = Callee()
     server = await asyncio.start_server(callee.serve, "127.0.0.1", 0)
-    control = await _free_port()
+    control = free_port()
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     path = tmp_path / "simulator.json"
     settings = {
@@ -442,14 +443,6 @@ async def test_a_killed_process_goes_on_without_repeating_or_losing(tmp_path: Pa
     assert charlie["reports_sent"] == charlie["fills"] + charlie["busts"] + charlie["corrects"] == len(callee.got)
 
 
-async def _free_port() -> int:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
-
-
 async def test_stop_orders_drains_and_unknown_paths_are_told_apart(tmp_path: Path) -> None:
     settings = config(tmp_path, VenueConfig("BRAVO", "websocket"), duration_seconds=None)
     async with running(settings) as simulation:
@@ -464,7 +457,7 @@ async def test_stop_orders_drains_and_unknown_paths_are_told_apart(tmp_path: Pat
 
 
 async def test_a_callee_that_is_not_there_is_an_error_and_not_a_loss() -> None:
-    connection = Connection(f"http://127.0.0.1:{await _free_port()}")
+    connection = Connection(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(OSError, match="Connect"):
         await connection.post("/", b"", {})
 

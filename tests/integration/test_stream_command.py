@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from ledger.db.landing import Landing
 from tests.integration.database import connected
-from tests.integration.test_fix_feed import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,11 +4,12 @@
 -- leaves: that in which the outbox gives them out.
 
 -- name: venues
-SELECT venue FROM execution.fills WHERE trade_date = %(day)s
-UNION SELECT venue FROM execution.order_reports WHERE trade_date = %(day)s
-UNION SELECT venue FROM execution.executions WHERE trade_date = %(day)s
-UNION SELECT venue FROM execution.orders WHERE routed_ns >= %(start_ns)s AND routed_ns < %(end_ns)s
-UNION SELECT source FROM execution.dead_letters WHERE received_ns >= %(start_ns)s AND received_ns < %(end_ns)s
+-- DISTINCT in each: without it all rows of a day are sorted.
+SELECT DISTINCT venue FROM execution.fills WHERE trade_date = %(day)s
+UNION SELECT DISTINCT venue FROM execution.order_reports WHERE trade_date = %(day)s
+UNION SELECT DISTINCT venue FROM execution.executions WHERE trade_date = %(day)s
+UNION SELECT DISTINCT venue FROM execution.orders WHERE routed_ns >= %(start_ns)s AND routed_ns < %(end_ns)s
+UNION SELECT DISTINCT source FROM execution.dead_letters WHERE received_ns >= %(start_ns)s AND received_ns < %(end_ns)s
 ORDER BY 1
 
 -- name: fills

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError, ArchiveSettingsError
 from execution_assets.archives.manifest import Manifest, read_manifest, write_manifest
-from execution_assets.archives.records import as_table
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
     KEYS_VARIABLE,
@@ -70,17 +69,6 @@ def test_values_do_not_run_into_each_other() -> None:
     """The same bytes, split elsewhere; null is not empty."""
     lists = ([b"ab", b"c"], [b"a", b"bc"], [b"abc", b""], [b"abc", None], [None, b"abc"])
     assert len({digest_of(pa.table({"raw": pa.array(v, pa.binary())})) for v in lists}) == len(lists)
-
-
-def test_what_postgres_writes_is_read_exactly() -> None:
-    lines = b'1,2026-11-20,"",\\x00ff2c\n,,,\n-9223372036854775808,1970-01-01,"a,""b""\nc",\\x\n'
-    table = as_table(lines, {"id": "int", "day": "date", "text": "text", "raw": "bytes"})
-    assert [tuple(row.values()) for row in table.to_pylist()] == [
-        (1, date(2026, 11, 20), "", b"\x00\xff,"),
-        (None, None, None, None),
-        (-(2**63), date(1970, 1, 1), 'a,"b"\nc', b""),
-    ]
-    assert as_table(b"", {"id": "int", "raw": "bytes"}).num_rows == 0
 
 
 def test_records_are_kept_until_their_years_are_over() -> None:
