@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from operations.audit.reading import opened
 from operations.audit.verifying import Verdict, verify
 from operations.cli import app
+from tests import rfc6962
 from tests.integration.audit_stage import ORIGIN, AuditStage
 
 if TYPE_CHECKING:
@@ -90,26 +91,50 @@ def test_the_command_proves_to_others_what_it_shows(configured: AuditStage, tmp_
     assert event_id == entry[14 + 8 + 4 + 8 :][:16].hex()  # by docs/audit.md, not by our reader
 
     # nothing of ours from here on
-    tree = InmemoryTree(algorithm="sha256")
-    with opened(configured.url) as log:
-        for row in log.rows(log.grown().last):
-            tree.append_entry(row.entry())
-    size = int(proof["checkpoint"].split("\n")[1])
-    theirs = tree.prove_inclusion(124, size)
-    verify_inclusion(tree.get_leaf(124), tree.get_root(size), theirs)
-    assert [bytes.fromhex(node) for node in proof["path"]] == list(theirs.path[1:])
-    assert base64.b64decode(proof["checkpoint"].split("\n")[2]) == tree.get_root(size)
+    tree = tree_of(configured)
+    size, root = size_and_root(proof["checkpoint"])
+    assert root == tree.get_root(size)
+    path = [bytes.fromhex(node) for node in proof["path"]]
+    ours = rfc6962.their_inclusion(tree, tree.get_leaf(124), 123, size, path)
+    verify_inclusion(tree.get_leaf(124), root, ours, index=124, size=size, algorithm="sha256")
 
     other = {**proof, "entry": base64.b64encode(entry[:-1] + b"!").decode()}
     file.write_text(json.dumps(other))
     run("verify", "--proof", str(file), "--key", key, code=1)
 
 
-def test_growth_is_proven(configured: AuditStage, tmp_path: Path) -> None:
+def tree_of(stage: AuditStage) -> InmemoryTree:
+    """The log as an implementation that is not ours has it."""
+    with opened(stage.url) as log:
+        return InmemoryTree.init_from_entries(
+            [row.entry() for row in log.rows(log.grown().last)], algorithm="sha256"
+        )
+
+
+def size_and_root(note: str) -> tuple[int, bytes]:
+    _, size, root, *_ = note.split("\n")
+    return int(size), base64.b64decode(root)
+
+
+async def test_growth_is_proven(configured: AuditStage, tmp_path: Path) -> None:
+    """From every checkpoint; the roots come out of the proof by pymerkle, too."""
+    async with configured.checkpointing() as maker:
+        for count in (37, 90, 1):
+            configured.insert(count)
+            await configured.settled(maker)
     sizes = [row[0] for row in configured.run("SELECT tree_size FROM execution.audit_checkpoints ORDER BY 1")]
-    file = tmp_path / "proof.json"
-    file.write_text(run("prove", "--since", str(sizes[0])))
-    assert f"the {sizes[0]} events of {ORIGIN} are the first" in run("verify", "--proof", str(file))
+    assert len(sizes) > 3
+    tree, file = tree_of(configured), tmp_path / "proof.json"
+    for since in sizes[:-1]:
+        file.write_text(run("prove", "--since", str(since)))
+        assert f"the {since} events of {ORIGIN} are the first" in run("verify", "--proof", str(file))
+        proof = json.loads(file.read_text())
+        (old, old_root), (new, new_root) = size_and_root(proof["older"]), size_and_root(proof["checkpoint"])
+        path = [bytes.fromhex(node) for node in proof["path"]]
+        assert (old, new) == (since, sizes[-1])
+        ours = rfc6962.their_consistency(tree, old, new, old_root, path)
+        assert (ours.retrieve_prior_state(), ours.compute_root()) == (old_root, new_root)
+        assert (old_root, new_root) == (tree.get_root(old), tree.get_root(new))
 
 
 def test_wrong_usage_and_what_is_not_there_are_said(configured: AuditStage) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import pymerkle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
+from tests import rfc6962
 from trust.errors import ProofError
 from trust.merkle import (
     EMPTY_ROOT,
@@ -85,13 +87,17 @@ def test_roots_of_the_reference_implementation() -> None:
 
 @pytest.mark.parametrize("size", range(1, MOST + 1))
 def test_pymerkle_has_the_same_roots_and_paths(size: int) -> None:
+    """Node for node; each of us believes what the other one has proven."""
     root = tree()[1][size]
     assert root == other().get_root(size) == root_of(size, node())
     for index in range(size):
+        leaf = leaf_hash(entry(index))
         path = inclusion_proof(index, size, node())
-        theirs = other().prove_inclusion(index + 1, size).path  # theirs begins with the leaf itself
-        assert sorted(path) == sorted(theirs[1:] if theirs[0] == leaf_hash(entry(index)) else theirs[:-1])
-        verify_inclusion(leaf_hash(entry(index)), index, size, path, root)
+        theirs = other().prove_inclusion(index + 1, size)
+        assert path == rfc6962.inclusion(theirs)
+        verify_inclusion(leaf, index, size, rfc6962.inclusion(theirs), other().get_root(size))
+        ours = rfc6962.their_inclusion(other(), leaf, index, size, path)
+        pymerkle.verify_inclusion(leaf, root, ours, index=index + 1, size=size, algorithm="sha256")
 
 
 @pytest.mark.parametrize("new", range(MOST + 1))
@@ -99,6 +105,35 @@ def test_every_older_state_is_consistent(new: int) -> None:
     roots = tree()[1]
     for old in range(new + 1):
         verify_consistency(old, new, roots[old], roots[new], consistency_proof(old, new, node()))
+
+
+@pytest.mark.parametrize("new", range(1, MOST + 1))
+def test_pymerkle_proves_every_older_state_as_we_do(new: int) -> None:
+    """All pairs: its proofs are ours node for node, we believe its, and it gets both roots out of ours."""
+    roots = tree()[1]
+    for old in range(1, new + 1):
+        path = consistency_proof(old, new, node())
+        theirs = other().prove_consistency(old, new)
+        pymerkle.verify_consistency(roots[old], roots[new], theirs, old, new, "sha256")
+        assert path == rfc6962.consistency(theirs)
+        verify_consistency(old, new, other().get_root(old), other().get_root(new), rfc6962.consistency(theirs))
+        if old < new:
+            ours = rfc6962.their_consistency(other(), old, new, roots[old], path)
+            assert (ours.retrieve_prior_state(), ours.compute_root()) == (roots[old], roots[new])
+
+
+def test_neither_believes_a_path_whose_nodes_changed_places() -> None:
+    """What made a comparison of sorted paths worthless."""
+    for size in range(3, MOST + 1):
+        path = inclusion_proof(0, size, node())
+        if len(path) < 2:
+            continue
+        leaf, root = leaf_hash(entry(0)), tree()[1][size]
+        wrong = [path[1], path[0], *path[2:]]
+        with pytest.raises(ProofError):
+            verify_inclusion(leaf, 0, size, wrong, root)
+        with pytest.raises(pymerkle.InvalidProof):
+            pymerkle.verify_inclusion(leaf, root, rfc6962.their_inclusion(other(), leaf, 0, size, wrong))
 
 
 @given(st.data())
