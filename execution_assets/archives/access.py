@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 
 from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.manifest import ACCESSES
 from execution_assets.archives.records import SQL
 from execution_assets.archives.settings import DEFAULT_YEARS
@@ -164,7 +165,7 @@ def hand_in(
 def _connected(url: str | None) -> psycopg.Connection[Any]:
     if url is None:
         raise psycopg.OperationalError("no ledger is named")
-    return psycopg.connect(url, connect_timeout=_CONNECT_SECONDS)
+    return connect(url, _CONNECT_SECONDS)
 
 
 def tell(connection: psycopg.Connection[Any], receipt: Receipt) -> Receipt:

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from datetime import date
 
 import dagster as dg
-import psycopg
 
 from execution_assets.archives.assets import ArchiveResource, audit_archive, fill_archive
 from execution_assets.archives.errors import ArchiveSettingsError
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.records import AUDIT, FILLS, SQL
 from execution_assets.resources import LedgerResource
 from ledger.db.urls import plain_url
@@ -20,7 +20,6 @@ from ledger.db.urls import plain_url
 CRON = "40 * * * *"  # between the ticks of automation.ARCHIVE_CRON, which follows late fills
 DAYS_PER_TICK = 5
 _LOOKED_AT = 400  # days back; older ones are a backfill, and archive verify names them
-_CONNECT_SECONDS = 10
 _UNFINISHED = (
     dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING,
@@ -65,7 +64,7 @@ def archive_calendar(
     busy = context.instance.get_runs_count(running)
     if busy:
         return dg.SkipReason(f"{busy} runs of the last tick are not over")
-    with psycopg.connect(plain_url(ledger.url), connect_timeout=_CONNECT_SECONDS) as connection:
+    with connect(plain_url(ledger.url)) as connection:
         found = connection.execute(SQL["unarchived"].encode(), {"days": _LOOKED_AT}).fetchall()
     due = plan(found)
     if not due:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from execution_assets.archives.access import DROPPED, keep, receipt_of, tell
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.leaves import note_dropped, proven_pieces
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.library import newest
 from execution_assets.archives.reading import reading
 from execution_assets.archives.records import AUDIT, FILLS, SQL, parts_of, prepare
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
+    import psycopg
     import pyarrow as pa
 
     from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import ArchivedObject, Manifest
     from trust.bucket_log import BucketLog
 
-_CONNECT_SECONDS = 10
 # what goes; orders and dead letters have no partitions, and later days refer to them
 _PARTITIONED = {FILLS: ("fills", "order_reports", "executions", "slippage_metrics"), AUDIT: ("audit_events",)}
 
@@ -62,9 +63,9 @@ def drop_day(
     """
     if day >= datetime.now(UTC).date():
         raise ArchiveError(f"{record_class} of {day}: the day is not over")
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as before:
+    with connect(url) as before:
         children = _children(before, record_class, day)
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection, connection.transaction():
+    with connect(url) as connection, connection.transaction():
         prepare(connection)
         for child in children:  # before any query: what commits while the lock is waited for must be seen
             connection.execute(sql.SQL("LOCK TABLE execution.{} IN EXCLUSIVE MODE").format(sql.Identifier(child)))
@@ -107,11 +108,12 @@ def _read_back(
             if part.venue not in archived:
                 raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
             manifest = archived[part.venue].manifest
-            for table, blocks in reader.tables(part):
-                held = _equal(library, manifest, table, blocks)
-                rows[table] += held.rows
-                objects.append(held)
-                log(f"{manifest.name}, {table}: read back, decrypted, equal")
+            with closing(reader.tables(part)) as tables:
+                for table, blocks in tables:
+                    held = _equal(library, manifest, table, blocks)
+                    rows[table] += held.rows
+                    objects.append(held)
+                    log(f"{manifest.name}, {table}: read back, decrypted, equal")
     return rows, objects
 
 

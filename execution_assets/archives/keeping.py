@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from execution_assets.archives.errors import ArchiveError
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.records import SQL
 from trust.envelope import read_material, rewrapped
 
@@ -69,6 +68,6 @@ def note_verified(url: str, listed: Sequence[Listed]) -> None:
 
 
 def _each(url: str, query: str, listed: Sequence[Listed], **more: Any) -> None:
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+    with connect(url, _CONNECT_SECONDS) as connection:
         for held in (held for o in listed for held in o.manifest.objects):
             connection.execute(SQL[query].encode(), {"key": held.key, "version": held.version, **more})

@@ -13,8 +13,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
+from execution_assets.archives.ledger import conninfo
 from execution_assets.archives.records import ONE_MOMENT, READABLY, SQL, TABLES
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from execution_assets.archives.records import Part
 
-_CONNECT_SECONDS = 10
 _BLOCK_BYTES = 24 << 20  # a row group each, which bounds the memory of writer and reader
 _BOOL, _BYTES, _DATE, _INTEGERS = 16, 17, 1082, (20, 21, 23)  # types' numbers (pg_type.oid)
 
@@ -35,13 +34,24 @@ class Reader:
     def __init__(self, transaction: psycopg.Connection[Any], cursor: Any) -> None:
         self._transaction = transaction
         self._cursor = cursor
+        self._given: list[Generator[Any]] = []
 
-    def tables(self, part: Part) -> Iterator[tuple[str, Iterator[pa.Table]]]:
+    def close(self) -> None:
+        """End what was begun to be read, and wait for the thread that reads ahead: it uses the cursor."""
+        for begun in self._given:
+            begun.close()
+
+    def tables(self, part: Part) -> Generator[tuple[str, Iterator[pa.Table]]]:
         """Give the tables of a part by name, the rows of each in Arrow tables; at least one, which may be empty.
 
         One of these is read ahead, the next table's first, too: Postgres scans, sorts and sends while this process
         encrypts and hashes. Take a table's rows before asking for the next table. Raises ``psycopg.Error``.
         """
+        begun = self._tables(part)
+        self._given.append(begun)
+        return begun
+
+    def _tables(self, part: Part) -> Generator[tuple[str, Iterator[pa.Table]]]:
         with closing(self._blocks(part)) as blocks, closing(_one_ahead(blocks)) as ahead:
             for name, group in groupby(ahead, key=itemgetter(0)):
                 yield name, (block for _, block in group)
@@ -82,7 +92,8 @@ class Reader:
 def reading(transaction: psycopg.Connection[Any], url: str) -> Generator[Reader]:
     """Read what a transaction that ``prepare`` set up sees, through a connection of its own, which ends here.
 
-    What the transaction itself has written is not seen. Raises ``psycopg.Error``.
+    What the transaction itself has written is not seen. Whatever is still being read when an error leaves this is
+    ended first: the error's traceback would keep it going on a cursor that is closed. Raises ``psycopg.Error``.
     """
     import adbc_driver_manager as adbc  # noqa: PLC0415
     from adbc_driver_postgresql import StatementOptions, dbapi  # noqa: PLC0415
@@ -90,11 +101,12 @@ def reading(transaction: psycopg.Connection[Any], url: str) -> Generator[Reader]
     row = transaction.execute("SELECT pg_export_snapshot()").fetchone()
     assert row is not None, "a function gives a row"
     try:
-        with dbapi.connect(make_conninfo(url, connect_timeout=_CONNECT_SECONDS)) as own, own.cursor() as cursor:
+        with dbapi.connect(conninfo(url)) as own, own.cursor() as cursor:
             for statement in (ONE_MOMENT, f"SET TRANSACTION SNAPSHOT '{row[0]}'", *READABLY):
                 cursor.execute(statement)
             cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(_BLOCK_BYTES)})
-            yield Reader(transaction, cursor)
+            with closing(Reader(transaction, cursor)) as reader:
+                yield reader
     except adbc.Error as error:
         raise psycopg.OperationalError(str(error)) from error
 

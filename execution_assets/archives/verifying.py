@@ -6,11 +6,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.holds import orders
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.manifest import OBJECTS, Manifest
 from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import ArchivedObject, Listed
-
-_CONNECT_SECONDS = 10
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -147,7 +145,7 @@ def _in_ledger(url: str, record_class: str, first: date, last: date) -> set[tupl
     """Give the days that are over and their venues of which Postgres has records."""
     found = set()
     day, end = first, min(last, datetime.now(UTC).date() - timedelta(days=1))
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+    with connect(url) as connection:
         prepare(connection)
         while day <= end:
             found |= {(part.day, part.venue) for part in parts_of(connection, record_class, day)}
@@ -223,7 +221,7 @@ def _strays(library: Library, record_class: str, first: date, last: date, listed
 
 def _compare_ledger(url: str, record_class: str, first: date, last: date, listed: list[Listed]) -> list[Verified]:
     """Say what Postgres has otherwise than the store, and what is in one of them alone."""
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+    with connect(url) as connection:
         asked = {"first": first, "last": last, "record_class": record_class}
         rows: dict[Any, Any] = {
             (key, version): tuple(values)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psycopg
 
 from execution_assets.archives.digest import RowsDigest
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.holds import orders
 from execution_assets.archives.keeping import hold, note_held
+from execution_assets.archives.ledger import connect
 from execution_assets.archives.manifest import (
     ArchivedObject,
     Listed,
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
+    import psycopg
     import pyarrow as pa
 
     from execution_assets.archives.library import Library
     from execution_assets.archives.settings import ArchiveSettings
 
-_CONNECT_SECONDS = 10
 _AT_ONCE = 2  # venues: one is read while another is compressed; each costs the memory of its row groups
 # texts that repeat; a dictionary of the others would be their whole column again
 _REPEATED = {
@@ -85,7 +86,7 @@ def archive_day(
     """
     library.store.check()
     library.publish_key(settings.retain_until(record_class, day, datetime.now(UTC)))
-    with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+    with connect(url) as connection:
         with connection.transaction():
             prepare(connection)
             asked = {"record_class": record_class, "day": day}
@@ -151,7 +152,8 @@ def _newest(
     found = library.manifests(part.record_class, part.day, part.day, part.venue)
     known, doubts = found.listed, tuple(found.doubts())
     if known:
-        now = {table: digest_rows(blocks) for table, blocks in rows.tables(part)}
+        with closing(rows.tables(part)) as tables:
+            now = {table: digest_rows(blocks) for table, blocks in tables}
         if now == known[-1].manifest.digests:
             return Archived(known[-1], is_new=False, seconds=time.monotonic() - began, doubts=doubts)
     revision = known[-1].manifest.revision + 1 if known else 1
@@ -160,10 +162,11 @@ def _newest(
     moment = datetime.now(UTC)
     until = settings.retain_until(part.record_class, part.day, moment)
     attempt = secrets.token_hex(4)
-    objects = tuple(
-        _write(library, blocks, table, object_key(part, revision, attempt, table), until)
-        for table, blocks in rows.tables(part)
-    )
+    with closing(rows.tables(part)) as tables:
+        objects = tuple(
+            _write(library, blocks, table, object_key(part, revision, attempt, table), until)
+            for table, blocks in tables
+        )
     manifest = Manifest(
         part.record_class, part.day, part.venue, revision, moment, until,
         known[-1].stored.sha256 if known else None, objects, calendar.venues, calendar.before,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pyarrow as pa
 import pytest
 
+from execution_assets.archives.ledger import connect, conninfo
 from execution_assets.archives.reading import reading
 from execution_assets.archives.records import AUDIT, FILLS, SQL, TABLES, Part, prepare
+from trust.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DAY = date(2026, 11, 20)
 PART = Part(FILLS, DAY, "100% 'V\"")
@@ -83,3 +93,55 @@ def test_what_postgres_refuses_is_its_error(ledger_url: str, monkeypatch: pytest
     monkeypatch.setitem(SQL, "executions", "SELECT 1 / (n - 5) AS broken FROM generate_series(1, 9) n")
     with pytest.raises(psycopg.Error, match=r"executions of 2026-11-20.*division by zero"):
         tables_of(ledger_url, PART)
+
+
+def refused(name: str, blocks: Iterable[pa.Table]) -> int:
+    """Take a table's rows, as who writes them does; the store takes the first table only."""
+    count = sum(block.num_rows for block in blocks)
+    if name != "fills":
+        raise StoreError("the store is away")
+    return count
+
+
+def test_the_thread_that_reads_ahead_is_over_when_an_error_arrives(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's traceback keeps the iterator; its thread, amid a statement, must not outlive the connection."""
+    many = "SELECT n, repeat('x', 1000) AS text FROM generate_series(1, 60000) n"
+    monkeypatch.setitem(SQL, "fills", many)
+    monkeypatch.setitem(SQL, "order_reports", many)
+    monkeypatch.setitem(SQL, "executions", "SELECT pg_sleep(1)::text AS slept")
+    with psycopg.connect(ledger_url) as connection, connection.transaction():
+        prepare(connection)
+        with pytest.raises(StoreError) as error, reading(connection, ledger_url) as reader:
+            assert [refused(name, blocks) for name, blocks in reader.tables(PART)] == []
+        left = [thread.name for thread in threading.enumerate() if thread.name.startswith("archive-reader")]
+    assert (left, error.value.__traceback__ is None) == ([], False)
+
+
+def patience() -> dict[int, tuple[int, int]]:
+    """Whether each TCP connection of this process asks for signs of life, and how long it waits for one (ms)."""
+    found = {}
+    for number in (int(path.name) for path in Path("/proc/self/fd").iterdir()):
+        try:
+            with socket.socket(fileno=os.dup(number)) as held:
+                if held.family in {socket.AF_INET, socket.AF_INET6} and held.type == socket.SOCK_STREAM:
+                    alive = held.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                    found[number] = alive, held.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        except OSError:  # no socket, or gone
+            continue
+    return found
+
+
+def test_a_reader_gives_up_a_machine_that_shows_no_sign_of_life(ledger_url: str) -> None:
+    before = patience().keys()
+    with connect(ledger_url) as connection, connection.transaction():
+        prepare(connection)
+        with reading(connection, ledger_url):
+            new = [told for number, told in patience().items() if number not in before]
+    assert new == [(1, 25_000)] * 2
+
+
+def test_what_the_url_says_of_timeouts_counts() -> None:
+    told = conninfo("postgresql://who@host/name?tcp_user_timeout=9000&connect_timeout=3")
+    assert {"tcp_user_timeout=9000", "connect_timeout=3", "keepalives_idle=10", "dbname=name"} <= {*told.split()}
