@@ -92,7 +92,20 @@ def verify(
     """
     outside = Outside.of_none() if bucket is None else look(bucket, known(url), sample, since, scan)
     with opened(url) as log:
-        return _Comparison(log, outside, keys, since, archived).run(tell)
+        return compare(log, outside, keys, tell, since=since, archived=archived)
+
+
+def compare(
+    log: Log,
+    outside: Outside,
+    keys: Sequence[NoteKey],
+    tell: Callable[[int, int], None],
+    *,
+    since: int = 0,
+    archived: Callable[[date], Iterator[AuditRow]] | None = None,
+) -> Verdict:
+    """Compare one log with what was read of the bucket before. Raises as ``verify``."""
+    return _Comparison(log, outside, keys, since, archived).run(tell)
 
 
 class _Comparison:

@@ -6,11 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import random
-import uuid
-from contextlib import contextmanager
+import re
 from typing import TYPE_CHECKING, Any
 
-import hvac
 import pytest
 from pymerkle import InmemoryTree, verify_inclusion
 from typer.testing import CliRunner
@@ -20,9 +18,9 @@ from operations.audit.verifying import Verdict, verify
 from operations.cli import app
 from tests import rfc6962
 from tests.integration.audit_stage import ORIGIN, AuditStage
+from tests.integration.bao import corner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -148,70 +146,69 @@ def test_the_buckets_secret_may_be_a_reference(
     configured: AuditStage, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = configured.settings.s3_secret_key.get_secret_value()
-    with bao_mount(endpoints) as (client, mount):
-        client.secrets.kv.v2.create_or_update_secret("log", {"secret": secret}, mount_point=mount)
+    with corner_of(endpoints.vault_addr, endpoints.vault_token) as corner:
+        corner.put("log", secret=secret)
         file = tmp_path / "stream.toml"
-        file.write_text(file.read_text().replace(secret, f"vault:{mount}/log#secret"))
+        file.write_text(file.read_text().replace(secret, corner.reference("log", "secret")))
         monkeypatch.setenv("VAULT_ADDR", endpoints.vault_addr)
         monkeypatch.setenv("VAULT_TOKEN", endpoints.vault_token)
         assert "all agree" in run("verify")
 
 
-@contextmanager
-def bao_mount(endpoints: Endpoints) -> Iterator[tuple[hvac.Client, str]]:
-    """A KV engine of this test's own."""
-    client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
-    mount = f"kv-{uuid.uuid4().hex[:12]}"
-    client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
-    yield client, mount
-    client.sys.disable_secrets_engine(mount)
-    client.adapter.close()
-
-
 # --- every row, and any bit --------------------------------------------------------------------------------
 
 
-def test_a_change_of_any_row_is_found_and_named(stage: AuditStage, s3: S3Client) -> None:
-    """Each row in turn: one column of it changed, deleted, or moved; the first one that differs is named."""
-    rows = everything(stage)
-    rng = random.Random(11)
-    for leaf in [*rng.sample(range(len(rows)), 12), 0, 255, 256, len(rows) - 1]:
+def change_of(rng: random.Random, where: str, bits: int) -> str:
+    """One change of a row: a bit of its body, another column, or the whole row gone."""
+    bit = rng.randrange(bits)
+    return rng.choice([
+        f"UPDATE execution.audit_events SET body = set_bit(body, {bit}, 1 - get_bit(body, {bit})) {where}",
+        f"UPDATE execution.audit_events SET key = key || 'x' {where}",
+        f"UPDATE execution.audit_events SET event_type = 'bust' {where}",
+        f"UPDATE execution.audit_events SET recorded_by = 'nobody' {where}",
+        f"UPDATE execution.audit_events SET event_id = gen_random_uuid() {where}",
+        f"UPDATE execution.audit_events SET recorded_on = recorded_on - 1 {where}",
+        f"DELETE FROM execution.audit_events {where}",
+    ])  # fmt: skip
+
+
+def test_a_change_of_rows_anywhere_is_found_and_named(configured: AuditStage) -> None:
+    """Some rows in turn, by the command; ``test_audit_changes`` has every row, each of these ways."""
+    rows = everything(configured)
+    rng = random.Random()
+    for leaf in [*rng.sample(range(len(rows)), 6), 0, 255, 256, len(rows) - 1]:
         position, xid, _ = rows[leaf]
         where = f"WHERE position = {position} AND xid = '{xid}'"
-        bit = rng.randrange(8)
-        change = rng.choice([
-            f"UPDATE execution.audit_events SET body = set_bit(body, {bit}, 1 - get_bit(body, {bit})) {where}",
-            f"UPDATE execution.audit_events SET key = key || 'x' {where}",
-            f"UPDATE execution.audit_events SET event_type = 'bust' {where}",
-            f"UPDATE execution.audit_events SET recorded_by = 'nobody' {where}",
-            f"UPDATE execution.audit_events SET event_id = gen_random_uuid() {where}",
-            f"UPDATE execution.audit_events SET recorded_on = recorded_on - 1 {where}",
-            f"DELETE FROM execution.audit_events {where}",
-        ])  # fmt: skip
-        kept = stage.run(f"SELECT to_jsonb(e) FROM execution.audit_events e {where}")[0][0]
-        stage.tamper(change)
-        verdict = verified(stage, s3)
-        assert not verdict.good, change
-        assert verdict.first is not None
-        assert verdict.first.startswith(f"leaf {leaf}"), (change, verdict.first)
-        stage.tamper(
+        kept, bits = configured.run(
+            f"SELECT to_jsonb(e), 8 * length(e.body) FROM execution.audit_events e {where}"
+        )[0]
+        change = change_of(rng, where, bits)
+        configured.tamper(change)
+        report = json.loads(run("verify", "--json", code=1))
+        assert report["problems"], change
+        assert re.match(rf"leaf {leaf}[,:]", report["first"]), (change, report["first"])
+        configured.tamper(
             f"DELETE FROM execution.audit_events {where}",
             "INSERT INTO execution.audit_events OVERRIDING SYSTEM VALUE SELECT (jsonb_populate_record("
             f"NULL::execution.audit_events, '{json.dumps(kept)}')).*",
         )
-    assert verified(stage, s3).good
+    run("verify")
 
 
-def test_two_rows_that_change_places_are_found(stage: AuditStage, s3: S3Client) -> None:
-    rows = everything(stage)
-    (one, _, _), (other, _, _) = rows[40], rows[41]
-    stage.tamper(
-        "UPDATE execution.audit_events a SET event_id = b.event_id, body = b.body, key = b.key "
-        f"FROM execution.audit_events b WHERE (a.position, b.position) IN (({one}, {other}), ({other}, {one}))"
-    )
-    verdict = verified(stage, s3)
-    assert verdict.first is not None
-    assert verdict.first.startswith("leaf 40,")
+def test_two_rows_that_change_places_are_found(configured: AuditStage) -> None:
+    rows = everything(configured)
+    for leaf in random.sample(range(len(rows) - 1), 4):
+        (one, _, _), (other, _, _) = rows[leaf], rows[leaf + 1]
+        change = (
+            "UPDATE execution.audit_events a SET event_id = b.event_id, body = b.body, key = b.key "
+            "FROM execution.audit_events b "
+            f"WHERE (a.position, b.position) IN (({one}, {other}), ({other}, {one}))"
+        )
+        configured.tamper(change)
+        report = json.loads(run("verify", "--json", code=1))
+        assert re.match(rf"leaf {leaf}[,:]", report["first"]), (leaf, report["first"])
+        configured.tamper(change)
+    run("verify")
 
 
 def test_a_row_that_is_put_in_afterwards_is_found(stage: AuditStage, s3: S3Client) -> None:
