@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from trust.errors import AlreadyStoredError, NoteError, StoreError
+from trust.errors import AlreadyStoredError, NoteError, StoreError, UnreadableError
 from trust.growing import Growing, edge_of
 from trust.log_keys import LogKeys
 from trust.merkle import HASH_BYTES
@@ -270,7 +270,11 @@ class BucketLog:
         return version.size == size
 
     def _get(self, version: Version) -> bytes:
-        return self.store.get(version.key, version.version)
+        try:
+            return self.store.get(version.key, version.version)
+        except UnreadableError as error:  # somebody else's: none of the log's bytes
+            self._fault(f"{self.place}: {version.key} version {version.version}: {error}")
+            return b""
 
     def _is_correction(self, note: str, tile: Tile, hashes: bytes) -> bool:
         try:

@@ -27,6 +27,10 @@ class StoreError(TrustError):
     """The object store refuses, is away, or does not hold what it should."""
 
 
+class UnreadableError(StoreError):
+    """The store answers, and does not give this one object: it was put there under a key that we have not."""
+
+
 class AlreadyStoredError(StoreError):
     """The key is taken, by other bytes than these: nothing was written."""
 

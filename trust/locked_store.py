@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from trust.errors import AlreadyStoredError, StoreError
+from trust.errors import AlreadyStoredError, StoreError, UnreadableError
+from trust.store_errors import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 _MODE: Final = "COMPLIANCE"
 LARGEST_BYTES = 5 * 10**9  # of one PutObject; S3's own limit
-_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
-_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
 _STREAMED_BYTES = 1 << 20
-_NO_LOCK = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
 
 
 class Stored(NamedTuple):
@@ -94,7 +92,10 @@ class LockedStore:
                     ObjectLockRetainUntilDate=_whole_seconds(retain_until),
                 )
         except AlreadyStoredError:
-            held = self.first(key)
+            try:
+                held = self.first(key)
+            except UnreadableError:
+                held = None
             if held is None or held.sha256 != digest.hexdigest():
                 raise
             return held
@@ -155,7 +156,7 @@ class LockedStore:
 
     def digest(self, key: str, version: str) -> tuple[str, int]:
         """Read a version in pieces; give its SHA-256 and how many bytes it has."""
-        with self._explained(key):
+        with self._explained(key, reads=True):
             body = self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version)["Body"]
             hasher, size = sha256(), 0
             for piece in body.iter_chunks(_STREAMED_BYTES):
@@ -171,15 +172,18 @@ class LockedStore:
         """Read the bytes [start, stop) of a version."""
         if start >= stop:
             return b""
-        with self._explained(stored.key):
+        with self._explained(stored.key, reads=True):
             answer = self._client.get_object(
                 Bucket=self.bucket, Key=stored.key, VersionId=stored.version, Range=f"bytes={start}-{stop - 1}"
             )
             return answer["Body"].read()
 
     def get(self, key: str, version: str | None = None) -> bytes:
-        """Read an object, or one version of it; raises ``StoreError`` where there is none."""
-        with self._explained(key):
+        """Read an object, or one version of it.
+
+        Raises ``StoreError`` where there is none, ``UnreadableError`` where the store does not give this one.
+        """
+        with self._explained(key, reads=True):
             given = {} if version is None else {"VersionId": version}
             answer = self._client.get_object(Bucket=self.bucket, Key=key, **given)  # type: ignore[arg-type]
             return answer["Body"].read()
@@ -239,8 +243,8 @@ class LockedStore:
             yield last
 
     def lock(self, key: str, version: str) -> Lock:
-        """Say what protects a version."""
-        with self._explained(key):
+        """Say what protects a version. Raises as ``get``."""
+        with self._explained(key, reads=True):
             head = self._client.head_object(Bucket=self.bucket, Key=key, VersionId=version)
         until = head.get("ObjectLockRetainUntilDate") if head.get("ObjectLockMode") == _MODE else None
         return Lock(
@@ -268,21 +272,11 @@ class LockedStore:
             )
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, what: str, *, reads: bool = False) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            place = f"s3://{self.bucket}/{what}"
-            if code in _TAKEN:
-                raise AlreadyStoredError(f"{place}: there is another object under this key") from error
-            if code in _GONE:
-                raise StoreError(f"{place}: there is no such object") from error
-            if code in _NO_LOCK:
-                raise StoreError(
-                    f"bucket {self.bucket}: it was made without Object Lock: make a new one"
-                ) from error
-            raise StoreError(f"{place}: {error}") from error
+            raise told(error, self.bucket, what, reads=reads) from error
         except BotoCoreError as error:
             raise StoreError(f"s3://{self.bucket}: the object store cannot be reached: {error}") from error
 

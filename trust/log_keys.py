@@ -7,10 +7,11 @@ who may write to the bucket can put a key there: without such a signature it is 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from trust.errors import AlreadyStoredError, KeyUnavailableError, NoteError
+from trust.errors import AlreadyStoredError, KeyUnavailableError, NoteError, StoreError, UnreadableError
 from trust.notes import open_note, parse_key, sign_note
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class LogKeys:
         """Lock all keys for as long as what they sign now; raises ``StoreError``."""
         for version in self._store.history(self._start):
             if not version.is_marker and version.size <= _LARGEST:
-                self._store.extend(version.key, version.version, retain_until, slack=_SLACK)
+                with suppress(UnreadableError):  # no key that anybody can check by; ``trusted`` tells of it
+                    self._store.extend(version.key, version.version, retain_until, slack=_SLACK)
 
     def _put(self, note: str, retain_until: datetime) -> None:
         number = 1
@@ -89,10 +91,14 @@ class LogKeys:
                 return
 
     def _held(self) -> list[_Held]:
-        """Give the keys that are there in the order of their writing; each has signed for itself."""
+        """Give the keys that are there in the order of their writing; each has signed for itself.
+
+        Raises ``StoreError`` also where it gives none of them: then it is us that it does not let read.
+        """
         versions = [version for version in self._store.history(self._start) if not version.is_marker]
         versions.reverse()  # of a name the oldest comes first
         found: list[_Held] = []
+        refused: UnreadableError | None = None
         # the store tells seconds: within one the names count, and none comes before the first that we take
         for version in sorted(versions, key=lambda v: (v.written, v.key)):
             digits = version.key.removeprefix(self._start)
@@ -103,11 +109,18 @@ class LogKeys:
             if version.size > _LARGEST:
                 self._tell(f"{place}: this is no key of the log")
                 continue
-            note = self._store.get(version.key, version.version).decode("utf-8", "replace")
             try:
+                note = self._store.get(version.key, version.version).decode("utf-8", "replace")
                 found.append(_Held(place, _read(note, self._origin), note))
             except NoteError as error:
                 self._tell(f"{place}: this is no key of the log: {error}")
+            except UnreadableError as error:
+                refused = error
+                self._tell(f"{place}: this is no key of the log: {error}")
+        if refused is not None and not found:
+            raise StoreError(
+                f"s3://{self._store.bucket}/{self._start}: no key can be read: {refused}"
+            ) from refused
         return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from trust.errors import NoteError
+from trust.errors import KeyUnavailableError, NoteError
 from trust.merkle import HASH_BYTES
 
 if TYPE_CHECKING:
@@ -78,11 +78,15 @@ def sign_note(text: str, signers: Sequence[Signer]) -> str:
     """Give the note: the text, an empty line, a line for each signature."""
     if not text.endswith("\n") or any(ord(letter) < ord(" ") and letter != "\n" for letter in text):
         raise NoteError("a note's text ends with a newline and has no other control characters")
-    lines = [
-        f"{_DASH}{signer.key.name} {base64.b64encode(signer.key.id + signer.sign(text.encode())).decode()}\n"
-        for signer in signers
-    ]
-    return text + "\n" + "".join(lines)
+    return text + "\n" + "".join(_signature_line(text, signer) for signer in signers)
+
+
+def _signature_line(text: str, signer: Signer) -> str:
+    """Raises ``KeyUnavailableError`` where the key was changed in between: nobody could open the note."""
+    key, signature = signer.key, signer.sign(text.encode())
+    if not check_signature(key, signature, text.encode()):
+        raise KeyUnavailableError(f"{key.name}: the key that signs was changed meanwhile: sign again")
+    return f"{_DASH}{key.name} {base64.b64encode(key.id + signature).decode()}\n"
 
 
 def open_note(note: str, keys: Sequence[NoteKey]) -> str:

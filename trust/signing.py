@@ -88,31 +88,32 @@ class TransitSigner:
     @property
     def key(self) -> NoteKey:
         """The public half of the version that signs."""
-        return self._versions()[self._version]
+        versions = self._versions()
+        return versions[self._of(versions)]
 
     @property
     def keys(self) -> Sequence[NoteKey]:
         """The public halves of all versions that Vault still has, the one that signs first."""
         versions = self._versions()
-        rest = sorted(versions.keys() - {self._version}, reverse=True)
-        return [versions[self._version], *(versions[number] for number in rest)]
+        newest = self._of(versions)
+        rest = sorted(versions.keys() - {newest}, reverse=True)
+        return [versions[newest], *(versions[number] for number in rest)]
 
     def older(self) -> Sequence[Signer]:
         """Give the versions before it; one that may not sign any more says so when it is asked to."""
         given = (self._name, self._client, self._transit_key, self._mount)
         versions = self._versions()
-        return [
-            TransitSigner(*given, number) for number in sorted(versions, reverse=True) if number < self._version
-        ]
+        newest = self._of(versions)
+        return [TransitSigner(*given, number) for number in sorted(versions, reverse=True) if number < newest]
 
     def sign(self, message: bytes) -> bytes:
         """Give the signature."""
-        self._versions()
+        version = self._of(self._versions())
         try:
             answer = self._client().secrets.transit.sign_data(
                 name=self._transit_key,
                 hash_input=base64.b64encode(message).decode(),
-                key_version=self._version,  # the key that ``key`` names, also after a rotation
+                key_version=version,  # the key that ``key`` names, also after a rotation
                 mount_point=self._mount,
             )
         except (hvac.exceptions.VaultError, requests.RequestException, CredentialsError) as error:
@@ -122,12 +123,14 @@ class TransitSigner:
         signature: str = answer["data"]["signature"]  # vault:v1:base64
         return base64.b64decode(signature.rpartition(":")[2])
 
-    @property
-    def _version(self) -> int:
-        return max(self._known) if self._asked is None else self._asked
+    def _of(self, versions: dict[int, NoteKey]) -> int:
+        """Give the version that signs, of those that one and the same look has found."""
+        return max(versions) if self._asked is None else self._asked
 
     def _versions(self) -> dict[int, NoteKey]:
-        if not self._known:
+        """Give what is known; never emptied under its reader, for threads share a signer: it is replaced whole."""
+        known = self._known
+        if not known:
             try:
                 transit = self._client().secrets.transit
                 answer = transit.read_key(name=self._transit_key, mount_point=self._mount)["data"]
@@ -138,11 +141,11 @@ class TransitSigner:
                     f"Transit key {self._mount}/{self._transit_key} is of type {answer['type']}: "
                     "make one of type ed25519"
                 )
-            self._known = {
+            known = self._known = {
                 int(number): NoteKey(self._name, base64.b64decode(held["public_key"]))
                 for number, held in answer["keys"].items()
             }
-        return self._known
+        return known
 
     def _unavailable(self, error: Exception) -> KeyUnavailableError:
         return KeyUnavailableError(f"Transit key {self._mount}/{self._transit_key} cannot be used: {error}")

@@ -21,7 +21,7 @@ from execution_assets.archives.ledger import connect
 from execution_assets.archives.manifest import ACCESSES
 from execution_assets.archives.records import SQL
 from execution_assets.archives.settings import DEFAULT_YEARS
-from trust.errors import NoteError
+from trust.errors import NoteError, UnreadableError
 from trust.notes import open_note, sign_note
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def hand_in(
     receipts = []
     for key, version in waiting:
         try:
-            receipts.append(read_receipt(library.store.get(key, version), library))
-        except (NoteError, ArchiveError) as error:
+            receipts.append(read_receipt(library.given(key, version), library))
+        except (NoteError, ArchiveError, UnreadableError) as error:
             log(f"{key} version {version} is not handed in: {error}")
     if not receipts:
         return 0

@@ -19,7 +19,7 @@ import msgspec
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.manifest import HOLDS
 from execution_assets.archives.settings import DEFAULT_YEARS, VERIFIERS_VARIABLE
-from trust.errors import AlreadyStoredError, NoteError
+from trust.errors import AlreadyStoredError, NoteError, UnreadableError
 from trust.notes import open_note, sign_note
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def orders(library: Library, record_class: str) -> Orders:
             continue
         try:
             order = _read(library, key, version)
-        except (NoteError, ArchiveError) as error:
+        except (NoteError, ArchiveError, UnreadableError) as error:
             found.doubtful[key] = str(error)
             continue
         if order.record_class != record_class or order.event_id in events:
@@ -138,7 +138,7 @@ def orders(library: Library, record_class: str) -> Orders:
 
 
 def _read(library: Library, key: str, version: str) -> Order:
-    note = library.store.get(key, version).decode("utf-8", "replace")
+    note = library.given(key, version).decode("utf-8", "replace")
     title, _, content = open_note(note, library.verifiers).partition("\n")
     if title != _TITLE:
         raise ArchiveError(f"{_TITLE} is required in its first line, was {title!r}")

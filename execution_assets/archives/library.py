@@ -23,7 +23,7 @@ from execution_assets.archives.records import TABLES
 from execution_assets.archives.settings import TRANSIT
 from trust.clients import clients_of, secret_of
 from trust.envelope import read_material, unseal
-from trust.errors import KeyUnavailableError, NoteError, WrongKeyError
+from trust.errors import KeyUnavailableError, NoteError, UnreadableError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore, Stored
 from trust.log_keys import LogKeys
@@ -54,15 +54,22 @@ _REMEDY = (
 )
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """Why an object is no manifest of ours, and where it is; without its SHA-256 where it was not read."""
+
+    why: str
+    stored: Stored
+
+
 class Manifests(msgspec.Struct, frozen=True):
     """What lies below the manifests: those that count by day, venue and revision; why others do not, by key."""
 
     listed: list[Listed]
-    doubtful: dict[str, str]
+    doubtful: dict[str, Doubt]
 
     def doubts(self) -> list[str]:
         """Give a line for each object that is no manifest of ours, and what to do about it."""
-        return [f"{key}: {why}{_REMEDY}" for key, why in self.doubtful.items()]
+        return [f"{key}: {doubt.why}{_REMEDY}" for key, doubt in self.doubtful.items()]
 
 
 class Library:
@@ -113,13 +120,11 @@ class Library:
         for stored in self._stored(record_class, first, last):
             if venue is not None and not stored.key.startswith(manifest_prefix(record_class, first, venue)):
                 continue
-            if stored.size > _MOST_BYTES:
-                found.doubtful[stored.key] = f"at most {_MOST_BYTES:,} bytes are required, was {stored.size:,}"
-                continue
-            try:
-                found.listed.append(self._opened(stored))
-            except (NoteError, ArchiveError) as error:
-                found.doubtful[stored.key] = str(error).removeprefix(f"{stored.key}: ")
+            opened = self._opened(stored)
+            if isinstance(opened, Doubt):
+                found.doubtful[stored.key] = opened
+            else:
+                found.listed.append(opened)
         return found
 
     def _stored(self, record_class: str, first: date, last: date) -> list[Stored]:
@@ -132,10 +137,30 @@ class Library:
                 oldest[key] = Stored(key, version, "", size)  # they come newest first
         return [oldest[key] for key in sorted(oldest)]
 
-    def _opened(self, stored: Stored) -> Listed:
-        note = self.store.get(stored.key, stored.version)
-        manifest, key = read_manifest(note, stored.key, self.verifiers)
-        return Listed(manifest, stored._replace(sha256=digest_of_note(note)), str(key))
+    def _opened(self, stored: Stored) -> Listed | Doubt:
+        if stored.size > _MOST_BYTES:
+            return Doubt(f"at most {_MOST_BYTES:,} bytes are required, was {stored.size:,}", stored)
+        try:
+            note = self.given(stored.key, stored.version)
+        except UnreadableError as error:
+            return Doubt(str(error), stored)
+        stored = stored._replace(sha256=digest_of_note(note))
+        try:
+            manifest, key = read_manifest(note, stored.key, self.verifiers)
+        except (NoteError, ArchiveError) as error:
+            return Doubt(str(error).removeprefix(f"{stored.key}: "), stored)
+        return Listed(manifest, stored, str(key))
+
+    def given(self, key: str, version: str) -> bytes:
+        """Read a version of an object that anybody may have put there.
+
+        Raises ``UnreadableError`` where the store does not give this one, and ``StoreError`` where it gives none.
+        """
+        try:
+            return self.store.get(key, version)
+        except UnreadableError:
+            self.verifiers  # noqa: B018  raises where not even our own keys are given: that is no fault of the object
+            raise
 
     def material(self, held: ArchivedObject) -> KeyMaterial:
         """Read a file's key material as it is now."""

@@ -49,11 +49,23 @@ class ArchivedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{KEYS}/{self.key}.json"
 
 
+class PassedOver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object under the name of a revision that was no manifest of ours as far as its writer knew.
+
+    ``sha256`` is empty where it could not be read, or was too large to be a manifest.
+    """
+
+    key: str
+    version: str
+    sha256: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One revision of what is kept of a day at a venue. ``previous``: SHA-256 of the revision before it.
 
     ``venues`` and ``before`` are the calendar, as it was when this was written: all venues of which the day had
-    records, and the last day before it that had any (None: none in the month before).
+    records, and the last day before it that had any (None: none in the month before). ``passed_over`` is what lay
+    under the numbers between the revision before it and this one; None in manifests that are older than this list.
     """
 
     record_class: str
@@ -66,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     objects: tuple[ArchivedObject, ...]
     venues: tuple[str, ...] = ()
     before: date | None = None
+    passed_over: tuple[PassedOver, ...] | None = None
 
     @property
     def rows(self) -> int:

@@ -16,11 +16,12 @@ from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
     from datetime import date
 
-    from execution_assets.archives.library import Library
+    from execution_assets.archives.library import Doubt, Library
     from execution_assets.archives.manifest import ArchivedObject, Listed
+    from trust.locked_store import Stored
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -76,7 +77,8 @@ def verify(
     ]
     there = library.manifests(record_class, first, last)
     found.lines += [
-        Verified(key, "manifest", 0, None, legal_hold=False, wrong=(why,)) for key, why in there.doubtful.items()
+        Verified(key, "manifest", 0, None, legal_hold=False, wrong=(doubt.why,))
+        for key, doubt in there.doubtful.items()
     ]
     listed = there.listed
     known = {o.manifest.key: o for o in listed}
@@ -193,19 +195,33 @@ def _lock(library: Library, key: str, version: str, manifest: Manifest) -> list[
     return []
 
 
-def _chain(opened: Listed, known: dict[str, Listed], doubtful: Collection[str]) -> list[str]:
-    """Say what is wrong with what a revision follows: the last one before it, but for those that are none."""
+def _chain(opened: Listed, known: Mapping[str, Listed], doubtful: Mapping[str, Doubt]) -> list[str]:
+    """Say what is wrong with what a revision follows: the last one before it that it did not pass over."""
     manifest = opened.manifest
     for revision in range(manifest.revision - 1, 0, -1):
         earlier = msgspec.structs.replace(manifest, revision=revision).key
-        if earlier in doubtful:
+        there = known.get(earlier) or doubtful.get(earlier)
+        stored = None if there is None else there.stored
+        if _is_passed_over(manifest, earlier, stored, is_doubtful=earlier in doubtful):
             continue
-        if earlier not in known:
+        if stored is None:
             return [f"revision {revision} is not there ({earlier})"]
-        if known[earlier].stored.sha256 != manifest.previous:
+        if stored.sha256 != manifest.previous:
             return [f"revision {revision} is not the one that this follows"]
         return []
     return [] if manifest.previous is None else ["a first revision follows none"]
+
+
+def _is_passed_over(manifest: Manifest, key: str, stored: Stored | None, *, is_doubtful: bool) -> bool:
+    """Whether a revision passed over what lies, or lay, under a key. What is doubtful has a line of its own."""
+    if manifest.passed_over is None:  # of before it was written down: all that was none of ours then
+        return is_doubtful and stored is not None and stored.sha256 != manifest.previous
+    passed = next((passed for passed in manifest.passed_over if passed.key == key), None)
+    if passed is None:
+        return False
+    return stored is None or is_doubtful or (stored.version, stored.sha256) == (
+        passed.version, passed.sha256 or stored.sha256,
+    )  # fmt: skip
 
 
 def _strays(library: Library, record_class: str, first: date, last: date, listed: list[Listed]) -> list[str]:

@@ -22,6 +22,7 @@ from execution_assets.archives.manifest import (
     ArchivedObject,
     Listed,
     Manifest,
+    PassedOver,
     manifest_key,
     object_key,
     write_manifest,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from execution_assets.archives.library import Library
+    from execution_assets.archives.library import Library, Manifests
     from execution_assets.archives.settings import ArchiveSettings
 
 _AT_ONCE = 2  # venues: one is read while another is compressed; each costs the memory of its row groups
@@ -53,7 +54,8 @@ _REPEATED = {
 class Archived(msgspec.Struct, frozen=True):
     """What became of a part: its newest manifest, whether it was written now, whether a legal hold keeps it.
 
-    ``doubts``: what lies below the holds or the day's manifests and is none of ours, a line each.
+    ``doubts``: what lies below the holds or the day's manifests, whatever the venue, and is none of ours, a line
+    each.
     """
 
     listed: Listed
@@ -99,9 +101,13 @@ def archive_day(
             parts = parts_of(connection, record_class, day)
             calendar = _Calendar(tuple(part.venue for part in parts), day_before(connection, record_class, day))
 
+            found = library.manifests(record_class, day, day)
+            for doubt in found.doubts():
+                fault(doubt)
+
             def one(part: Part) -> Archived:
                 with reading(connection, url) as rows:
-                    return _archive(rows, library, settings, part, calendar)
+                    return _archive(rows, library, settings, part, calendar, found)
 
             done = []
             with ThreadPoolExecutor(_AT_ONCE, "archive") as pool:
@@ -111,7 +117,7 @@ def archive_day(
         with connection.transaction():
             for archived in done:
                 record(connection, archived.listed)
-    for doubt in doubts_of(done):
+    for doubt in sorted({*doubts_of(done)} - {*found.doubts()}):
         fault(doubt)
     for archived in done:
         if archived.is_held:
@@ -132,10 +138,15 @@ def shown(archived: Archived) -> str:
 
 
 def _archive(
-    rows: Reader, library: Library, settings: ArchiveSettings, part: Part, calendar: _Calendar
+    rows: Reader,
+    library: Library,
+    settings: ArchiveSettings,
+    part: Part,
+    calendar: _Calendar,
+    found: Manifests,
 ) -> Archived:
     """Archive one part. A legal hold is looked for once its manifest is there, see ``holds``."""
-    archived = _newest(rows, library, settings, part, calendar)
+    archived = _newest(rows, library, settings, part, calendar, found)
     ordered = orders(library, part.record_class)
     if not ordered.is_held(part.day, part.venue):
         return archived
@@ -146,19 +157,22 @@ def _archive(
 
 
 def _newest(
-    rows: Reader, library: Library, settings: ArchiveSettings, part: Part, calendar: _Calendar
+    rows: Reader,
+    library: Library,
+    settings: ArchiveSettings,
+    part: Part,
+    calendar: _Calendar,
+    found: Manifests,
 ) -> Archived:
     began = time.monotonic()
-    found = library.manifests(part.record_class, part.day, part.day, part.venue)
-    known, doubts = found.listed, tuple(found.doubts())
+    known, doubts = [o for o in found.listed if o.manifest.venue == part.venue], tuple(found.doubts())
     if known:
         with closing(rows.tables(part)) as tables:
             now = {table: digest_rows(blocks) for table, blocks in tables}
         if now == known[-1].manifest.digests:
             return Archived(known[-1], is_new=False, seconds=time.monotonic() - began, doubts=doubts)
-    revision = known[-1].manifest.revision + 1 if known else 1
-    while manifest_key(part.record_class, part.day, part.venue, revision) in found.doubtful:
-        revision += 1
+    passed = _passed_over(found, part, known[-1].manifest.revision if known else 0)
+    revision = (known[-1].manifest.revision if known else 0) + len(passed) + 1
     moment = datetime.now(UTC)
     until = settings.retain_until(part.record_class, part.day, moment)
     attempt = secrets.token_hex(4)
@@ -170,6 +184,7 @@ def _newest(
     manifest = Manifest(
         part.record_class, part.day, part.venue, revision, moment, until,
         known[-1].stored.sha256 if known else None, objects, calendar.venues, calendar.before,
+        passed,
     )  # fmt: skip
     try:
         stored = library.store.put(manifest.key, write_manifest(manifest, library.signer), until)
@@ -179,6 +194,20 @@ def _newest(
         ) from error
     listed = Listed(manifest, stored, str(library.signer.key))
     return Archived(listed, is_new=True, seconds=time.monotonic() - began, doubts=doubts)
+
+
+def _passed_over(found: Manifests, part: Part, revision: int) -> tuple[PassedOver, ...]:
+    """Give what lies under the numbers after a revision and is none of ours, as far as we know, up to a free one.
+
+    If it is ours and its key is named later, the chain says that it was passed over.
+    """
+    passed: list[PassedOver] = []
+    while True:
+        key = manifest_key(part.record_class, part.day, part.venue, revision + len(passed) + 1)
+        if key not in found.doubtful:
+            return tuple(passed)
+        stored = found.doubtful[key].stored
+        passed.append(PassedOver(key, stored.version, stored.sha256))
 
 
 def _write(library: Library, blocks: Iterable[pa.Table], table: str, key: str, until: datetime) -> ArchivedObject:

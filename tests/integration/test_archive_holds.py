@@ -52,10 +52,10 @@ class Bucket:
     def __init__(self, url: str, library: Library, s3: S3Client, folder: Path) -> None:
         self.url, self.library, self.s3, self.folder = url, library, s3, folder
 
-    def put(self, name: str, body: bytes) -> str:
+    def put(self, name: str, body: bytes, **how: str) -> str:
         """Put an object below the holds; give its key."""
         key = f"holds/{FILLS}/{name}"
-        self.s3.put_object(Bucket=self.library.store.bucket, Key=key, Body=body)
+        self.s3.put_object(Bucket=self.library.store.bucket, Key=key, Body=body, **how)  # type: ignore[arg-type]
         return key
 
     def order(self, day: date, *, on: bool) -> str:
@@ -109,6 +109,8 @@ def forged(bucket: Bucket, kind: str) -> str:
         return bucket.put("000001.note", b"\xff\x00junk")
     if kind == "nothing in it":
         return bucket.put("000001.note", b"")
+    if kind == "encrypted under a key of theirs":
+        return bucket.put("000001.note", b"junk", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
     if kind == "larger than memory should take":
         return bucket.put("000001.note", b"x" * 2_000_000)
     if kind == "a key that nobody knows":
@@ -128,7 +130,8 @@ def forged(bucket: Bucket, kind: str) -> str:
 
 
 KINDS = (
-    "another name", "below another name", "no note", "nothing in it", "larger than memory should take",
+    "another name", "below another name", "encrypted under a key of theirs", "no note", "nothing in it",
+    "larger than memory should take",
     "a key that nobody knows", "a receipt of ours", "an old order of ours again", "an order of another class",
 )  # fmt: skip
 

@@ -14,12 +14,19 @@ import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
-from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, receipt_of
+from execution_assets.archives.access import HOLD_LIFTED, HOLD_PLACED, hand_in, receipt_of
 from execution_assets.archives.assets import ArchiveResource, audit_archive, fill_archive
-from execution_assets.archives.holds import give, order_of
+from execution_assets.archives.holds import give, order_of, orders
 from execution_assets.archives.keeping import hold, rotate
 from execution_assets.archives.library import Library
-from execution_assets.archives.manifest import MANIFESTS, write_manifest
+from execution_assets.archives.manifest import (
+    ACCESSES,
+    HOLDS,
+    MANIFESTS,
+    Manifest,
+    PassedOver,
+    write_manifest,
+)
 from execution_assets.archives.records import AUDIT, FILLS
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
@@ -39,7 +46,7 @@ from ledger.domain.times import utc_date
 from tests.integration.test_dagster_day import Streaming
 from tests.unit.domain.facts import SECOND, T0, intent, report, snapshot
 from trust import keys, signing
-from trust.errors import WrongKeyError
+from trust.errors import StoreError, UnreadableError, WrongKeyError
 from trust.keys import FileKeys, TransitKeys
 from trust.locked_store import LockedStore
 from trust.notes import parse_key
@@ -355,6 +362,95 @@ def test_what_others_put_below_the_manifests_stops_nothing_and_is_told(url: str,
     assert late.listed.manifest.previous == first.listed.stored.sha256
     assert told() == junk
     assert library.listed(FILLS, DAY, DAY) == [first.listed, late.listed]
+
+
+def test_what_the_store_gives_nobody_stops_nothing_and_is_told(url: str, library: Library, s3: S3Client) -> None:
+    """Somebody puts objects that are encrypted under a key of their own (SSE-C) wherever we read."""
+    archive_day(url, library, SETTINGS, FILLS, DAY)
+    put = {
+        f"{MANIFESTS}/fills/{DAY}/ALPHA/0002.note", f"{MANIFESTS}/fills/{DAY}/notes.txt",
+        f"{MANIFESTS}/fills/{DAY}/NOBODY/0001.note", f"{HOLDS}/fills/000001.note",
+    }  # fmt: skip
+    mine = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    for key in (*put, "verifiers/key/0002", f"{ACCESSES}/{datetime.now(UTC):%Y-%m-%d}/0.pending.note"):
+        s3.put_object(Bucket=library.store.bucket, Key=key, Body=b"junk", **mine)  # type: ignore[arg-type]
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    opened = Library(library.store, library.keys, library.signer)
+    faults: list[str] = []
+    [late] = archive_day(url, opened, SETTINGS, FILLS, DAY, fault=faults.append)
+    assert (late.is_new, late.is_held, late.listed.manifest.revision) == (True, True, 3)
+    assert {fault.split(": ")[0] for fault in faults} == put
+    assert len(faults) == len(put), "once a day, not for every venue"
+    assert {line.what for line in verify(opened, FILLS, DAY, DAY, url=url).lines if line.wrong} == put
+    assert any("verifiers/key/0002" in note and "does not give" in note for note in opened.notes)
+    said: list[str] = []
+    assert (hand_in(opened, url, log=said.append), len(said)) == (0, 1)
+
+
+def test_a_login_that_may_read_nothing_is_no_fault_of_the_objects(
+    url: str, library: Library, s3: S3Client
+) -> None:
+    """Else each run would take all manifests for none, and write the whole day once more, locked for years."""
+    mine = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    for key in ("verifiers/key/0001", f"{MANIFESTS}/fills/{DAY}/ALPHA/0001.note", "holds/fills/000001.note"):
+        s3.put_object(Bucket=library.store.bucket, Key=key, Body=b"junk", **mine)  # type: ignore[arg-type]
+    for read in (lambda: library.manifests(FILLS, DAY, DAY), lambda: orders(library, FILLS)):
+        with pytest.raises(StoreError, match="no key can be read") as error:
+            read()
+        assert not isinstance(error.value, UnreadableError)
+
+
+def test_a_manifest_that_was_passed_over_is_in_the_chain_once_its_key_is_named(
+    url: str, library: Library, tmp_path: Path
+) -> None:
+    """The signing key was lost; until the old one is named its manifests count for nothing."""
+    [first] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    signing.make_key_file(tmp_path / "new.pem")
+    signer = FileSigner("test/archive", tmp_path / "new.pem")
+    unnamed = Library(library.store, library.keys, signer, [signer.key])
+    [second] = archive_day(url, unnamed, SETTINGS, FILLS, DAY)
+    manifest, stored = second.listed.manifest, first.listed.stored
+    assert (manifest.revision, manifest.previous) == (2, None)
+    assert manifest.passed_over == (PassedOver(stored.key, stored.version, stored.sha256),)
+    assert [line.what for line in verify(unnamed, FILLS, DAY, DAY, url=url).lines if line.wrong] == [
+        stored.key, *[held.key for held in first.listed.manifest.objects],
+    ]  # fmt: skip
+    named = Library(library.store, library.keys, signer, [signer.key, library.signer.key])
+    assert verify(named, FILLS, DAY, DAY, url=url).wrong == 0
+    Streaming(url).land([intent("C9", "M9"), report("E9", cl_ord_id="M9", qty="1", px="101")])
+    [third] = archive_day(url, named, SETTINGS, FILLS, DAY)
+    assert (third.listed.manifest.previous, third.listed.manifest.passed_over) == (second.listed.stored.sha256, ())
+    assert verify(named, FILLS, DAY, DAY, url=url).wrong == 0
+    # a revision that does not say so, or says it of other bytes, passes over nothing
+    other = PassedOver(stored.key, stored.version, "0" * 64)
+    for day, passed in ((1, ()), (2, (other,)), (3, None)):
+        at = DAY + timedelta(days=day)
+        before = msgspec.structs.replace(first.listed.manifest, trade_date=at)
+        old = library.store.put(before.key, write_manifest(before, library.signer), before.retain_until)
+        said = passed and (msgspec.structs.replace(other, key=old.key, version=old.version),)
+        after = msgspec.structs.replace(manifest, trade_date=at, passed_over=passed if said is None else said)
+        library.store.put(after.key, write_manifest(after, signer), after.retain_until)
+        lines = verify(named, FILLS, at, at, deep=False).lines
+        wrong = [said for line in lines if line.what == after.name for said in line.wrong]
+        assert wrong == ["revision 1 is not the one that this follows"], passed
+
+
+def test_what_was_passed_over_may_go(url: str, library: Library, s3: S3Client) -> None:
+    """Junk is deleted, as the message says, once no lock keeps it: that is no gap."""
+    key = f"{MANIFESTS}/fills/{DAY}/ALPHA/0001.note"
+    s3.put_object(Bucket=library.store.bucket, Key=key, Body=b"junk")
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    assert done.listed.manifest.revision == 2
+    for _, version, _ in [*library.store.versions(key)]:
+        library.store.delete_unlocked(key, version)
+    assert verify(library, FILLS, DAY, DAY, url=url).wrong == 0
+
+
+def test_a_manifest_of_before_the_list_is_read(url: str, library: Library) -> None:
+    [done] = archive_day(url, library, SETTINGS, FILLS, DAY)
+    told = msgspec.json.decode(msgspec.json.encode(done.listed.manifest))
+    del told["passed_over"]
+    assert msgspec.json.decode(msgspec.json.encode(told), type=Manifest).passed_over is None
 
 
 def test_days_and_venues_without_records_have_no_archive(url: str, library: Library) -> None:

@@ -11,11 +11,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from trust.errors import AlreadyStoredError, StoreError
-from trust.locked_store import Lock, LockedStore
+from trust.errors import AlreadyStoredError, StoreError, UnreadableError
+from trust.locked_store import Lock, LockedStore, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from operations.embedded.endpoints import Endpoints
 
 CONTENT = b"what was written"
 
@@ -77,6 +79,32 @@ def test_what_is_not_there_is_said(store: LockedStore) -> None:
     assert store.first("none") is None
     with pytest.raises(StoreError, match=r"s3://.*/none: there is no such object"):
         store.get("none")
+
+
+def test_what_somebody_put_under_a_key_of_their_own_is_told_apart(store: LockedStore, s3: S3Client) -> None:
+    """SSE-C: the store gives it to nobody who has not that key. It is there, and stops nothing else."""
+    s3.put_object(
+        Bucket=store.bucket, Key="theirs", Body=b"junk", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32
+    )
+    [(_, version, size)] = store.versions("theirs")
+    for read in (store.get, store.digest, store.lock):
+        with pytest.raises(UnreadableError, match="s3://.*/theirs: the store does not give this object"):
+            read("theirs", version)
+    with pytest.raises(UnreadableError):
+        store.read_range(Stored("theirs", version, "", size), 0, 1)
+    with pytest.raises(AlreadyStoredError):
+        store.put("theirs", CONTENT, soon())
+    assert store.get("ours", store.put("ours", CONTENT, soon()).version) == CONTENT
+
+
+def test_a_login_that_is_refused_is_no_objects_fault(store: LockedStore, endpoints: Endpoints) -> None:
+    stored = store.put("ours", CONTENT, soon())
+    keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=endpoints.s3_endpoint, **keys)  # type: ignore[call-overload]
+    with pytest.raises(StoreError) as error:
+        LockedStore(client, store.bucket).get("ours", stored.version)
+    assert type(error.value) is StoreError
+    client.close()
 
 
 def test_a_store_that_is_away_is_said() -> None:

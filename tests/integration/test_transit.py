@@ -59,6 +59,32 @@ def test_a_version_that_may_not_sign_any_more_is_left(vault: tuple[hvac.Client, 
     assert open_note(sign_note("text\n", [signer]), [signer.key]) == "text\n"
 
 
+def test_a_version_that_one_thread_leaves_fails_the_others_signature_by_name(
+    vault: tuple[hvac.Client, str],
+) -> None:
+    """Two threads share a signer; one is refused and forgets the versions while the other is about to sign."""
+    client, mount = vault
+    client.secrets.transit.create_key("log", key_type="ed25519", mount_point=mount)
+    others: list[str] = []
+
+    def logged_in() -> hvac.Client:
+        if others:
+            others.clear()
+            with pytest.raises(KeyUnavailableError):
+                signer.sign(b"the other thread's")
+        return client
+
+    signer = TransitSigner("example.com/log", logged_in, "log", mount)
+    first = signer.key
+    client.secrets.transit.rotate_key("log", mount_point=mount)
+    client.secrets.transit.update_key_configuration("log", mount_point=mount, min_encryption_version=2)
+    others.append("comes in between")
+    with pytest.raises(KeyUnavailableError, match="cannot be used"):
+        signer.sign(b"text")
+    assert open_note(sign_note("text\n", [signer]), [signer.key]) == "text\n"
+    assert signer.key != first
+
+
 def test_a_key_that_cannot_be_used_is_said(vault: tuple[hvac.Client, str]) -> None:
     client, mount = vault
     client.secrets.transit.create_key("other", key_type="aes256-gcm96", mount_point=mount)

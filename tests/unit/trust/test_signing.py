@@ -46,3 +46,19 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
     path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(KeyUnavailableError, match="an Ed25519 key is required"):
         FileSigner("example.com/log", path).sign(b"text")
+
+
+def test_no_note_names_another_key_than_the_one_that_signed(tmp_path: Path) -> None:
+    """The key is changed between its name and its signature: a note that nobody could open is not made."""
+    make_key_file(tmp_path / "old.pem")
+    make_key_file(tmp_path / "new.pem")
+    old, new = (FileSigner("example.com/log", tmp_path / name) for name in ("old.pem", "new.pem"))
+
+    class Changed:
+        key = old.key
+
+        def sign(self, message: bytes) -> bytes:
+            return new.sign(message)
+
+    with pytest.raises(KeyUnavailableError, match="changed meanwhile"):
+        sign_note("text\n", [Changed()])
