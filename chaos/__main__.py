@@ -1,4 +1,4 @@
-"""``make chaos``: SIGKILL at every fault point and at random times, under load, then the books.
+"""``make chaos``: SIGKILL at fault points, at every await and at random times, under load, then the books.
 
 Example: ``python -m chaos --kills 100 --seed 3 --json``
 """
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from chaos.awaits import MOMENTS, sites
 from chaos.campaign import Campaign
-from chaos.plan import draw
+from chaos.plan import ALL_AWAITS, draw
 from chaos.resting import ChaosError
 from ledger.faultpoints import POINTS
 
@@ -30,7 +31,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the plan and of the venues' day")
     parser.add_argument("--orders", type=float, default=30.0, help="orders a second, of some four fills each")
     parser.add_argument("--minutes", type=float, help="no more kills after so long; the books are balanced then")
-    parser.add_argument("--only", choices=sorted(POINTS), metavar="POINT", help="kill at this point alone")
+    places = sorted({*POINTS, ALL_AWAITS, *(site.path for site in sites())})
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=places,
+        metavar="PLACE",
+        help="kill at this point alone, at awaits of this module (streaming/lander.py), or at awaits; repeatable",
+    )
     parser.add_argument("--state", type=Path, help="keep everything here, logs too (default: thrown away)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args()
@@ -49,6 +57,7 @@ def _print(report: Report, console: Console) -> None:
         counts = (report.kills.get(name, 0), report.missed.get(name, ""), report.in_backlog.get(name, ""))
         table.add_row(name, *map(str, counts))
     console.print(table)
+    _print_awaits(report, console)
     books = Table(title="The books", title_justify="left")
     for name in ("", "this", " ", "equals this", "  ", "balances"):
         books.add_column(name, justify="right" if name in {" ", "  "} else "left")
@@ -78,6 +87,16 @@ def _print(report: Report, console: Console) -> None:
         console.print("[bold red]something is not delivered, or something does not come to rest[/]")
     for name in report.missing:
         console.print(name, style="red", highlight=False, markup=False)
+
+
+def _print_awaits(report: Report, console: Console) -> None:
+    if not (report.awaits_hit or report.awaits_missed):
+        return
+    moments = [moment for found in report.awaits_hit.values() for moment in found]
+    counts = ", ".join(f"{moments.count(moment)} {moment}" for moment in MOMENTS)
+    console.print(f"{len(report.awaits_hit)} of {report.awaits} awaits were died at ({counts})", highlight=False)
+    for name in report.awaits_missed:
+        console.print(f"not waited at in time: {name}", highlight=False, markup=False)
 
 
 def main() -> int:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from chaos import backups, naming, scenery
+from chaos.awaits import sites
 from chaos.books import Sample, compare, sample
+from chaos.happenings import Happenings
+from chaos.killing import Killer
 from chaos.nursery import Nursery
 from chaos.report import Report
-from chaos.resting import ChaosError, await_ready, behind, catch_up, drain
+from chaos.resting import await_ready, behind, catch_up, drain
 from chaos.victim import Victim
 from ledger.db.migrate import migrate
 from operations.embedded import EmbeddedStack, ServerName
@@ -33,14 +36,11 @@ if TYPE_CHECKING:
     from operations.main_job.balance import Line
     from operations.main_job.programs import Program
 
-# a point that is not passed so long after all is live, or that long after the start: killed from outside
-_POINT_SECONDS, _LONGEST_SECONDS = 4.0, 30.0
 # lives of a second or two never get to the end of what waits: without air, market data falls minutes behind, and
 # after a restart a snapshot that comes over a minute late restates nothing
 _AIR_EVERY, _BEHIND_SECONDS = 20, 15.0
 _QUERY_SECONDS = 300  # of one question of the books
-_LOOK_SECONDS, _TELL_SECONDS = 0.25, 30.0
-_PRODUCER, _PART_SECONDS = "streaming.producing_child", 0.6  # another one is started, or another FIX engine
+_TELL_SECONDS = 30.0
 _REPORTS = """
 SELECT (SELECT count(DISTINCT report_id) FROM execution.fills) + count(*) FROM execution.dead_letters
 """
@@ -86,13 +86,11 @@ class Campaign:
         self._tell = tell
         self._orders = orders
         self._minutes = minutes
-        self._done: Counter[str] = Counter()
-        self._missed: Counter[str] = Counter()
+        self._killer = Killer()
         self._in_backlog: Counter[str] = Counter()
         self._kill_seconds = 0.0
         self._missing: list[str] = []
         self._person = ""
-        self._secrets: scenery.Secrets | None = None
         self._samples: list[Sample] = []
 
     def run(self) -> Report:
@@ -106,11 +104,13 @@ class Campaign:
         simulator: Program | None = None
         victim: Victim | None = None
         nursery = Nursery(stack.state.log("nursery"))
+        happenings: Happenings | None = None
         try:
             prepare(endpoints, stack.state)
             make_bucket(endpoints)
             self._person = scenery.make_person(endpoints)
-            secrets = self._secrets = scenery.Secrets(endpoints)
+            secrets = scenery.Secrets(endpoints)
+            happenings = Happenings(endpoints, stack.state, secrets)
             ports = Ports(stack.state)
             stream_program(self._plan, stack.state, endpoints, ports)  # writes its settings
             folder = stack.state.folder("stream")
@@ -123,7 +123,7 @@ class Campaign:
             simulator.start()
             with psycopg.connect(endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
                 connection.execute(f"SET statement_timeout = '{_QUERY_SECONDS}s'".encode())
-                self._kill_all(victim, connection, ports, endpoints)
+                self._kill_all(victim, connection, ports, endpoints, happenings)
                 self._tell("no more kills: the venues deliver what is outstanding")
                 drained = drain(ports, victim, connection)
                 if not drained:
@@ -139,16 +139,18 @@ class Campaign:
                     self._missing += naming.missing(journal, connection, endpoints)
                 return self._report(time.monotonic() - began, lines, books, connection, drained=drained)
         finally:
-            if victim is not None and victim.alive:
-                victim.kill(group=True)
-            nursery.__exit__()
-            if simulator is not None:
-                simulator.ask_to_stop()
-                simulator.wait_stopped()
+            if happenings is not None:
+                happenings.close()
+            _end(victim, nursery, simulator)
             stack.stop()
 
     def _kill_all(
-        self, victim: Victim, connection: psycopg.Connection[Any], ports: Ports, endpoints: Endpoints
+        self,
+        victim: Victim,
+        connection: psycopg.Connection[Any],
+        ports: Ports,
+        endpoints: Endpoints,
+        happenings: Happenings,
     ) -> None:
         """Each kill ends a life that began armed with it; the life before the first ends in peace."""
         time.sleep(1.0)
@@ -157,10 +159,11 @@ class Campaign:
         began = told = time.monotonic()
         for number, kill in enumerate(self._kills, start=1):
             self._set_scene(kill, ports, endpoints)
-            victim.start(kill)
-            self._kill(victim, kill, ports)
-            if self._secrets is not None:
-                self._secrets.leave()
+            victim.start(kill, happenings.begin(kill.scenes))
+            try:
+                self._killer.kill(victim, kill, ports)
+            finally:
+                happenings.end()
             self._samples.append(sample(connection))
             if scenery.outstanding(ports) >= scenery.MANY:
                 self._in_backlog[kill.name] += 1
@@ -168,7 +171,7 @@ class Campaign:
                 victim.start()
                 catch_up(ports, victim)
                 victim.kill(group=True)
-                self._done["after catching up"] += 1
+                self._killer.done["after catching up"] += 1
             spent = time.monotonic() - began
             self._kill_seconds = spent / number
             if self._minutes is not None and spent > self._minutes * 60:
@@ -176,7 +179,7 @@ class Campaign:
                 break
             if number % every == 0 or time.monotonic() > told + _TELL_SECONDS:
                 told = time.monotonic()
-                missed, backlog = sum(self._missed.values()), sum(self._in_backlog.values())
+                missed, backlog = sum(self._killer.missed.values()), sum(self._in_backlog.values())
                 self._tell(
                     f"{number} of {len(self._kills)} kills, {self._kill_seconds:.1f} s each, {missed} points not "
                     f"passed in time, {backlog} in a backlog"
@@ -187,44 +190,10 @@ class Campaign:
         """Make what the kill's life is to find; nobody lives now."""
         if kill.backlog:
             scenery.pile_up(ports, self._orders)
-        if kill.point.startswith("desk."):
+        if "requests" in kill.scenes:
             scenery.make_requests(self._person)
-        if kill.point.startswith("secrets.") and self._secrets is not None:
-            self._secrets.replace_soon()
-        if kill.point == "publisher.refilled":
+        if "topic" in kill.scenes:
             scenery.make_topic_again(endpoints)
-
-    def _kill(self, victim: Victim, kill: Kill, ports: Ports) -> None:
-        if kill.how != "point":
-            if victim.ended_within(kill.seconds, ""):
-                raise ChaosError(
-                    f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}"
-                )
-            if kill.how == "producer" and victim.kill_child(_PRODUCER):
-                time.sleep(_PART_SECONDS)
-            victim.kill(group=kill.how != "process")
-            self._done[kill.name] += 1
-            return
-        ended = self._ended_at(victim, kill, ports)
-        if ended and not victim.was_hit(kill.point):
-            raise _ended_by_itself(victim)
-        (self._done if ended else self._missed)[kill.name] += 1
-        if victim.alive:  # its FIX engine was hit, or nothing
-            if ended:
-                time.sleep(_PART_SECONDS)
-            victim.kill(group=True)
-
-    def _ended_at(self, victim: Victim, kill: Kill, ports: Ports) -> bool:
-        """Wait for the end at a fault point; a machine that is busy has its time to get there."""
-        latest = time.monotonic() + _LONGEST_SECONDS
-        deadline = latest
-        while time.monotonic() < min(deadline, latest):
-            if victim.ended_within(_LOOK_SECONDS, kill.point):
-                return True
-            status = ask(f"http://127.0.0.1:{ports.http}/status")
-            if deadline == latest and status.get("ready") and status.get("publisher") == "live":
-                deadline = time.monotonic() + _POINT_SECONDS
-        return False
 
     def _report(
         self,
@@ -240,14 +209,18 @@ class Campaign:
             assert row is not None, "a count is one row"
             return int(row[0] or 0)
 
+        killer = self._killer
         return Report(
             seed=self._plan.seed,
             seconds=round(seconds, 1),
-            kills=dict(self._done),
-            missed=dict(self._missed),
-            restarts=sum(self._done.values()) + sum(self._missed.values()),
+            kills=dict(killer.done),
+            missed=dict(killer.missed),
+            restarts=sum(killer.done.values()) + sum(killer.missed.values()),
             in_backlog=dict(self._in_backlog),
             kill_seconds=round(self._kill_seconds, 2),
+            awaits=len(sites()),
+            awaits_hit=killer.awaits_hit,
+            awaits_missed=sorted(killer.awaits_missed),
             sent=sum(
                 venue["reports_sent"] + venue["malformed_sent"]
                 for name, venue in books["venues"].items()
@@ -274,8 +247,13 @@ def prepare(endpoints: Endpoints, state: StateFolder) -> None:
     make_logins(endpoints, state)
 
 
-def _ended_by_itself(victim: Victim) -> ChaosError:
-    return ChaosError(f"the streaming process ended by itself; {victim.log} ends with:\n{victim.words()}")
+def _end(victim: Victim | None, nursery: Nursery, simulator: Program | None) -> None:
+    if victim is not None and victim.alive:
+        victim.kill(group=True)
+    nursery.__exit__()
+    if simulator is not None:
+        simulator.ask_to_stop()
+        simulator.wait_stopped()
 
 
 def environment(folder: Path) -> dict[str, str]:

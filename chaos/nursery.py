@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -117,6 +118,9 @@ def die_with_parent() -> None:
 
 def _live(birth: Birth) -> NoReturn:
     """Be the streaming process: what ``execution-agent stream`` does after its imports."""
+    import uvloop  # noqa: PLC0415
+
+    from chaos import awaits  # noqa: PLC0415
     from chaos.stacks import tell_when_asked  # noqa: PLC0415
     from ledger import faultpoints  # noqa: PLC0415
     from operations.cli import stream  # noqa: PLC0415
@@ -136,6 +140,9 @@ def _live(birth: Birth) -> NoReturn:
         time.tzset()
         faultpoints.arm(os.environ)
         tell_when_asked()
+        fault = awaits.armed(os.environ)
+        if fault is not None:
+            uvloop.new_event_loop = partial(awaits.watched, uvloop.new_event_loop, fault)
         stream()
     except SystemExit as error:
         os._exit(error.code if isinstance(error.code, int) else 1)

@@ -12,7 +12,9 @@ class Report(msgspec.Struct):
 
     ``missed`` are points that were not passed in time: the process was killed from outside instead. ``restarts``
     counts the starts after a kill, ``in_backlog`` the kills while thousands of messages waited at the venues.
-    ``missing`` names what is not where it should be, and how things stood when nothing moved any more.
+    ``awaits`` is how many there are in the program, ``awaits_hit`` those where a life died, with the moments, and
+    ``awaits_missed`` those where none waited in time. ``missing`` names what is not where it should be, and how
+    things stood when nothing moved any more.
     """
 
     seed: int
@@ -22,6 +24,9 @@ class Report(msgspec.Struct):
     restarts: int
     in_backlog: dict[str, int]
     kill_seconds: float
+    awaits: int
+    awaits_hit: dict[str, list[str]]
+    awaits_missed: list[str]
     sent: int
     landed: int
     duplicates: int

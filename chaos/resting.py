@@ -24,7 +24,7 @@ _ALL = {"count": _FEW, "at_source": 0}  # as long as nobody says
 _TOPICS = ("order-intents", "market-data")  # as /status names them
 _BEHIND = """
 SELECT extract(epoch FROM clock_timestamp()) - max(at_ns) / 1e9 FROM execution.benchmark_snapshots
-WHERE taken_on >= current_date - 1
+WHERE taken_on >= current_date - 1 AND symbol <> 'DRILL'
 """
 _LAST = "SELECT xid::text::bigint, position FROM execution.audit_events ORDER BY xid DESC, position DESC LIMIT 1"
 _CURSOR = "SELECT xid::text::bigint, position FROM execution.publish_cursors"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -39,10 +38,15 @@ SELECT dead_letter_id, %s FROM execution.dead_letters ORDER BY random() LIMIT 3
 """
 _HALTED = """
 INSERT INTO execution.halt_requests (venue, action, reason)
-VALUES ('CHARLIE', 'halt', 'a drill'), ('CHARLIE', 'resume', 'the drill is over')
+VALUES ('CHARLIE', 'halt', 'a drill'), ('CHARLIE', 'resume', 'the drill is over'),
+       ('NOWHERE', 'halt', 'a drill at a venue that we do not have')
+"""
+_LOOK_BACK = """
+INSERT INTO execution.look_back_requests (venue, from_ns, until_ns)
+SELECT 'ALPHA', now_ns - 30000000000, now_ns
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1e9)::bigint AS now_ns) AS now
 """
 _SECRETS = {"alpha": "password", "bravo": "token"}
-_REPLACED_AFTER = (0.8, 1.6, 2.4, 3.2, 4.0)
 _TOPIC = HEDGES  # of few events, and some in every life
 _TOPIC_SECONDS = 20.0
 
@@ -69,11 +73,15 @@ def make_person(endpoints: Endpoints) -> str:
 
 
 def make_requests(person: str) -> None:
-    """Have dead letters handed in again, some for the second time, and a venue halted and resumed by hand."""
+    """Have dead letters handed in again, some for the second time, and a venue halted and resumed by hand.
+
+    A halt of a venue that is none is asked for, too, and what a venue lists of the last half minute.
+    """
     with psycopg.connect(person, autocommit=True) as connection:
         for again in (False, True):
             connection.execute(_REQUESTED.encode(), [again])
         connection.execute(_HALTED.encode())
+        connection.execute(_LOOK_BACK.encode())
 
 
 class Secrets:
@@ -81,7 +89,7 @@ class Secrets:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._client = hvac.Client(url=endpoints.vault_addr, token=endpoints.vault_token)
-        self._timers: list[threading.Timer] = []
+        self._is_back = False
         self.replace()
 
     def settings(self, endpoints: Endpoints) -> dict[str, str]:
@@ -99,24 +107,26 @@ class Secrets:
         }
 
     def replace(self) -> None:
-        """Write new versions."""
+        """Write new versions; what was taken back is there again."""
+        self._is_back = False
         for venue, field in _SECRETS.items():
             self._client.secrets.kv.v2.create_or_update_secret(
                 f"venues/{venue}", {field: secrets.token_hex(16)}, mount_point="secret"
             )
 
-    def replace_soon(self) -> None:
-        """Write new versions while the next life lives."""
-        self._timers = [threading.Timer(after, self.replace) for after in _REPLACED_AFTER]
-        for timer in self._timers:
-            timer.start()
+    def take_back(self) -> None:
+        """Delete what counts, or write it anew where that was done: by turns."""
+        if self._is_back:
+            self.replace()
+            return
+        self._is_back = True
+        for venue in _SECRETS:
+            self._client.secrets.kv.v2.delete_latest_version_of_secret(f"venues/{venue}", mount_point="secret")
 
-    def leave(self) -> None:
-        """Replace no more: the life is over."""
-        for timer in self._timers:
-            timer.cancel()
-            timer.join()
-        self._timers = []
+    def settle(self) -> None:
+        """Leave nothing taken back."""
+        if self._is_back:
+            self.replace()
 
 
 def make_topic_again(endpoints: Endpoints) -> None:

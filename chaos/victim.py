@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bench.machine import family
+from chaos import awaits
 from chaos.nursery import die_with_parent
 from chaos.stacks import BEGIN, END
 from ledger.faultpoints import SWITCH, VARIABLE
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.01
 _STACK_SECONDS = 3.0
+_ENGINES = "fault point engine."
 
 
 class Victim:
@@ -39,11 +43,16 @@ class Victim:
         self._process: subprocess.Popen[bytes] | Life | None = None
         self._logged = 0
 
-    def start(self, kill: Kill | None = None) -> None:
-        """Start it, armed with the kill's fault point."""
-        environment = dict(self._environment)
+    def start(self, kill: Kill | None = None, more: Mapping[str, str] | None = None) -> None:
+        """Start it, armed with the kill's fault point or await; ``more`` goes into its environment.
+
+        Awaits are watched in lives of a nursery alone.
+        """
+        environment = self._environment | dict(more or {})
         if kill is not None and kill.point:
             environment |= {SWITCH: "1", VARIABLE: f"{kill.point}:{kill.passes}:{kill.seconds}"}
+        if kill is not None and kill.fault is not None:
+            environment[awaits.VARIABLE] = msgspec.json.encode(kill.fault).decode()
         self.log.touch()
         self._logged = self.log.stat().st_size
         if self._nursery is not None:
@@ -76,20 +85,20 @@ class Victim:
         """Send a signal to it, with its FIX engine or alone."""
         (os.killpg if group else os.kill)(self.pid, number)
 
-    def ended_within(self, seconds: float, point: str) -> bool:
-        """Wait for its end, or for that of its FIX engine at an engine's point."""
+    def ended_within(self, seconds: float, words: str) -> bool:
+        """Wait for its end, or for that of its FIX engine where ``words`` are those of an engine's point."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not self.alive or (point.startswith("engine.") and self.was_hit(point)):
+            if not self.alive or (_ENGINES in words and self.said(words)):
                 return True
             time.sleep(_LOOK_SECONDS)
         return not self.alive
 
-    def was_hit(self, point: str) -> bool:
-        """Whether this life's log tells of the fault point: its last words, or its engine's, passed on."""
+    def said(self, words: str) -> bool:
+        """Whether this life's log has the words of a kill: its last ones, or its engine's, passed on."""
         with self.log.open("rb") as log:
             log.seek(self._logged)
-            return f"fault point {point}, pass".encode() in log.read()
+            return words.encode() in log.read()
 
     def stacks(self) -> list[str]:
         """Give where its tasks stand; nothing of one that was not born in a nursery, or does not answer."""

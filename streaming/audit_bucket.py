@@ -122,6 +122,7 @@ class Keeper:
         known = [*signer.keys, *(parse_key(text) for text in self._audit.verifiers)]
         bucket.trust(bucket.keys.trusted(known))
         bucket.keys.publish(signer, self._until())
+        faultpoints.at("audit.key_shown")
         self._key = signer.key
 
     async def _look_for_new_key(self, bucket: BucketLog) -> None:
@@ -178,8 +179,11 @@ class Keeper:
         wanted = edge_of(self._stored)
         rows = await self._ledger.tiles([tile[:2] for tile in wanted])
         edge = {tile: rows[tile[:2]].hashes[: tile.width * HASH_BYTES] for tile in wanted if tile[:2] in rows}
+        faultpoints.at("audit.edge")
         await asyncio.to_thread(bucket.put_edge, self._stored, edge, self._until())
+        faultpoints.at("audit.edged")
         await asyncio.to_thread(bucket.keys.keep, self._until())
+        faultpoints.at("audit.edged")
         self._edged, self._edged_at = self._stored, now
 
     def _tell_waits(self) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from ledger.faultpoints import at
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -60,6 +62,7 @@ async def fenced(redis: Redis, token: Callable[[], int]) -> AsyncIterator[Pipeli
         if known < ours:
             await pipe.unwatch()  # type: ignore[no-untyped-call]
             await redis.eval(_RAISE, 1, TOKEN, str(ours))
+            at("redis.fenced")
             await pipe.watch(TOKEN)
             known = await _known(pipe)
         if known > ours:

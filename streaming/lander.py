@@ -138,8 +138,10 @@ class Lander:
                     log.warning("ledger unavailable", error=str(error))
                 finally:
                     self.ready.clear()
+                at("lander.lost")
                 if self.on_lost is not None:
                     await self.on_lost()
+                at("lander.forgotten")
                 await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
             decoding.cancel()
@@ -207,6 +209,7 @@ class Lander:
             book = await reader.open_book(clocks.time_ns())
             self._metrics.start_open(*await reader.open_counts())
             self._asked_at = None
+            at("lander.opened")
             log.info("landing", writer=self._writer)
             for listener in self.on_session:
                 listener()
@@ -313,7 +316,9 @@ class Lander:
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
+                at("landing.conflict")
                 book = await reader.open_book(clocks.time_ns())
+                at("landing.reloaded")
                 continue
             book.apply(decision)
             return decision, book

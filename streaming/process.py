@@ -20,6 +20,7 @@ import structlog
 
 from ledger import clocks
 from ledger.db.urls import plain_url
+from ledger.faultpoints import at
 from streaming.arrivals import Inbox
 from streaming.backlog import tally
 from streaming.checkpoints import Checkpointer
@@ -255,16 +256,20 @@ class Process:
                 task.result()
                 raise StreamingError(f"the {task.get_name()} ended by itself")
             log.info("draining")
+            at("drain.began")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await _cancel(intake, _INTAKE_SECONDS)
+                    at("drain.intake_over")
                     while not self._is_drained():  # noqa: ASYNC110  once, and soon over
                         await asyncio.sleep(0.02)
+            at("drain.over")
         finally:
             await _cancel({stopping, *parts, *intake}, _END_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._redis.aclose(), _END_SECONDS)
             self.trust.close()
+        at("drain.ended")
         log.info("stopped", backlog=len(self.inbox))
 
     def _is_drained(self) -> bool:

@@ -138,6 +138,7 @@ class Publisher:
             partitions = {t: await asyncio.to_thread(broker.partitions, t) for t in OUTBOUND}
             incarnations = await asyncio.to_thread(broker.incarnations, OUTBOUND)
             writer = self._make_writer(self._kafka, self._source)
+            faultpoints.at("publisher.connected")
             await self._opened(writer)
             faultpoints.at("publisher.opened")
             cursor, again = await self._where_it_stands(outbox, incarnations)
@@ -150,6 +151,7 @@ class Publisher:
                 await session.refill(again, await outbox.refill_start(self._refill_seconds))
             await session.sweep()
             await session.catch_up()
+            faultpoints.at("publisher.caught_up")
             self.state = "live"
             await self._follow(session, broker, incarnations, shown)
         finally:

@@ -165,6 +165,7 @@ class PublishingSession:
             if fresh:
                 await self._publish(await self._outbox.events(fresh))
                 self._swept.update(entry.event_id for entry in fresh)
+                faultpoints.at("publisher.swept")
             swept = {entry.event_id for entry in entries}
             self._published -= swept
             earlier -= swept

@@ -15,6 +15,7 @@ import structlog
 
 from ledger.domain.events import control_event
 from ledger.domain.identity import identify
+from ledger.faultpoints import at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,14 +78,16 @@ class SecretEvents:
         try:
             connection = await self._connect()
             try:
+                at("secrets.event")
                 async with connection.transaction():
                     await connection.execute(_PARTITION)
                     await connection.execute(_INSERT, event.event_id, event.event_type, event.key, event.body)
+                at("secrets.written")
             finally:
                 await connection.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             log.warning(
-                "the change of a secret cannot be written down yet", event=event.event_type, why=str(error)
+                "the change of a secret cannot be written down yet", told=event.event_type, why=str(error)
             )
             return False
         return True

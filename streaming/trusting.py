@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from ledger.faultpoints import at
 from streaming.credentials import Credentials
 from streaming.errors import SettingsError, StreamingError
 from streaming.references import references_in
@@ -101,6 +102,7 @@ class Trust:
     def _changed(self, svid: Svid) -> None:
         self._metrics.identity_expires.set(svid.ends)
         self._metrics.identity_rotations.inc()
+        at("identity.replaced")
         log.info("an X.509-SVID was taken over", id=svid.spiffe_id, serial=svid.serial, ends=svid.ends)
 
     def _session(self, vault: VaultSettings) -> VaultSession:

@@ -154,6 +154,7 @@ class Landing:
         fresh = {day for day in wanted - self._days if first <= day <= last}
         if fresh:
             await self._connection.execute(_SQL["ensure_partitions"], sorted(fresh))
+            faultpoints.at("landing.days")
             self._days |= fresh
 
 

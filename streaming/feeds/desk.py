@@ -130,6 +130,7 @@ class DeskFeed:
                 at("desk.halts")
                 self._inbox.put_first(control_arrival(control))
         if refused:
+            at("desk.refused")
             await desk.refuse_halts(refused)
 
     def _replay(self, requests: Sequence[ReplayRequest], skipped: list[ReplayAnswer]) -> Arrival | None:

@@ -19,6 +19,7 @@ from ledger.db.completeness import Gap, Holdings, Request
 from ledger.db.errors import LedgerUnavailableError
 from ledger.domain.completeness import AuditReason, complete_to, next_window
 from ledger.domain.times import NANOS, format_utc
+from ledger.faultpoints import at
 from streaming.look_back.asking import AskedOrder, LookBackError
 from streaming.look_back.comparing import Comparison
 from streaming.look_back.telling import NotLandedError
@@ -140,6 +141,7 @@ class Auditing:
             else:
                 known = ", ".join(self._look_backs) or "none has"
                 refusal = f"refused: {request.venue} has no look_back in the settings of the process ({known})"
+                at("completeness.answering")
                 await holdings.answer(request.request_id, refusal)
         self._measure()
 
@@ -235,6 +237,7 @@ class Auditing:
                 total = _sum(total, await self._compare(look_back, AuditReason.REQUEST, window))
         except LookBackError as error:
             outcome = f"failed: {error}"
+        at("completeness.answering")
         async with self._holdings() as holdings:
             await holdings.answer(request.request_id, outcome, total)
 

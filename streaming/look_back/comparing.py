@@ -116,6 +116,7 @@ class Comparison:
             if fills:
                 self._metrics.completeness_missing.labels(self._look_back.venue).inc(len(fills))
                 await self._teller.tell(self._missing_of(fills))
+                at("completeness.missing")
             outcome = await self._look_back.hand_in(absent)
         self._handed_in += outcome.landed + outcome.duplicates  # a duplicate: the feed was quicker after all
 

@@ -111,6 +111,7 @@ class LookBack:
         landed = listed = 0
         async for page in self.pages(since_ns, until_ns):
             listed += len(page)
+            at("look_back.read")
             async with self.turn:
                 absent = await self.absent(page)
                 at("look_back.page")

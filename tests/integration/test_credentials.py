@@ -306,6 +306,28 @@ async def test_what_was_taken_back_is_an_audit_event_once(
     await connection.close()
 
 
+async def test_the_event_of_a_secret_waits_for_a_ledger_that_is_away(ledger_url: str) -> None:
+    may_write, tries = asyncio.Event(), 0
+
+    async def connect() -> asyncpg.Connection[Any]:
+        nonlocal tries
+        tries += 1
+        return await asyncpg.connect("postgresql://nobody@127.0.0.1:1/none" if tries == 1 else ledger_url)
+
+    writer = SecretEvents(connect, may_write)
+    writer.tell(SecretChange(WITHDRAWN, "venues/bravo", 1, 0.0, "it was deleted"))
+    may_write.set()
+    task = asyncio.create_task(writer.run())
+    await asyncio.wait({task, asyncio.ensure_future(writer.drained())}, return_when=asyncio.FIRST_COMPLETED)
+    assert not task.done(), task.exception()
+    connection = await asyncpg.connect(ledger_url)
+    assert await connection.fetchval("SELECT event_type FROM execution.audit_events") == WITHDRAWN
+    assert tries == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await connection.close()
+
+
 async def test_our_own_secrets_are_in_vault_alone(
     corner: Corner, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
