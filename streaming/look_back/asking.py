@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlencode
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 TRADES = frozenset({ReportKind.FILL})
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SHOWN = 200
+_WORDS = re.compile(r"[\s,=]+")
+_LEAST_SECRET, _HIDDEN = 8, "…"
 
 
 class LookBackError(StreamingError):
@@ -120,6 +123,15 @@ class StatesOrders(Protocol):
 def query(**parameters: Any) -> str:
     """Write a query string, without what is None, in the order given."""
     return urlencode({name: value for name, value in parameters.items() if value is not None})
+
+
+def untold(text: str, calls: Iterable[Call]) -> str:
+    """Give an error's text without what ``calls`` have shown in their headers: a venue may answer with it."""
+    shown = {word for call in calls for value in call.headers.values() for word in _WORDS.split(value)}
+    for word in sorted(shown, key=len, reverse=True):
+        for length in range(len(word), _LEAST_SECRET - 1, -1):  # the text may be cut off in the middle of it
+            text = text.replace(word[:length], _HIDDEN)
+    return text
 
 
 def unreadable(raw: bytes, wanted: str) -> LookBackError:

@@ -22,7 +22,7 @@ from ledger.faultpoints import at
 from streaming.arrivals import Arrival, ArrivalKind, Outcome
 from streaming.credentials import Credentials, NotHeldError
 from streaming.feeds.names import look_back_feed
-from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError, StatesOrders
+from streaming.look_back.asking import Access, Ask, AskedOrder, BusyError, LookBackError, StatesOrders, untold
 from streaming.look_back.calling import Caller
 from streaming.look_back.formats import LISTS
 
@@ -221,7 +221,22 @@ class LookBack:
         )
 
     async def _patiently(self, build: Callable[[int], Call], read: Callable[[bytes], T]) -> T:
-        """Ask until there is an answer: one may hold the wish for patience with status 200."""
+        """Ask until there is an answer; what we have shown with it is in no error."""
+        calls: list[Call] = []
+
+        def built(now_ns: int) -> Call:
+            calls.append(build(now_ns))
+            return calls[-1]
+
+        try:
+            return await self._answered(built, read)
+        except BusyError:
+            raise
+        except LookBackError as error:
+            raise LookBackError(untold(str(error), calls)) from None
+
+    async def _answered(self, build: Callable[[int], Call], read: Callable[[bytes], T]) -> T:
+        """Ask again where the answer is the wish for patience, with status 200."""
         for _ in range(_PATIENCE):
             raw = await self._caller.ask(build)
             try:

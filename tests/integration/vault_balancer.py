@@ -29,6 +29,8 @@ class Balancer:
         self.behind = behind
         self.answer: Answer | None = None
         self.answered = 0
+        self.tokens: set[str] = set()
+        """All that were shown."""
         self.address = ""
 
 
@@ -46,6 +48,7 @@ def balancer(behind: str) -> Iterator[Balancer]:
                 self._say(own.status, own.kind, own.body.encode())
                 return
             passed = {k: v for k, v in self.headers.items() if k.lower().startswith("x-vault")}
+            made.tokens.update(v for k, v in passed.items() if k.lower() == "x-vault-token")
             url = f"{made.behind}{self.path}"
             got = requests.request(self.command, url, headers=passed, data=content, timeout=10)
             self._say(got.status_code, got.headers.get("Content-Type", ""), got.content)
