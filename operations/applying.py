@@ -24,6 +24,7 @@ from ledger.db.urls import plain_url
 from ledger.domain.tolerances import Grace
 from operations.breaks.desk import may_write, opened
 from streaming.arrivals import Inbox
+from streaming.errors import StreamingError
 from streaming.feeds.desk import DeskFeed
 from streaming.lander import Lander
 from streaming.look_back.auditing import Auditing
@@ -32,7 +33,8 @@ from streaming.look_back.telling import Teller
 from streaming.metrics import Metrics
 from streaming.policy import audit_policies_of, decoders_of, policy_of
 from streaming.settings import CONFIG_VARIABLE, Settings, load_settings
-from trust.clients import secret_of
+from trust.clients import environment_with, secret_of
+from trust.errors import TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -81,19 +83,31 @@ def wait_until(
 
 
 def _is_idle(settings: Settings) -> bool:
-    url = plain_url(secret_of(settings.postgres_url.get_secret_value(), os.environ))
+    url = _ledger_of(settings)
     if not may_write(url):
         return False
     with opened(url) as desk:
         return not desk.is_written(settings.writer)
 
 
+def _ledger_of(settings: Settings) -> str:
+    """Give the URL; a reference is of the settings' Vault, or the environment's. Raises ``StreamingError``."""
+    named = {"vault": settings.vault, "identity": settings.identity}
+    tables = {name: part.model_dump(mode="json") for name, part in named.items() if part is not None}
+    try:
+        environment = environment_with(os.environ, tables)
+        return plain_url(secret_of(settings.postgres_url.get_secret_value(), environment))
+    except TrustError as error:
+        raise StreamingError(f"setting postgres_url: {error}") from error
+
+
 async def _land(settings: Settings, done: Callable[[], bool], deadline: float, *, looks_back: bool) -> None:
     """Be the writer, with the desk as the only feed, until it is done or too late."""
+    url = _ledger_of(settings)
 
     async def connect() -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
-            plain_url(secret_of(settings.postgres_url.get_secret_value(), os.environ)),
+            url,
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings={"application_name": "execution-agent desk"},

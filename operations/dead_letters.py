@@ -52,7 +52,7 @@ def ledger_url(url: str | None, state: Path) -> str:
         raise NoLedgerError(f"{path}: {error}") from error
     if not isinstance(found, str):
         raise NoLedgerError(f"{path} names no postgres_url: give --url, or set {_URL}")
-    return _plain(str(path), found)
+    return _plain(str(path), found, path)
 
 
 def administrator_url(url: str | None, state: Path) -> str:
@@ -61,17 +61,18 @@ def administrator_url(url: str | None, state: Path) -> str:
     return ledger_url(url if url is not None or not path.is_file() else path.read_text("utf-8"), state)
 
 
-def _secret(text: str) -> str:
+def _secret(text: str, settings: Path | None) -> str:
     if not is_reference(text):
         return text
-    from trust.clients import secret_of  # noqa: PLC0415  --help stays fast
+    from trust.clients import secret_of, settings_environment  # noqa: PLC0415  --help stays fast
 
-    return secret_of(text, os.environ)
+    return secret_of(text, os.environ if settings is None else settings_environment(settings, os.environ))
 
 
-def _plain(place: str, url: str) -> str:
+def _plain(place: str, url: str, settings: Path | None = None) -> str:
+    """Give the URL as libpq reads it; a reference is of the Vault that the environment or ``settings`` names."""
     try:
-        return plain_url(_secret(url))
+        return plain_url(_secret(url, settings))
     except TrustError as error:
         raise NoLedgerError(f"{place}: {error}") from error
     except ArgumentError:  # the text may hold a password: it is not shown

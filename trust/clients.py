@@ -29,6 +29,13 @@ CONFIG_VARIABLE = "EXECUTION_AGENT_CONFIG"
 PREFIX = "EXECUTION_AGENT_IDENTITY__"
 _SPIFFE = "spiffe://"
 _START_SECONDS = 30.0
+_IDENTITY = ("socket", "spiffe_id", "ca", "s3", "vault", "start_seconds")
+_VAULT = {
+    "address": "VAULT_ADDR",
+    "role": "VAULT_ROLE",
+    "audience": "VAULT_AUDIENCE",
+    "namespace": "VAULT_NAMESPACE",
+}
 
 _made: dict[IdentityOptions, Showing] = {}
 _making = threading.Lock()
@@ -105,6 +112,27 @@ def secret_of(text: str, environment: Mapping[str, str]) -> str:
         raise CredentialsError(f"{text}: there is no such field, or it is no text") from None
     except ValueError as error:
         raise CredentialsError(str(error)) from None
+
+
+def environment_with(environment: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Give the environment with what ``[identity]`` and ``[vault]`` of a process's settings say; it wins.
+
+    Where it names a Vault of its own (``VAULT_ADDR``), that of the settings is not asked. ``VAULT_TOKEN`` logs in,
+    where it is set, in place of the settings' role: a person's own rights.
+    """
+    vault, identity = settings.get("vault") or {}, settings.get("identity") or {}
+    found = {f"{PREFIX}{name.upper()}": str(identity[name]) for name in _IDENTITY if identity.get(name)}
+    if identity.get("socket"):
+        found["SPIFFE_ENDPOINT_SOCKET"] = str(identity["socket"])
+    if "VAULT_ADDR" not in environment:
+        named = _VAULT if "VAULT_TOKEN" not in environment else {"address": "VAULT_ADDR"}
+        found |= {variable: str(vault[name]) for name, variable in named.items() if vault.get(name)}
+    return {**found, **environment}
+
+
+def settings_environment(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment with what a settings' file says. Raises ``IdentityError``."""
+    return environment_with(environment, _file(str(path)))
 
 
 def options_of(environment: Mapping[str, str]) -> IdentityOptions | None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from operations.audit.reading import AuditError
 from streaming.audit_parts import bucket_of, signer_of
 from streaming.settings import CONFIG_VARIABLE, AuditSettings
-from trust.clients import clients_of
+from trust.clients import clients_of, settings_environment
 from trust.errors import KeyUnavailableError, StoreError
 from trust.notes import parse_key
 from trust.references import is_reference, parse_reference
@@ -31,7 +31,7 @@ def settings_of(state: Path) -> AuditSettings | None:
         return None
     try:
         table = tomllib.loads(path.read_text("utf-8")).get("audit")
-        return None if table is None else _settled(AuditSettings.model_validate(table))
+        return None if table is None else _settled(AuditSettings.model_validate(table), path)
     except ValidationError as error:
         first = error.errors()[0]
         raise AuditError(f"{path}: setting audit.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -39,8 +39,8 @@ def settings_of(state: Path) -> AuditSettings | None:
         raise AuditError(f"{path}: {error}") from error
 
 
-def _settled(settings: AuditSettings) -> AuditSettings:
-    """Put the values in place of references to secrets. Raises ``CredentialsError``."""
+def _settled(settings: AuditSettings, path: Path) -> AuditSettings:
+    """Put the values in place of references, by the Vault that ``path`` may name. Raises ``TrustError``."""
     given = {name: getattr(settings, name) for name in ("s3_access_key", "s3_secret_key")}
     texts = {n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()}
     references = {name: parse_reference(text) for name, text in texts.items() if is_reference(text)}
@@ -48,7 +48,7 @@ def _settled(settings: AuditSettings) -> AuditSettings:
         return settings
     from trust.credentials import VaultReader  # noqa: PLC0415  half of it is loading HTTP clients
 
-    reader = VaultReader(clients_of(os.environ).vault, 0.0)
+    reader = VaultReader(clients_of(settings_environment(path, os.environ)).vault, 0.0)
     found = {name: reader.read(r.place).value(r.field) for name, r in references.items()}
     return AuditSettings.model_validate({**settings.model_dump(), **texts, **found})
 

@@ -1,4 +1,4 @@
-"""The main job with ``--identity``: a Workload API without attestation, and the venues' secrets in OpenBao."""
+"""The main job with ``--identity``: a Workload API without attestation, and its secrets in OpenBao."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from operations.embedded.errors import EmbeddedError
 from operations.identity.commands import AGENT
-from operations.main_job.programs import PROJECT, Program
+from operations.main_job.programs import OWN_PATH, PROJECT, Program, own_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +50,12 @@ def prepare_identity(state: StateFolder, endpoints: Endpoints) -> tuple[Program,
         "bravo": {"token": venues.bravo},
         "charlie": {"webhook": venues.charlie},
     }
-    for name, values in fields.items():
-        if not _holds(client, name, values):
-            client.secrets.kv.v2.create_or_update_secret(f"venues/{name}", values, mount_point="secret")
-    rules = {"path": {"secret/data/venues/*": {"capabilities": ["read"]}}}
+    kept = {f"venues/{name}": values for name, values in fields.items()}
+    kept[OWN_PATH] = own_secrets(state, endpoints)
+    for path, values in kept.items():
+        if not _holds(client, path, values):
+            client.secrets.kv.v2.create_or_update_secret(path, values, mount_point="secret")
+    rules = {"path": {f"secret/data/{path}": {"capabilities": ["read"]} for path in ("venues/*", OWN_PATH)}}
     client.sys.create_or_update_policy(_POLICY, json.dumps(rules))
     prepare(client, AGENT.removeprefix("spiffe://").partition("/")[0])
     let_in(client, AGENT, _ROLE, [_POLICY])
@@ -78,10 +80,10 @@ def prepare_identity(state: StateFolder, endpoints: Endpoints) -> tuple[Program,
     return program, lines, venues
 
 
-def _holds(client: hvac.Client, name: str, values: dict[str, str]) -> bool:
+def _holds(client: hvac.Client, path: str, values: dict[str, str]) -> bool:
     kv = client.secrets.kv.v2
     try:
-        held = kv.read_secret_version(f"venues/{name}", mount_point="secret", raise_on_deleted_version=True)
+        held = kv.read_secret_version(path, mount_point="secret", raise_on_deleted_version=True)
     except hvac.exceptions.InvalidPath:
         return False
     return bool(held["data"]["data"] == values)

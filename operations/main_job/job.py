@@ -114,7 +114,7 @@ class MainJob:
             stream.start()
             self._await_ready(ports, stream)
             if self._plan.dagster:
-                webserver, daemon = dagster_programs(self._stack.state, endpoints, ports)
+                webserver, daemon = dagster_programs(self._stack.state, endpoints, ports, trust)
                 pages = [webserver]
                 if self._plan.analysts_page:
                     pages.append(analysts_program(self._stack.state, endpoints, ports))
@@ -138,7 +138,9 @@ class MainJob:
         program, lines, venues = prepare_identity(self._stack.state, endpoints)
         self._programs.append(program)
         program.start()
-        self._tell("identity", "served without attestation; the venues' secrets are in OpenBao")
+        self._tell(
+            "identity", "served without attestation; the secrets of venues and of the process are in OpenBao"
+        )
         return lines, {"ALPHA": venues.alpha, "BRAVO": venues.bravo}
 
     def _tell(self, name: str, message: str) -> None:

@@ -29,6 +29,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 LEDGER_DATABASE = "execution"
 DAGSTER_DATABASE = "dagster"
 ARCHIVE_BUCKET = "execution-archive"
+OWN_PATH = "execution-agent"  # of what the programs themselves need, in the KV engine "secret"
 _SENDER, _VENUE = "EXECAGENT", "ALPHA"
 
 
@@ -101,16 +102,14 @@ def stream_program(
     """Write the streaming process's settings and give the program. ``trust``: lines of identity and Vault."""
     secret = "whsec_" + base64.b64encode(state.secret("charlie-webhook").encode()).decode()
     store = state.folder("stream") / "fix"
-    publisher = as_login(Login.PUBLISHER, state, endpoints)
+    own = _named(own_secrets(state, endpoints), in_vault=plan.identity)
     lines = [
-        f"postgres_url = {_quoted(as_login(Login.STREAM, state, endpoints).postgres_url(LEDGER_DATABASE))}",
-        f"publisher_postgres_url = {_quoted(publisher.postgres_url(LEDGER_DATABASE))}",
-        f"redis_url = {_quoted(endpoints.redis_url)}",
+        *(f"{name} = {_quoted(own[name])}" for name in ("postgres_url", "publisher_postgres_url", "redis_url")),
         "[kafka]",
         f"bootstrap = {_quoted(endpoints.kafka_bootstrap)}",
         "[http]",
         f"port = {ports.http}",
-        *_audit(state, endpoints),
+        *_audit(state, endpoints, own),
         *trust,
         "[venues.ALPHA]",
         'format = "fix44"',
@@ -144,7 +143,24 @@ def stream_program(
     )
 
 
-def _audit(state: StateFolder, endpoints: Endpoints) -> list[str]:
+def own_secrets(state: StateFolder, endpoints: Endpoints) -> dict[str, str]:
+    """Give the secrets of the programs themselves, by the names of their settings."""
+    publisher = as_login(Login.PUBLISHER, state, endpoints)
+    return {
+        "postgres_url": as_login(Login.STREAM, state, endpoints).postgres_url(LEDGER_DATABASE),
+        "publisher_postgres_url": publisher.postgres_url(LEDGER_DATABASE),
+        "redis_url": endpoints.redis_url,
+        "s3_access_key": endpoints.s3_access_key,
+        "s3_secret_key": endpoints.s3_secret_key,
+    }
+
+
+def _named(secrets: Mapping[str, str], *, in_vault: bool) -> dict[str, str]:
+    """Give the values as settings have them: themselves, or as references to where Vault has them."""
+    return {name: f"vault:secret/{OWN_PATH}#{name}" if in_vault else value for name, value in secrets.items()}
+
+
+def _audit(state: StateFolder, endpoints: Endpoints, own: Mapping[str, str]) -> list[str]:
     """Sign the audit log by a key of this state's own, into its locked bucket."""
     if not endpoints.s3_endpoint:
         return []
@@ -155,8 +171,8 @@ def _audit(state: StateFolder, endpoints: Endpoints) -> list[str]:
         f"bucket = {_quoted(ARCHIVE_BUCKET)}",
         f"signer = {_quoted(str(key))}",
         f"s3_endpoint = {_quoted(endpoints.s3_endpoint)}",
-        f"s3_access_key = {_quoted(endpoints.s3_access_key)}",
-        f"s3_secret_key = {_quoted(endpoints.s3_secret_key)}",
+        f"s3_access_key = {_quoted(own['s3_access_key'])}",
+        f"s3_secret_key = {_quoted(own['s3_secret_key'])}",
     ]
 
 
@@ -208,8 +224,10 @@ def simulator_program(
     )
 
 
-def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> tuple[Program, Program]:
-    """Lay out DAGSTER_HOME and give the webserver and the daemon."""
+def dagster_programs(
+    state: StateFolder, endpoints: Endpoints, ports: Ports, trust: Sequence[str] = ()
+) -> tuple[Program, Program]:
+    """Lay out DAGSTER_HOME and give the webserver and the daemon. ``trust``: as ``stream_program`` has it."""
     home = state.folder("dagster")
     shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
     deriving = as_login(Login.DAGSTER, state, endpoints)
@@ -218,7 +236,8 @@ def dagster_programs(state: StateFolder, endpoints: Endpoints, ports: Ports) -> 
         **archive_environment(state, endpoints),
         CONFIG_VARIABLE: str(home / "audit.toml"),
     }
-    _write_private(home / "audit.toml", "\n".join(_audit(state, endpoints)) + "\n")
+    own = _named(own_secrets(state, endpoints), in_vault=bool(trust))
+    _write_private(home / "audit.toml", "\n".join([*_audit(state, endpoints, own), *trust]) + "\n")
     workspace = PROJECT / "workspace.yaml"
     bin_folder = Path(sys.executable).parent
     webserver = Program(

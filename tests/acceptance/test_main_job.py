@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -144,17 +145,41 @@ def test_a_day_as_who_we_are_with_the_venues_secrets_in_the_vault() -> None:
         names = ("alpha-password", "bravo-token", "charlie-webhook")
         held = [(state / "secrets" / name).read_text() for name in names]
         encoded = [base64.b64encode(secret.encode()).decode() for secret in held]
-        for path in [state / "stream" / "stream.toml", *(state / "logs").iterdir()]:
+        settings = state / "stream" / "stream.toml"
+        for path in [settings, *(state / "logs").iterdir()]:
             text = path.read_text("utf-8", "replace")
             assert not [
                 name for name, *said in zip(names, held, encoded, strict=True) if any(s in text for s in said)
             ]
+        text = settings.read_text()
+        every = {p.name: p.read_text() for p in (state / "secrets").iterdir() if p.is_file()}
+        assert len(every) > 6
+        assert not [name for name, secret in every.items() if secret.strip() in text]
+        named = tomllib.loads(text)
+        assert named["redis_url"] == "vault:secret/execution-agent#redis_url"
+        assert "://" not in named["postgres_url"] + named["publisher_postgres_url"] + named["redis_url"]
+        assert_commands_find_the_ledger(state)
     finally:
         for process in processes_of(state):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         reset(state)
         shutil.rmtree(state.parent)
+
+
+def assert_commands_find_the_ledger(state: Path) -> None:
+    """By the references of the settings in the state folder, while a run stands."""
+    options = ("--seed", "14", "--identity", "--no-dagster", "--json", "--state", state)
+    with subprocess.Popen(
+        command("run", *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as job:
+        wait_for(lambda: finished("dlq", "list", "--state", state, "--json").returncode == 0, job)
+        verified = finished("audit", "verify", "--state", state)
+        venues = finished("venues", "--state", state)
+        job.send_signal(signal.SIGINT)
+        job.communicate(timeout=60)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert venues.returncode == 0, venues.stdout + venues.stderr
 
 
 def test_a_streaming_process_killed_twice_loses_and_doubles_nothing(state: Path) -> None:
