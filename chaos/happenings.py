@@ -1,7 +1,7 @@
 """What happens to a life of the campaign while it lives, every 0.8 s of it.
 
 Secrets are replaced, or taken back and written anew; its sessions with PostgreSQL are ended; snapshots are in the
-ledger before it lands them; its identity is renewed.
+ledger before it lands them; its identity is renewed; a venue's feeds bring nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from operations.embedded.endpoints import Endpoints
     from operations.embedded.state import StateFolder
 
-_EVERY_SECONDS, _TIMES = 0.8, 6
+_EVERY_SECONDS = 0.8
 _AGENT = "spiffe://chaos.test/execution-agent"
 _END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'execution-agent stream'
@@ -40,6 +40,11 @@ INSERT INTO execution.benchmark_snapshots (snapshot_id, taken_on, symbol, bid, a
 VALUES (%s, %s, 'DRILL', 100, 101, 1, 1, %s)
 """
 _FLUSH_SECONDS = 5.0
+# ALPHA's feeds lead nowhere, and its list of fills is there
+_DEAF = {
+    "EXECUTION_AGENT_VENUES__ALPHA__FEED__PORT": "1",
+    "EXECUTION_AGENT_VENUES__ALPHA__BACKUP__FEED__URL": "ws://127.0.0.1:1",
+}
 
 
 class Happenings:
@@ -65,7 +70,10 @@ class Happenings:
         if "lost" in scenes:
             actions.append(self._end_sessions)
         if "overtaken" in scenes:
+            self._overtake()  # of a symbol that the book does not know at all, the ledger is asked
             actions.append(self._overtake)
+        if "deaf" in scenes:
+            more |= _DEAF
         if "identity" in scenes:
             identity = self._served()
             actions.append(identity.rotate)
@@ -91,9 +99,7 @@ class Happenings:
             self._identity.stop()
 
     def _happen(self, actions: list[Callable[[], None]]) -> None:
-        for _ in range(_TIMES):
-            if self._over.wait(_EVERY_SECONDS):
-                return
+        while not self._over.wait(_EVERY_SECONDS):
             for action in actions:
                 action()
 
@@ -118,5 +124,7 @@ class Happenings:
         prices = {"bid": "100", "ask": "101", "bid_size": "1", "ask_size": "1"}
         at = f"{taken:%Y-%m-%dT%H:%M:%S}.{at_ns % 10**9:09d}Z"
         value = json.dumps({"snapshot_id": name, "symbol": "DRILL", "at": at, **prices}).encode()
-        self._producer.produce(MARKET_DATA, value, "DRILL", headers={"ce_id": name})
+        said = {"ce_specversion": "1.0", "ce_type": MARKET_DATA, "ce_source": "chaos", "ce_id": name}
+        headers: list[tuple[str, str | bytes | None]] = [*said.items(), ("content-type", "application/json")]
+        self._producer.produce(MARKET_DATA, value, "DRILL", headers=headers)
         self._producer.flush(_FLUSH_SECONDS)

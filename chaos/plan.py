@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 How = Literal["point", "await", "process", "group", "producer", "drain"]
-Scene = Literal["requests", "secrets", "taken back", "topic", "lost", "overtaken", "identity", "stopped"]
+Scene = Literal["requests", "secrets", "taken back", "topic", "lost", "overtaken", "identity", "stopped", "deaf"]
 
 ALL_AWAITS = "awaits"
 """Of ``draw``'s ``only``: no named points and nothing from outside."""
@@ -43,7 +43,7 @@ _LONGEST_DRAIN = 0.8  # seconds from SIGTERM to SIGKILL
 _SCENES: dict[str, tuple[Scene, ...]] = {
     "desk.": ("requests",),
     "completeness.answering": ("requests",),
-    "completeness.missing": ("requests",),
+    "completeness.missing": ("requests", "deaf"),
     "secrets.": ("secrets",),
     "secrets.event": ("taken back",),
     "secrets.written": ("taken back",),
