@@ -1,8 +1,9 @@
 """``make bench-archive``: a day of a million fills archived and read back: the time and the memory that it takes.
 
-Archived are the fills with their bytes, orders, executions and slippages of four venues: encrypted, uploaded,
-locked. Exits 1 where a promise is broken, and 3 where the time is missed while other programs had more than a
-tenth of the processors, which proves nothing: run it again on a quiet machine. The processor time is this side's.
+Archived are the fills with their bytes, orders, executions and slippages of four venues, or as many as
+``--venues`` says: encrypted, uploaded, locked. Exits 1 where a promise is broken, and 3 where the time is missed
+while other programs had more than a tenth of the processors, which proves nothing: run it again on a quiet one.
+The processor time is this side's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.day import land_day
+from bench.day import VENUES, land_day
 from bench.derive import DAY, plain_read
 from bench.machine import Others, outcome, peak_mb, verdict
 from execution_assets.archives.library import open_library
@@ -38,9 +39,17 @@ _BUCKET = "bench"
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
     parser.add_argument("--fills", type=int, default=1_000_000)
+    parser.add_argument("--venues", type=_positive, default=VENUES, help="that the fills are of, equally")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--measured", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1 is required, was {text}")
+    return number
 
 
 def measure(url: str, folder: Path) -> dict[str, float]:
@@ -89,7 +98,7 @@ def main() -> int:
         try:
             migrate(url)
             console.print(f"a day of {arguments.fills:,} fills is made …")
-            land_day(url, DAY, arguments.fills)
+            land_day(url, DAY, arguments.fills, venues=arguments.venues)
             environment = archive_environment(stack.state, endpoints)
             (folder / "environment.json").write_text(json.dumps(environment))
             keys.make_key_file(folder / "keys")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 FILLS_PER_ORDER = 10
+VENUES = 4
 SYMBOLS = [f"S{n:02d}USDT" for n in range(20)]
 _SESSION_SECONDS = 80_000
 _BASE = 20_000  # fills that are decided; the others are copies of them
@@ -73,7 +74,7 @@ def snapshots(day: date, every_seconds: int) -> Iterator[Snapshot]:
             yield Snapshot(f"{symbol}-{second}", symbol, bid, bid + Decimal("0.02"), Decimal(3), Decimal(4), at)
 
 
-def orders(day: date, fills: int) -> Iterator[OrderIntent | Captured]:
+def orders(day: date, fills: int, venues: int = VENUES) -> Iterator[OrderIntent | Captured]:
     """Give orders over the day, each with ten fills; one in a hundred fills is corrected, one in 200 busted."""
     start = day_start(day.year, day.month, day.day)
     count = -(-fills // FILLS_PER_ORDER)
@@ -82,12 +83,12 @@ def orders(day: date, fills: int) -> Iterator[OrderIntent | Captured]:
         routed = start + _SESSION_SECONDS * NANOS // count * n
         price = Decimal(10_000 + 500 * (n % len(SYMBOLS)) + n % 400) / 100
         yield OrderIntent(
-            f"C{n:07d}", f"M{n:07d}", Action.NEW, None, f"V{n % 4}", "ACC-1", symbol, side,
+            f"C{n:07d}", f"M{n:07d}", Action.NEW, None, f"V{n % venues}", "ACC-1", symbol, side,
             Decimal(12 if n % 4 else 10), None, price, "USDT", routed, f"O{n:07d}",
         )  # fmt: skip
         for fill in range(FILLS_PER_ORDER):
             number = n * FILLS_PER_ORDER + fill
-            told = _report(number, n, symbol, side, price, routed + (fill + 1) * 2_345_000_000)
+            told = _report(number, n, f"V{n % venues}", symbol, side, price, routed + (fill + 1) * 2_345_000_000)
             yield _captured(told)
             if number % 100 == 0:
                 yield _captured(_amending(told, ReportKind.CORRECT, price + Decimal("0.01")))
@@ -95,10 +96,10 @@ def orders(day: date, fills: int) -> Iterator[OrderIntent | Captured]:
                 yield _captured(_amending(told, ReportKind.BUST, told.last_px))
 
 
-def _report(number: int, n: int, symbol: str, side: Side, price: Decimal, at: int) -> FillReport:
+def _report(number: int, n: int, venue: str, symbol: str, side: Side, price: Decimal, at: int) -> FillReport:
     exec_id = f"E{number:08d}"
     return FillReport(
-        report_id=_identity(exec_id), content=_identity(exec_id + "c"), venue=f"V{n % 4}", account="ACC-1",
+        report_id=_identity(exec_id), content=_identity(exec_id + "c"), venue=venue, account="ACC-1",
         symbol=symbol, trade_date=utc_date(at), exec_id=exec_id, kind=ReportKind.FILL, exec_ref_id=None,
         cl_ord_id=f"M{n:07d}", venue_order_id=f"O{n:07d}", correlation_id=None, side=side, last_qty=Decimal(1),
         last_px=price + Decimal(number % 7) / 100, cum_qty=None, leaves_qty=None, avg_px=None, currency="USDT",
@@ -122,7 +123,7 @@ def _identity(name: str) -> str:
     return md5(name.encode(), usedforsecurity=False).hexdigest()
 
 
-async def _land(url: str, day: date, fills: int, every_seconds: int) -> None:
+async def _land(url: str, day: date, fills: int, every_seconds: int, venues: int) -> None:
     connection = await asyncpg.connect(url)
     market = list(snapshots(day, every_seconds))
     await connection.execute("SELECT execution.ensure_partitions($1)", day)
@@ -132,7 +133,7 @@ async def _land(url: str, day: date, fills: int, every_seconds: int) -> None:
     )  # fmt: skip
     known = SnapshotBook(limit=1 << 60)
     known.add(market)
-    book, landing, facts = Book(known), Landing(connection), list(orders(day, fills))
+    book, landing, facts = Book(known), Landing(connection), list(orders(day, fills, venues))
     for start in range(0, len(facts), 2_000):
         decision = decide(book, facts[start : start + 2_000], Policy())
         await landing.land(decision)
@@ -140,10 +141,10 @@ async def _land(url: str, day: date, fills: int, every_seconds: int) -> None:
     await connection.close()
 
 
-def land_day(url: str, day: date, fills: int, *, every_seconds: int = 5) -> None:
+def land_day(url: str, day: date, fills: int, *, every_seconds: int = 5, venues: int = VENUES) -> None:
     """Make the ledger of a day with about so many fills: a whole number of copies of what is decided."""
     base = min(fills, _BASE)
-    asyncio.run(_land(url, day, base, every_seconds))
+    asyncio.run(_land(url, day, base, every_seconds, venues))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         for statement in _DAY_COPIES:

@@ -53,7 +53,7 @@ _OTHERS = frozenset(  # of the command line, of Dagster's processes, of the test
     {"CONFIG", "STATE", "REQUIRE_SHARED", "FIRST_TRADE_DATE", "SENSOR_SECONDS", "DERIVE_EVERY_SECONDS"}
     | {"FAULT", "FAULTS"}  # of crash tests, docs/chaos.md
     | {"ARCHIVE_BUCKET", "ARCHIVE_KEYS", "ARCHIVE_SIGNER", "ARCHIVE_NAME", "ARCHIVE_VERIFIERS", "ARCHIVE_YEARS"}
-    | {"PERSON"}
+    | {"PERSON", "AUDITOR_URL"}
 )
 _PARTS = frozenset({"kafka", "http", "venues", "grace", "audit", "identity", "vault"})
 _SECRET_OPTIONS = ("password", "secret", "ssl.key.pem", "sasl.oauthbearer.config")  # of librdkafka's names

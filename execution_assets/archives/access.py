@@ -97,7 +97,7 @@ def record_access(
             receipt = tell(connection, receipt)
     except psycopg.OperationalError as error:
         if not claimed:
-            raise ArchiveError(f"--person: say who you are, Postgres cannot be asked ({_line(error)})") from error
+            raise ArchiveError(f"Postgres cannot be asked who you are: {_line(error)}") from error
         receipt = msgspec.structs.replace(receipt, person=claimed, ledger=f"pending: {_line(error)}")
     except psycopg.Error as error:
         raise ArchiveError(f"Postgres does not record that access, so it is none: {_line(error)}") from error

@@ -50,14 +50,15 @@ def drop_day(
     day: date,
     reason: str,
     *,
-    claimed: str | None = None,
+    auditor: str | None = None,
     logged: BucketLog | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> DroppedDay:
     """Drop a day's partitions once each row is read back from the locked store, decrypted and found equal.
 
     The partitions are locked against writing meanwhile, so nothing can land that is not archived. Who drops is
-    the login of ``url``, the schema's owner; ``claimed``: for whom, as they say. ``logged`` is the bucket of the
+    the login of ``url``, the schema's owner; ``auditor``: the person who has it dropped, as their own login has
+    shown. ``logged`` is the bucket of the
     audit log: audit events go only when it has a leaf of each that was read back. Raises ``ArchiveError`` saying
     what is missing; then nothing was dropped.
     """
@@ -80,7 +81,8 @@ def drop_day(
         asked = {
             "record_class": record_class, "trade_date": day.isoformat(), "partitions": " ".join(children),
             **({"leaves": " ".join(f"{first}-{last}" for first, last in pieces)} if pieces else {}),
-            **({"claimed": claimed} if claimed else {}),
+            **({"auditor": auditor} if auditor else {}),
+            **library.left_out(),
         }  # fmt: skip
         receipt = tell(connection, receipt_of(DROPPED, reason, asked, objects))
         for child in children:

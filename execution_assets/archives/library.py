@@ -114,6 +114,10 @@ class Library:
         self.doubts += [doubt for doubt in found.doubts() if doubt not in self.doubts]
         return [o for o in found.listed if not venues or o.manifest.venue in venues]
 
+    def left_out(self) -> dict[str, str]:
+        """Say in a receipt, and in its event, that something below the manifests was left out."""
+        return {"left_out": str(len(self.doubts))} if self.doubts else {}
+
     def manifests(self, record_class: str, first: date, last: date, venue: str | None = None) -> Manifests:
         """Read what lies below the manifests of the days [first, last]. Raises ``StoreError``."""
         found = Manifests([], {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -16,7 +17,7 @@ from execution_assets.archives.records import SQL, parts_of, prepare
 from trust.errors import StoreError, TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
     from execution_assets.archives.library import Doubt, Library
@@ -61,10 +62,13 @@ def verify(
     last: date,
     *,
     url: str | None = None,
+    venues: Sequence[str] = (),
     deep: bool = True,
     log: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Check all revisions of a range: signatures, chain, bytes, keys, rows, locks, holds; that none is missing.
+
+    ``venues``: only these, and what lies there and is none of ours, wherever; empty is all of them.
 
     What should be there is what Postgres (``url``) has records of; without it, what the signed manifests say of
     the calendar. ``deep=False`` leaves out reading the files. Raises ``StoreError`` where the store is away.
@@ -80,7 +84,7 @@ def verify(
         Verified(key, "manifest", 0, None, legal_hold=False, wrong=(doubt.why,))
         for key, doubt in there.doubtful.items()
     ]
-    listed = there.listed
+    listed = [o for o in there.listed if not venues or o.manifest.venue in venues]
     known = {o.manifest.key: o for o in listed}
     found.manifests = [o.manifest for o in listed]
     for opened in listed:
@@ -100,10 +104,14 @@ def verify(
         )
         found.lines += [verify_object(library, manifest, archived, deep=deep) for archived in manifest.objects]
         log(f"{manifest.name} looked at")
-    found.notes += _strays(library, record_class, first, last, listed)
+    found.notes += _strays(library, record_class, first, last, listed, venues)
     if url is not None:
-        found.lines += _compare_ledger(url, record_class, first, last, listed)
-    found.lines += _missing(record_class, first, last, listed, url)
+        found.lines += _compare_ledger(url, record_class, first, last, listed, venues)
+    found.lines += [
+        line
+        for venue, line in _missing(record_class, first, last, there.listed, url)
+        if not venues or venue in venues
+    ]
     found.notes += library.notes
     return found
 
@@ -119,7 +127,9 @@ def _is_early(manifest: Manifest, listed: list[Listed]) -> bool:
     return not newer and manifest.created_at < over <= datetime.now(UTC)
 
 
-def _missing(record_class: str, first: date, last: date, listed: list[Listed], url: str | None) -> list[Verified]:
+def _missing(
+    record_class: str, first: date, last: date, listed: list[Listed], url: str | None
+) -> list[tuple[str, Verified]]:
     """Name the days and venues that should have an archive and have none; days that are not over need none yet."""
     manifests = [o.manifest for o in listed]
     there = {(manifest.trade_date, manifest.venue) for manifest in manifests}
@@ -135,9 +145,12 @@ def _missing(record_class: str, first: date, last: date, listed: list[Listed], u
         if manifest.before is not None and first <= manifest.before and manifest.before not in days:
             wanted[manifest.before, "-"] = f"the manifest of {manifest.trade_date} names it as the day before"
     return [
-        Verified(
-            f"{record_class} {day} {venue}", "manifest", 0, None, legal_hold=False,
-            wrong=(f"it was never archived: {wanted[day, venue]}",), is_missing=True,
+        (
+            venue,
+            Verified(
+                f"{record_class} {day} {venue}", "manifest", 0, None, legal_hold=False,
+                wrong=(f"it was never archived: {wanted[day, venue]}",), is_missing=True,
+            ),
         )
         for day, venue in sorted(wanted.keys() - there)
     ]  # fmt: skip
@@ -224,21 +237,25 @@ def _is_passed_over(manifest: Manifest, key: str, stored: Stored | None, *, is_d
     )  # fmt: skip
 
 
-def _strays(library: Library, record_class: str, first: date, last: date, listed: list[Listed]) -> list[str]:
+def _strays(
+    library: Library, record_class: str, first: date, last: date, listed: list[Listed], venues: Sequence[str]
+) -> list[str]:
     """Name what no manifest knows: a writer that was killed leaves its files, and begins anew."""
     known = {(held.key, held.version) for o in listed for held in o.manifest.objects}
-    notes = []
+    notes, named = [], {quote(venue, safe="") for venue in venues}
     for day in sorted({str(o.manifest.trade_date) for o in listed} | {str(first), str(last)}):
         for key, version, size in library.store.versions(f"{OBJECTS}/{record_class}/{day}/"):
-            if (key, version) not in known:
+            if (key, version) not in known and (not venues or key.split("/")[3] in named):
                 notes.append(f"{key} version {version} ({size} bytes) is in no manifest")
     return notes
 
 
-def _compare_ledger(url: str, record_class: str, first: date, last: date, listed: list[Listed]) -> list[Verified]:
+def _compare_ledger(
+    url: str, record_class: str, first: date, last: date, listed: list[Listed], venues: Sequence[str]
+) -> list[Verified]:
     """Say what Postgres has otherwise than the store, and what is in one of them alone."""
     with connect(url) as connection:
-        asked = {"first": first, "last": last, "record_class": record_class}
+        asked = {"first": first, "last": last, "record_class": record_class, "venues": list(venues)}
         rows: dict[Any, Any] = {
             (key, version): tuple(values)
             for key, version, *values in connection.execute(SQL["recorded"].encode(), asked)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from execution_assets.archives.library import Library
     from execution_assets.archives.manifest import ArchivedObject, Listed
 
-_ORDER = {"fills": "tied_to", "order_reports": "tied_to"}  # the column that names a row's order
+# the column that names a row's order; the key of an order's event is its correlation id
+_ORDER = {"fills": "tied_to", "order_reports": "tied_to", "audit_events": "key"}
+_LACKS = {
+    "dead_letters": frozenset({"symbol", "account", "correlation_id"}),
+    "audit_events": frozenset({"symbol", "account"}),
+}
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -47,8 +52,10 @@ class Choice(msgspec.Struct, frozen=True):
         asked = {name: value for name, value in named.items() if value is not None}
         if self.correlation_id is not None:
             asked[_ORDER.get(table, "correlation_id")] = self.correlation_id
-        if asked and table in {"dead_letters", "audit_events"}:
-            raise ArchiveError(f"{table} has no column of {', '.join(asked)}: name --table, or leave that out")
+        if lacks := asked.keys() & _LACKS.get(table, frozenset()):
+            raise ArchiveError(
+                f"{table} has no column of {', '.join(sorted(lacks))}: name --table, or leave that out"
+            )
         return asked
 
     def tables(self, named: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,11 +89,6 @@ def choose(library: Library, choice: Choice, *, all_revisions: bool = False) -> 
             *library.doubts,
         )))  # fmt: skip
     return listed if all_revisions else newest(listed)
-
-
-def left_out(library: Library) -> dict[str, str]:
-    """Say in a receipt that something below the manifests was left out."""
-    return {"left_out": str(len(library.doubts))} if library.doubts else {}
 
 
 def dataset_of(library: Library, files: list[ArchivedObject]) -> pad.Dataset:

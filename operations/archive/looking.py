@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,7 @@ def verify(
     first: FromOption,
     last: ToOption = None,
     record_class: ClassOption = "fills",
+    venue: VenueOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Signatures and locks only: read no files.")] = False,
     url: LedgerOption = None,
     state: StateOption = STATE,
@@ -65,29 +66,32 @@ def verify(
 
     What should be there is every day that is over and venue of which Postgres has records; where it is away, what
     the manifests say of each other. Ends in a table. Exit codes: 0 all is as the manifests say; 1 something
-    differs, is missing, or could not be read; 2 wrong usage or settings.
+    differs, is missing, or could not be read; 2 wrong usage or settings. That it was verified is noted in Postgres
+    where an auditor is logged in.
     """
     import psycopg
 
     from execution_assets.archives.keeping import note_verified
     from execution_assets.archives.verifying import verify as read_back
     from operations.archive.shown import verification_as_data, verification_as_table
+    from operations.people import AUDITOR, PeopleError, require_person
 
-    choice = chosen(record_class, first, last, None)
+    choice = chosen(record_class, first, last, venue)
+    asked = (record_class, choice.first, choice.last)
+    more: dict[str, Any] = {"venues": choice.venues, "deep": not quick, "log": tell}
     with opened(state) as library:
         ledger = ledger_of(url, state)
         try:
-            found = read_back(
-                library, record_class, choice.first, choice.last, url=ledger, deep=not quick, log=tell
-            )
+            found = read_back(library, *asked, url=ledger, **more)
             if ledger is not None and not quick and not found.wrong:
                 try:
-                    note_verified(ledger, library.listed(record_class, choice.first, choice.last))
-                except psycopg.errors.InsufficientPrivilege:
-                    tell("Postgres does not note that it was verified: that takes the role auditor")
+                    require_person(ledger, "to note that archives were verified", AUDITOR)
+                    note_verified(ledger, library.listed(*asked, choice.venues))
+                except PeopleError as error:
+                    tell(f"Postgres does not note that it was verified: {error}")
         except psycopg.Error as error:
             tell(f"Postgres is not compared: {first_line(error)}")
-            found = read_back(library, record_class, choice.first, choice.last, deep=not quick, log=tell)
+            found = read_back(library, *asked, **more)
     show(verification_as_data(found) if as_json else verification_as_table(found))
     if not found.manifests and not found.lines:
         fail(f"there is no archive of {record_class} from {choice.first} to {choice.last}", FAILED)

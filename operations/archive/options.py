@@ -53,7 +53,7 @@ def chosen(
 ) -> Choice:
     """Read what a command is about; what is wrong with it ends the command."""
     from execution_assets.archives.errors import ArchiveError
-    from execution_assets.archives.records import TABLES
+    from execution_assets.archives.records import AUDIT, TABLES
     from operations.archive.choosing import Choice, day_of
 
     try:
@@ -65,6 +65,8 @@ def chosen(
         fail(f"--to {last}: a day not before --from {first} is required", USAGE)
     if record_class not in TABLES:
         fail(f"--class {record_class!r}: one of {', '.join(TABLES)} is required", USAGE)
+    if record_class == AUDIT and venue:
+        fail(f"--venue {venue[0]!r}: class {AUDIT} has one archive a day, of all venues: leave it out", USAGE)
     return Choice(begin, end, record_class, tuple(venue or ()), symbol, account, correlation_id)
 
 
@@ -103,6 +105,28 @@ def ledger_of(url: str | None, state: Path) -> str | None:
         return ledger_if_any(url, state)
     except NoLedgerError as error:
         fail(str(error), USAGE)
+
+
+def auditor(what: str, url: str | None, state: Path) -> str:
+    """Give the ledger's URL, where an auditor is logged in; whoever is not, or cannot be asked, is refused.
+
+    For what changes something: there nobody's word is taken for who they are.
+    """
+    import psycopg
+
+    from operations.people import AUDITOR, PeopleError, require_person
+
+    ledger = ledger_of(url, state)
+    if ledger is None:
+        fail(f"{what} is a person's to do: which ledger? give --url, or set EXECUTION_AGENT_POSTGRES_URL", USAGE)
+    try:
+        require_person(ledger, what, AUDITOR)
+    except PeopleError as error:
+        fail(str(error), FAILED)
+    except psycopg.Error as error:
+        why = f"Postgres cannot be asked who you are ({first_line(error)})"
+        fail(f"{what} is a person's to do, and {why}: nothing was done; do it when it is back", FAILED)
+    return ledger
 
 
 def asking(what: str, url: str | None, state: Path, person: str | None) -> tuple[str | None, str | None]:

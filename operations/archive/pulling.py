@@ -15,7 +15,7 @@ import msgspec
 from execution_assets.archives.access import PULLED, Receipt, complete, record_access
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import objects_of
-from operations.archive.choosing import choose, left_out
+from operations.archive.choosing import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def pull(
     files = {table: objects_of(listed, table) for table in named}
     paths = {table: folder / f"{table}.{kind}" for table in named}
     _room(folder, [*paths.values(), folder / "receipt.note"])
-    asked = {**choice.asked, "tables": ",".join(named), "format": kind, **left_out(library)}
+    asked = {**choice.asked, "tables": ",".join(named), "format": kind, **library.left_out()}
     given = [held for table in named for held in files[table]]
     receipt = record_access(library, url, PULLED, reason, asked, given, claimed)
     outputs = []

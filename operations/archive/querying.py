@@ -10,7 +10,7 @@ import msgspec
 from execution_assets.archives.access import QUERIED, Receipt, complete, record_access
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import objects_of
-from operations.archive.choosing import choose, dataset_of, left_out
+from operations.archive.choosing import choose, dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def query(
 
     listed = choose(library, choice)
     names = choice.tables(())
-    asked = {**choice.asked, "sql": statement, **left_out(library)}
+    asked = {**choice.asked, "sql": statement, **library.left_out()}
     files = [held for table in names for held in objects_of(listed, table)]
     with database(library, listed, names, choice) as connection:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path  # noqa: TC003  typer reads it at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,9 @@ from operations.audit.shown import as_table
 from operations.options import FAILED, STATE, USAGE, LedgerOption, StateOption, fail, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
+    from collections.abc import Iterator
 
-    from ledger.db.audit_entries import AuditRow
+    from execution_assets.archives.library import Library
 
 MEDDLED = 3
 audit = typer.Typer(help="Check, prove and show the log of every decision.", no_args_is_help=True)
@@ -58,11 +58,12 @@ def verify_log(
 
     Leaves whose partition was dropped are those of the tiles, or of the archives with --archives. Exit codes: 0
     all agree; 1 something differs, and the first row that does is named; 2 wrong usage; 3 all agree, and somebody
-    has put into the bucket what is not the log's.
+    has put into the bucket what is not the log's, or below the manifests what is no manifest of ours.
     """
     if proof is not None:
         _verify_proof(proof, key, state, as_json=as_json)
         return
+    from execution_assets.archives.leaves import events_of
     from operations.audit.opening import keys_of, settings_of
     from operations.audit.verifying import verify
     from streaming.audit_parts import bucket_of
@@ -73,9 +74,11 @@ def verify_log(
             fail("which bucket? name the settings in EXECUTION_AGENT_CONFIG ([audit]), or give --no-bucket", USAGE)
         place = bucket_of(settings, []) if bucket and settings is not None else None
         keys = keys_of(settings, key, place)
-        archived = _archived(state) if archives else None
+        library = _archives(state) if archives else None
+        archived = None if library is None else partial(events_of, library)
         scan = since or None
         verdict = verify(ledger, place, keys, checkpoints, _progress, since=since, scan=scan, archived=archived)
+        verdict.faults += [] if library is None else library.doubts
     _print(msgspec.json.encode(verdict).decode() if as_json else as_table(verdict))
     raise typer.Exit((MEDDLED if verdict.faults else 0) if verdict.good else FAILED)
 
@@ -104,7 +107,8 @@ def prove(
 ) -> None:
     """Print a proof as JSON that stands by itself: `audit verify --proof FILE` checks it anywhere.
 
-    Exit codes: 0 proven; 1 not in the log, or what is stored does not lead to what was signed; 2 wrong usage.
+    Exit codes: 0 proven; 1 not in the log, or what is stored does not lead to what was signed; 2 wrong usage; 3
+    proven, and what is no manifest of ours was left out (--archived).
     """
     from operations.audit.opening import keys_of, settings_of
     from operations.audit.proving import prove_event, prove_growth
@@ -182,24 +186,21 @@ def _verify_proof(path: Path, key: list[str] | None, state: Path, *, as_json: bo
         _print(f"proven: {says}" + (f"\n{warning}" if warning else ""))
 
 
-def _archived(state: Path) -> Callable[[date], Iterator[AuditRow]]:
-    """Give what reads the events of a day from its archive."""
+def _archives(state: Path) -> Library:
     from execution_assets.archives.errors import ArchiveSettingsError
-    from execution_assets.archives.leaves import events_of
     from operations.archive.opening import open_archives
 
     try:
-        library = open_archives(state)[0]
+        return open_archives(state)[0]
     except ArchiveSettingsError as error:
         fail(str(error), USAGE)
-    return lambda day: events_of(library, day)
 
 
 def _prove_archived(
     day: str, event: str, reason: str, person: str | None, key: list[str] | None, url: str | None, state: Path
 ) -> None:
     from operations.archive.choosing import day_of
-    from operations.archive.options import asking
+    from operations.archive.options import asking, end
     from operations.archive.options import opened as archives
     from operations.audit.archived import prove_archived
     from operations.audit.opening import keys_of, settings_of
@@ -220,6 +221,7 @@ def _prove_archived(
         except AuditError as error:
             fail(str(error), FAILED)
     _print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    end(library)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,9 @@ from streaming.audit_parts import bucket_of
 from trust.errors import TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
+    from collections.abc import Callable
 
-    from ledger.db.audit_entries import AuditRow
+    from execution_assets.archives.library import Library
     from streaming.settings import AuditSettings
     from trust.bucket_log import BucketLog
 
@@ -77,8 +77,11 @@ def _verified(
     keys = keys_of(settings, None, bucket)
     scan = _verified_before(bucket, earlier, now)
     since = 0 if is_whole_due(earlier, now) else scan
-    verdict = verify(url, bucket, keys, _SAMPLE, lambda *_: None, since=since, scan=scan, archived=_archived())
-    faults = [fault for fault in verdict.faults if fault not in before]
+    library = _archives()
+    archived = None if library is None else partial(events_of, library)
+    verdict = verify(url, bucket, keys, _SAMPLE, lambda *_: None, since=since, scan=scan, archived=archived)
+    left_out = [] if library is None else library.doubts
+    faults = [fault for fault in [*verdict.faults, *left_out] if fault not in before]
     root = bytes.fromhex(verdict.stored_root)
     remember(url, since, max(since, verdict.stored_newest), root, verdict.problems, faults)
     return Verification(
@@ -115,10 +118,9 @@ def _verified_before(bucket: BucketLog, earlier: list[Verified], now: datetime) 
     return 0
 
 
-def _archived() -> Callable[[date], Iterator[AuditRow]] | None:
-    """Give what reads archived leaves, where archives are configured."""
+def _archives() -> Library | None:
+    """Give where archived leaves are read from, where archives are configured."""
     try:
-        library = open_library(settings_from(os.environ))
+        return open_library(settings_from(os.environ))
     except ArchiveSettingsError:
         return None
-    return lambda day: events_of(library, day)

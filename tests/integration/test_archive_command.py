@@ -26,7 +26,7 @@ from execution_assets.archives.dropping import drop_day
 from execution_assets.archives.errors import ArchiveError
 from execution_assets.archives.library import open_library
 from execution_assets.archives.manifest import MANIFESTS
-from execution_assets.archives.records import FILLS
+from execution_assets.archives.records import AUDIT, FILLS
 from execution_assets.archives.settings import (
     BUCKET_VARIABLE,
     KEYS_VARIABLE,
@@ -35,6 +35,7 @@ from execution_assets.archives.settings import (
     settings_from,
 )
 from execution_assets.archives.writing import archive_day
+from ledger.db.migrate import migrate
 from ledger.db.rows import FILL_COLUMNS
 from ledger.domain.records import Side
 from operations.cli import app
@@ -72,6 +73,8 @@ class Desk:
     def call(self, *arguments: str | Path, code: int = 0, url: str | None = None) -> Result:
         login = self.url if arguments[0] == "drop-partition" else self.auditor
         named = [] if arguments[0] == "list" else ["--url", url or login]
+        if arguments[0] == "drop-partition" and "--as" not in arguments:
+            named += ["--as", self.auditor]
         result = CliRunner().invoke(app, ["archive", *map(str, arguments), *named], env=self.environment)
         assert result.exit_code == code, result.output
         return result
@@ -225,8 +228,99 @@ def test_an_access_takes_an_auditor(desk: Desk, ledger_url: str, command: str) -
     with person(ledger_url, "oscar") as oscar:
         for url, said in ((desk.url, "is the database administrator's"), (oscar.url, "needs the role auditor")):
             assert said in desk.call(command, *words, *DAYS, *WHY, url=url, code=1).stderr
-    assert "say who you are" in desk.call(command, *words, *DAYS, *WHY, url=GONE, code=2).stderr
+    if words:
+        assert "say who you are" in desk.call(command, *words, *DAYS, *WHY, url=GONE, code=2).stderr
+    else:
+        assert "Postgres cannot be asked" in desk.call(command, *DAYS, *WHY, url=GONE, code=1).stderr
+        desk.environment["EXECUTION_AGENT_PERSON"] = "dan"
+        assert "Postgres cannot be asked" in desk.call(command, *DAYS, *WHY, url=GONE, code=1).stderr
+        assert not list(desk.library.store.versions("accesses/"))
+        assert not list(desk.library.store.versions("holds/"))
     assert (desk.events(), (desk.folder / "x").exists()) == ([], False)
+
+
+def test_a_query_without_postgres_waits_to_be_handed_in(desk: Desk) -> None:
+    asked = ("query", "SELECT count(*) AS n FROM fills", *DAYS, *WHY, "--json", "--person", "dan")
+    told = desk.call(*asked, url=GONE)
+    assert json.loads(told.stdout)["rows"] == [{"n": 3}]
+    assert "audit event pending: " in told.stderr
+    assert desk.events() == []
+    assert (hand_in(desk.library, desk.url), hand_in(desk.library, desk.url)) == (1, 0)
+    [event] = desk.events()
+    assert event["event_id"] == json.loads(told.stdout)["receipt"]
+    assert event["detail"].items() >= {  # type: ignore[attr-defined]
+        "person": "dan", "known_by": "claim", "sql": "SELECT count(*) AS n FROM fills", "reason": "inquiry 17",
+    }.items()  # fmt: skip
+
+
+def test_a_drop_is_for_an_auditor_who_is_logged_in_to_the_same_database(
+    desk: Desk, ledger_url: str, database_url: str
+) -> None:
+    drop = ("drop-partition", DAY.isoformat(), "--reason", "disk space", "--yes")
+    asked = ["archive", *drop, "--url", desk.url]
+    nobody = CliRunner().invoke(app, asked, env=desk.environment)
+    assert nobody.exit_code == 2
+    assert "--as, the URL of an auditor's own login" in nobody.stderr
+    with person(ledger_url, "oscar") as oscar:
+        assert "needs the role auditor" in desk.call(*drop, "--as", oscar.url, code=1).stderr
+    assert "database administrator's" in desk.call(*drop, "--as", desk.url, code=1).stderr
+    migrate(database_url)
+    name = database_url.rpartition("/")[2]
+    elsewhere = f"{desk.auditor.rpartition('/')[0]}/{name}"
+    assert "is logged in to another database" in desk.call(*drop, "--as", elsewhere, code=1).stderr
+    assert "nothing was dropped" in desk.call(*drop, "--as", GONE, code=1).stderr
+    assert desk.events() == []
+    desk.call(*drop)
+    [event] = desk.events()
+    detail = event["detail"]
+    assert isinstance(detail, dict)
+    assert (detail["auditor"], detail["person"] == desk.person) == (desk.person, False), "the owner has dropped it"
+
+
+def test_that_it_was_verified_is_noted_by_an_auditor_alone(desk: Desk) -> None:
+    def noted() -> bool:
+        with psycopg.connect(desk.url) as connection:
+            found = connection.execute("SELECT bool_and(verified_at IS NOT NULL) FROM execution.archives")
+            return found.fetchone() == (True,)
+
+    said = desk.call("verify", *DAYS, url=desk.url).stderr
+    assert "does not note that it was verified" in said
+    assert not noted()
+    desk.call("verify", *DAYS)
+    assert noted()
+
+
+def test_one_venue_is_verified(desk: Desk) -> None:
+    Streaming(desk.url).land([msgspec.structs.replace(intent("C5", "M5"), venue="BRAVO")])
+    archive_day(desk.url, desk.library, settings_from(desk.environment), FILLS, DAY)
+    with psycopg.connect(desk.url) as connection:
+        connection.execute("UPDATE execution.archives SET digest = 'x' WHERE venue = 'BRAVO'")
+    assert "2 archives" in desk.call("verify", *DAYS, code=1).stdout
+    assert "1 archives, 13 lines, 6 wrong" in desk.call("verify", *DAYS, "--venue", "BRAVO", code=1).stdout
+    assert "1 archives, 7 lines, 0 wrong" in desk.call("verify", *DAYS, "--venue", "ALPHA").stdout
+    assert desk.call("verify", *DAYS, "--venue", "CHARLIE", code=1).stderr.endswith(f"from {DAY} to {DAY}\n")
+
+
+def test_an_orders_audit_events_are_found_by_its_correlation_id(desk: Desk) -> None:
+    with psycopg.connect(desk.url) as connection:
+        found = connection.execute(
+            "SELECT recorded_on, convert_from(body, 'UTF8') FROM execution.audit_events WHERE key = 'C2' "
+            "ORDER BY audit_events.xid, position"
+        ).fetchall()
+    [day] = {day for day, _ in found}
+    assert {json.loads(body)["correlation_id"] for _, body in found} == {"C2"}
+    archive_day(desk.url, desk.library, settings_from(desk.environment), AUDIT, day)
+    asked = ("--class", "audit", "--from", str(day), "--correlation-id", "C2", *WHY)
+    desk.call("pull", *asked, "--output", desk.folder / "out")
+    pulled = pq.read_table(desk.folder / "out" / "audit_events.parquet").to_pylist()
+    assert [row["body"].decode() for row in pulled] == [body for _, body in found]
+    rows = json.loads(desk.call("query", "SELECT count(*) AS n FROM audit_events", *asked, "--json").stdout)
+    assert rows["rows"] == [{"n": len(found)}]
+    refused = desk.call("query", "SELECT 1", *asked, "--symbol", "S", code=1).stderr
+    assert "audit_events has no column of symbol" in refused
+    for command in (["pull", "--output", desk.folder / "x"], ["query", "SELECT 1"], ["hold"]):
+        refused = desk.call(*command, *asked[:4], *WHY, "--venue", "ALPHA", code=2).stderr
+        assert "--venue 'ALPHA': class audit has one archive a day" in refused
 
 
 def told_as(desk: Desk, login: str, function: str, person: str, role: str = "") -> None:
@@ -302,6 +396,26 @@ def test_what_is_no_manifest_is_left_out_and_told(desk: Desk) -> None:
         assert VERIFIERS_VARIABLE in result.stderr
     assert [event["detail"]["left_out"] for event in desk.events()] == ["1", "1"]  # type: ignore[index]
     assert {r["exec_id"] for r in pq.read_table(folder / "fills.parquet").to_pylist()} == set(RAW)
+
+
+def test_what_is_left_out_is_not_held_nor_rotated_nor_said_to_be(desk: Desk) -> None:
+    """Something below the manifests is ours, as far as anybody knows: no command ends as if all was done."""
+    key = f"{MANIFESTS}/fills/{DAY}/ALPHA/0002.note"
+    desk.library.store.put(key, b"junk", datetime.now(UTC) + timedelta(days=1))
+    held = desk.call("hold", *DAYS, "--reason", "case 4711", code=3)
+    assert "placed on 7 objects" in held.stdout
+    assert "and what they list is NOT held" in held.stderr
+    # what comes later of these days is held all the same
+    assert len([*desk.library.store.versions("holds/")]) == 1
+    rotated = desk.call("rotate", *DAYS, "--new-key", "--forget", "--reason", "yearly", code=3)
+    assert "6 data keys" in rotated.stdout
+    assert "NOT all is rotated" in rotated.stderr
+    lifted = desk.call("hold", *DAYS, "--lift", "--reason", "case 4711 is closed", code=3)
+    drop = ("drop-partition", DAY.isoformat(), "--reason", "disk space", "--yes")
+    dropped = desk.call(*drop, code=3)
+    assert "dropped fills_" in dropped.stdout
+    assert all(f"left out: {key}: " in told.stderr for told in (held, rotated, lifted, dropped))
+    assert [event["detail"]["left_out"] for event in desk.events()] == ["1"] * 4  # type: ignore[index]
 
 
 def test_what_was_never_archived_is_shown_as_missing(desk: Desk) -> None:

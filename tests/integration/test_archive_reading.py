@@ -97,7 +97,7 @@ def test_what_postgres_refuses_is_its_error(ledger_url: str, monkeypatch: pytest
 
 def refused(name: str, blocks: Iterable[pa.Table]) -> int:
     """Take a table's rows, as who writes them does; the store takes the first table only."""
-    count = sum(block.num_rows for block in blocks)
+    count = sum(int(block.num_rows) for block in blocks)
     if name != "fills":
         raise StoreError("the store is away")
     return count

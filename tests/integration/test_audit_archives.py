@@ -20,10 +20,13 @@ from execution_assets.archives.settings import BUCKET_VARIABLE, KEYS_VARIABLE, S
 from execution_assets.archives.writing import archive_day
 from operations.audit.verifying import Verdict, verify
 from operations.cli import app
+from operations.people import AUDITOR
 from tests.integration.audit_stage import ORIGIN, AuditStage, eventually
+from tests.integration.people import person
 from trust import keys, signing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
     from pathlib import Path
 
@@ -115,7 +118,13 @@ async def stage(endpoints: Endpoints, ledger_url: str, worm_bucket: str, tmp_pat
     return made
 
 
-async def test_the_log_is_verified_on_when_days_are_dropped(stage: Stage) -> None:
+@pytest.fixture
+def auditor(ledger_url: str) -> Iterator[str]:
+    with person(ledger_url, "carol", AUDITOR) as carol:
+        yield carol.url
+
+
+async def test_the_log_is_verified_on_when_days_are_dropped(stage: Stage, auditor: str) -> None:
     stage.archive(OLDER, OLD)
     before = stage.verified()
     assert (before.problems, before.dropped) == ([], {})
@@ -124,7 +133,7 @@ async def test_the_log_is_verified_on_when_days_are_dropped(stage: Stage) -> Non
     assert (after.problems, after.dropped, after.archived) == ([], {str(OLDER): 300}, 0)
     dropped = CliRunner().invoke(
         app, ["archive", "drop-partition", str(OLD), "--class", "audit", "--reason", "disk space", "--yes",
-              "--url", stage.url], env=stage.environment,
+              "--url", stage.url, "--as", auditor], env=stage.environment,
     )  # fmt: skip
     assert dropped.exit_code == 0, dropped.output
     assert "300 rows are in the archive" in dropped.stdout
@@ -320,6 +329,24 @@ async def test_an_archived_event_is_proven_with_postgres_gone(stage: Stage) -> N
     # each was an access: its receipt is locked, and waits for Postgres
     receipts = [key for key, _, _ in stage.library.store.versions("accesses/") if key.endswith(".pending.note")]
     assert len(receipts) == 6
+
+
+async def test_what_is_no_manifest_is_told_where_archives_are_read(stage: Stage) -> None:
+    ids = stage.run("SELECT event_id, recorded_on FROM execution.audit_events ORDER BY xid, position")
+    stage.archive(OLDER)
+    stage.drop(OLDER)
+    await stage.signed()
+    key = f"manifests/audit/{OLDER}/all/0002.note"
+    stage.library.store.put(key, b"junk", datetime.now(UTC) + timedelta(days=1))
+    shown = stage.call("verify", "--archives", "--url", stage.url, code=3).stdout
+    assert f"meddled      {key}: " in shown
+    report = msgspec.json.decode(stage.call("verify", "--archives", "--json", "--url", stage.url, code=3).stdout)
+    assert (report["problems"], [fault.split(": ")[0] for fault in report["faults"]]) == ([], [key])
+    assert "all agree" in stage.call("verify", "--url", stage.url).stdout
+    event_id, day = ids[0]
+    proven = stage.call("prove", event_id.hex, "--archived", str(day), *PROVEN_FROM, "--url", GONE, code=3)
+    assert json.loads(proven.stdout)["leaf"] == 0
+    assert f"left out: {key}: " in proven.stderr
 
 
 async def test_an_archived_event_that_was_forged_is_not_proven(stage: Stage) -> None:

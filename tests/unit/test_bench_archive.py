@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from bench.archive import judged
+from bench.day import orders
 from bench.machine import BROKEN, KEPT, NOT_PROVEN, outcome
+from ledger.domain.records import Captured
 
 WELL = {"archive_seconds": 19.9, "memory_mb": 600, "new_revisions_again": 0, "wrong": 0, "share_of_others": 0.5}
 
@@ -23,6 +27,13 @@ WELL = {"archive_seconds": 19.9, "memory_mb": 600, "new_revisions_again": 0, "wr
 )
 def test_a_missed_promise_is_told_from_one_that_is_not_proven(changes: dict[str, float], code: int) -> None:
     assert outcome(judged({**WELL, **changes}, 1_000_000)) == code
+
+
+@pytest.mark.parametrize("venues", [1, 3])
+def test_a_day_is_of_as_many_venues_as_asked_for(venues: int) -> None:
+    facts = orders(date(2026, 11, 20), 200, venues)
+    told = {fact.report.venue if isinstance(fact, Captured) else fact.venue for fact in facts}
+    assert told == {f"V{n}" for n in range(venues)}
 
 
 def test_the_time_is_of_the_number_of_fills() -> None:

@@ -131,6 +131,7 @@ ON CONFLICT (object_key, object_version) DO NOTHING
 -- name: recorded
 SELECT object_key, object_version, sha256, digest, row_count FROM execution.archives
 WHERE record_class = %(record_class)s AND trade_date BETWEEN %(first)s AND %(last)s
+  AND (%(venues)s::text[] = '{}' OR venue = ANY(%(venues)s))
 
 -- name: was_dropped
 SELECT EXISTS (SELECT 1 FROM execution.archives
@@ -155,6 +156,16 @@ SELECT execution.record_archive_access(%(event_id)s, %(event)s, %(detail)s::json
 
 -- name: hand_in
 SELECT execution.hand_in_archive_access(%(event_id)s, %(event)s, %(detail)s::jsonb)
+
+-- name: show_login
+-- Held as long as the session: other sessions of this database can see whose it is.
+SELECT pg_advisory_lock(%(number)s)
+
+-- name: shown_login
+SELECT a.usename::text FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32 | l.objid::bigint) = %(number)s
 
 -- name: login
 SELECT session_user::text
