@@ -41,6 +41,7 @@ class FillList:
     def __init__(self, config: VenueConfig, journal: Journal) -> None:
         self._config = config
         self._journal = journal
+        self._pairs = {config.look_back_key: config.look_back_secret}
         self._lately: deque[float] = deque()
         self._server: asyncio.Server | None = None
         self._state_of: OrderDesk = lambda _venue, _cl_ord_id, _request_id: None
@@ -49,6 +50,10 @@ class FillList:
     def answer_status(self, ask: OrderDesk) -> None:
         """Answer who asks for an order with what ``ask`` gives."""
         self._state_of = ask
+
+    def rekey(self, pairs: dict[str, str]) -> None:
+        """Answer who signs with one of these from now on: secrets by their keys."""
+        self._pairs = dict(pairs)
 
     async def start(self) -> None:
         """Listen."""
@@ -92,6 +97,7 @@ class FillList:
         if method != "GET" or path not in (PATH, ORDER_PATH):
             return _problem("404 Not Found", f"GET {PATH}?from=&to=&limit=&cursor= or {ORDER_PATH}?cl_ord_id=")
         if not self._knows(method, target, headers):
+            self._count("unauthorized")
             return _problem("401 Unauthorized", "the key or the signature is wrong")
         asked = parse_qs(urlsplit(target).query)
         return self._page(asked) if path == PATH else self._order(asked)
@@ -113,15 +119,20 @@ class FillList:
         return len(self._lately) > self._config.look_back_per_second
 
     def _knows(self, method: str, target: str, headers: dict[str, str]) -> bool:
-        key, secret = self._config.look_back_key, self._config.look_back_secret
-        if not secret:
-            return not key or hmac.compare_digest(headers.get("authorization", ""), f"Bearer {key}")
+        if not any(self._pairs.values()):
+            return any(
+                not key or hmac.compare_digest(headers.get("authorization", ""), f"Bearer {key}")
+                for key in self._pairs
+            )
         timestamp = headers.get("look-back-timestamp", "")
         if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > CLOCKS_MAY_DIFFER:
             return False
-        wanted = sign(secret, f"{timestamp}.{method}.{target}")
-        given = headers.get("look-back-signature", "")
-        return headers.get("look-back-key", "") == key and hmac.compare_digest(given, wanted)
+        key = headers.get("look-back-key", "")
+        if key not in self._pairs:
+            return False
+        wanted = sign(self._pairs[key], f"{timestamp}.{method}.{target}")
+        self._count(f"by {key}")
+        return hmac.compare_digest(headers.get("look-back-signature", ""), wanted)
 
     def _page(self, asked: dict[str, list[str]]) -> Answer:
         first, last = asked.get("from", [""])[0], asked.get("to", [""])[0]
