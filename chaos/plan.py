@@ -142,7 +142,10 @@ def _at_point(generator: random.Random, point: str) -> Kill:
 def _at_await(generator: random.Random, site: Site) -> Kill:
     """A life in which much happens: most of its awaits are reached by it."""
     seconds = round(generator.uniform(*_LATEST), 3)
-    fault = AwaitFault(site, generator.choice(MOMENTS), round(_AWAIT_PASSES ** generator.random()), seconds)
+    passes = round(
+        _AWAIT_PASSES ** max(0.0, generator.uniform(-1.0, 1.0))
+    )  # half at the first: many have no other
+    fault = AwaitFault(site, generator.choice(MOMENTS), passes, seconds)
     some: list[Scene] = ["requests", generator.choice(("lost", "overtaken", "stopped"))]
     some.append(generator.choice(("secrets", "taken back")))
     return Kill("await", seconds=seconds, fault=fault, scenes=tuple(some))
