@@ -26,7 +26,10 @@ _EXAMPLES: dict[str, tuple[Callable[..., None], str]] = {
     "verify": (verify, "verify --from 2026-01-01 --to 2026-11-20"),
     "hold": (hold, "hold --from 2026-11-20 --reason 'case 4711'"),
     "rotate": (rotate, "rotate --from 2026-01-01 --to 2026-11-20 --reason yearly"),
-    "drop-partition": (drop_partition, "drop-partition 2025-01-02 --reason 'disk space'"),
+    "drop-partition": (
+        drop_partition,
+        "drop-partition 2025-01-02 --as postgresql://carol@db/ledger --reason 'disk space'",
+    ),
 }
 
 archive = typer.Typer(
