@@ -8,6 +8,7 @@ import hmac
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,3 +90,31 @@ def signed_bytes(body: bytes) -> dict[str, str]:
     mac = hmac.digest(secret_key(NEW), b"fuzz." + at.encode() + b"." + body, "sha256")
     signature = "v1," + base64.b64encode(mac).decode()
     return {"webhook-id": "fuzz", "webhook-timestamp": at, "webhook-signature": signature}
+
+
+BODY_BYTES, BODIES = 400_000, 250  # 100 MB in all
+MAY_GROW_BYTES = 30_000_000
+
+
+def resident() -> int:
+    """Bytes of this process, where the edge is, in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_bodies_that_were_answered_are_let_go(edge: str) -> None:
+    """Of callbacks that nobody signed nothing stays: a third of what was sent would be too much."""
+    url = f"{edge}/v1/venues/CHARLIE/fills"
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def send(count: int) -> None:
+            for _ in range(count):
+                answer = session.post(url, data=os.urandom(BODY_BYTES), timeout=SECONDS)
+                assert answer.status_code in {401, 413}
+
+        send(25)  # what is made once is there
+        before = resident()
+        send(BODIES)
+    grown = resident() - before
+    assert grown < MAY_GROW_BYTES, f"{grown} bytes more after {BODIES * BODY_BYTES} were sent"
