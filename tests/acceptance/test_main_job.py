@@ -171,7 +171,7 @@ def assert_commands_find_the_ledger(state: Path) -> None:
     """By the references of the settings in the state folder, while a run stands."""
     options = ("--seed", "14", "--identity", "--no-dagster", "--json", "--state", state)
     with subprocess.Popen(
-        command("run", *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("run", *options), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as job:
         wait_for(lambda: finished("dlq", "list", "--state", state, "--json").returncode == 0, job)
         verified = finished("audit", "verify", "--state", state)

@@ -76,6 +76,7 @@ def test_the_edge_answers_as_its_document_says(case: Any, edge: str) -> None:
     if prepared.method == "POST":
         body = prepared.body or b""
         raw = body.encode() if isinstance(body, str) else body
+        assert isinstance(raw, bytes), "no body is a stream"
         prepared.headers.update(signed_bytes(raw))
     with requests.Session() as session:
         session.trust_env = False

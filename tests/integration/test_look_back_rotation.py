@@ -34,6 +34,11 @@ def counted(simulation: Simulation, what: str) -> int:
     return int(simulation.journal.counts[f"look_back_{what}/{NAME}"])
 
 
+async def ten_more(simulation: Simulation, what: str) -> None:
+    wanted = counted(simulation, what) + 10
+    await until(lambda: counted(simulation, what) >= wanted)
+
+
 async def test_a_key_is_replaced_between_pages_and_no_fill_is_lost(stage: Stage, corner: Corner) -> None:
     """The venue accepts both for a while, as the order of a change says: nothing is refused at all."""
     pairs = {"agent": "s3cret"}
@@ -44,12 +49,11 @@ async def test_a_key_is_replaced_between_pages_and_no_fill_is_lost(stage: Stage,
         async with stage.running(settings):
             for number in range(ROTATIONS):
                 old, key = [*pairs][-1], f"agent-{number}"
-                before = counted(simulation, f"by {old}")
-                await until(lambda old=old, before=before: counted(simulation, f"by {old}") > before + 9)
+                await ten_more(simulation, f"by {old}")
                 pairs[key] = f"s3cret-{number}"
                 simulation.lists[NAME].rekey(pairs)
                 corner.put("list", key=key, secret=pairs[key])
-                await until(lambda key=key: counted(simulation, f"by {key}") > 9)
+                await ten_more(simulation, f"by {key}")
                 pairs = {key: pairs[key]}
                 simulation.lists[NAME].rekey(pairs)  # who shows the old one is refused from here on
                 assert counted(simulation, f"by {old}") > 9, "there was load with each"
