@@ -8,7 +8,8 @@ WHERE f.report_id = ANY($1::uuid[]) AND f.trade_date = ANY($2::date[])
 
 -- name: ours
 -- Our fills of a span of the venue's time, with their orders; a trade date may be a day off the UTC date. Keyset by
--- (transact_ns, report_id), and one row a fill however many wordings it came in.
+-- (transact_ns, report_id), and one row a fill however many wordings it came in: two feeds may tell its time to a
+-- microsecond and to a nanosecond; the earliest counts.
 SELECT f.report_id, min(f.exec_id) AS exec_id, min(f.symbol) AS symbol, f.transact_ns,
        min(e.correlation_id) AS correlation_id
 FROM execution.fills f
@@ -18,6 +19,8 @@ WHERE f.venue = $1 AND f.kind = ANY($2::text[])
   AND f.trade_date BETWEEN $5 AND $6
   AND ($7::text IS NULL OR f.account = $7)
   AND (f.transact_ns, f.report_id) > ($8, $9)
+  AND NOT EXISTS (SELECT 1 FROM execution.fills w
+                  WHERE w.report_id = f.report_id AND w.trade_date = f.trade_date AND w.transact_ns < f.transact_ns)
 GROUP BY f.transact_ns, f.report_id
 ORDER BY f.transact_ns, f.report_id
 LIMIT $10
