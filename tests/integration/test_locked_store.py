@@ -88,7 +88,7 @@ def test_what_somebody_put_under_a_key_of_their_own_is_told_apart(store: LockedS
     )
     [(_, version, size)] = store.versions("theirs")
     for read in (store.get, store.digest, store.lock):
-        with pytest.raises(UnreadableError, match="s3://.*/theirs: the store does not give this object"):
+        with pytest.raises(UnreadableError, match=r"s3://.*/theirs: the store does not give this object"):
             read("theirs", version)
     with pytest.raises(UnreadableError):
         store.read_range(Stored("theirs", version, "", size), 0, 1)
