@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.decision import Decision
     from operations.embedded import Endpoints
+    from streaming.settings import AuditSettings
 
 _LATE_SECONDS = 60.0
 
@@ -31,12 +32,14 @@ _LATE_SECONDS = 60.0
 class Stream:
     """A streaming process in this one, its only venue in another; latencies by fill."""
 
-    def __init__(self, endpoints: Endpoints, url: str, port: int) -> None:
+    def __init__(self, endpoints: Endpoints, url: str, port: int, audit: AuditSettings | None = None) -> None:
+        self.kafka = KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=f"bench{time.time_ns()}.")
         settings = Settings(
             postgres_url=SecretStr(url),
             redis_url=SecretStr(endpoints.redis_url),
-            kafka=KafkaSettings(bootstrap=endpoints.kafka_bootstrap, topic_prefix=f"bench{time.time_ns()}."),
+            kafka=self.kafka,
             http=HttpSettings(port=0),
+            audit=audit,
             venues={
                 VENUE: VenueSettings(
                     format="canonical",

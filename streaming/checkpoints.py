@@ -22,6 +22,7 @@ from ledger import clocks, faultpoints
 from ledger.db import leases
 from ledger.db.audit_log import AuditLog, Signed, TileRow, Tree
 from ledger.db.errors import LeaseLostError, LedgerError, LedgerUnavailableError
+from ledger.db.outbox_event import OutboxEvent
 from streaming.audit_bucket import Keeper
 from streaming.audit_checks import RefusedError, check_last_rows, check_signed
 from trust.errors import TrustError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from trust.notes import NoteKey, Signer
 
 LEASE = "execution.audit"
+_EVENT = "checkpoint"
 _LEASE_SECONDS = 10.0
 _PAGE = 4_096
 _PACE = 0.6  # of the interval: what a step takes comes on top
@@ -59,8 +61,10 @@ class Checkpointer:
         metrics: AuditMetrics,
         may_write: asyncio.Event,
         trust: Trust | None = None,
+        tell: Callable[[OutboxEvent], None] = lambda _: None,
     ) -> None:
         self._trust = trust
+        self._tell = tell  # who publishes, of each checkpoint that was committed: a sweep comes later
         self._connect = connect
         self._audit = audit
         self._metrics = metrics
@@ -102,7 +106,7 @@ class Checkpointer:
             connections.append(await self._opened())
             token = await leases.take(connections[0], LEASE, _LEASE_SECONDS)
             faultpoints.at("audit.leased")
-            maker = Maker(AuditLog(connections[0]), self._audit, self._metrics)
+            maker = Maker(AuditLog(connections[0]), self._audit, self._metrics, self._tell)
             await maker.begin()
             keeper = Keeper(AuditLog(connections[1]), self._audit, self._metrics, maker, self._trust)
             storing = asyncio.create_task(keeper.run(), name="audit bucket")
@@ -134,10 +138,17 @@ class Checkpointer:
 class Maker:
     """The tree and its signatures. ``signer`` is set once the ledger was found to agree with the bucket."""
 
-    def __init__(self, ledger: AuditLog, audit: AuditSettings, metrics: AuditMetrics) -> None:
+    def __init__(
+        self,
+        ledger: AuditLog,
+        audit: AuditSettings,
+        metrics: AuditMetrics,
+        tell: Callable[[OutboxEvent], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._audit = audit
         self._metrics = metrics
+        self._tell = tell
         self._growing = Growing(0, {})
         self._last = (0, 0)
         self._signed_size = 0
@@ -211,10 +222,11 @@ class Maker:
             return
         faultpoints.at("audit.signed")
         self.signed_by = signer.key
-        event_id, body = _event(checkpoint, note, signer)
-        signed = Signed(checkpoint.size, checkpoint.root, note)
-        await self._ledger.record(signed, event_id, checkpoint.origin, body)
+        event = _event(checkpoint, note, signer)
+        is_new = await self._ledger.record(Signed(checkpoint.size, checkpoint.root, note), event)
         faultpoints.at("audit.recorded")
+        if is_new:
+            self._tell(event)
         self._signed_size = checkpoint.size
         self._unsigned_since = None
         self._metrics.checkpoints.inc()
@@ -229,7 +241,7 @@ def _row(tile: Tile, hashes: bytes, old: int, leaves: Leaves) -> TileRow:
     return TileRow(0, tile.number, hashes, (leaves.xids[first], leaves.positions[first]))
 
 
-def _event(checkpoint: Checkpoint, note: str, signer: Signer) -> tuple[str, bytes]:
+def _event(checkpoint: Checkpoint, note: str, signer: Signer) -> OutboxEvent:
     """Give the audit event of a checkpoint: the same id however often it is made."""
     event_id = sha256(f"{checkpoint.origin}\n{checkpoint.size}\n".encode()).hexdigest()[:32]
     detail = {
@@ -240,10 +252,10 @@ def _event(checkpoint: Checkpoint, note: str, signer: Signer) -> tuple[str, byte
         "note": note,
     }
     told = {
-        "event": "checkpoint",
+        "event": _EVENT,
         "event_id": event_id,
         "correlation_id": None,
         "subject": event_id,
         "detail": detail,
     }
-    return event_id, msgspec.json.encode(told)
+    return OutboxEvent(event_id, _EVENT, checkpoint.origin, msgspec.json.encode(told), None)

@@ -27,7 +27,7 @@ from streaming.publishing_session import LONGEST_SECONDS, PublishingSession, in_
 from streaming.topics import OUTBOUND, Broker, made_again, written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import asyncpg
 
@@ -81,15 +81,21 @@ class Publisher:
         """Hand over the events of a landed decision; too many at once are left to the sweep."""
         if not self._live:
             return
-        if len(self._offered) + len(decision.events) > _HANDED_OVER_LIMIT:
+        raws = {letter.dead_letter_id: letter.raw for letter in decision.dead_letters}
+        self.offer_events(
+            [OutboxEvent(e.event_id, e.event_type, e.key, e.body, raws.get(e.event_id)) for e in decision.events]
+        )
+
+    def offer_events(self, events: Sequence[OutboxEvent]) -> None:
+        """Hand over committed events."""
+        if not self._live:
+            return
+        if len(self._offered) + len(events) > _HANDED_OVER_LIMIT:
             self._overflowed = True
             self._offered.clear()
         if self._overflowed:
             return
-        raws = {letter.dead_letter_id: letter.raw for letter in decision.dead_letters}
-        self._offered.extend(
-            OutboxEvent(e.event_id, e.event_type, e.key, e.body, raws.get(e.event_id)) for e in decision.events
-        )
+        self._offered.extend(events)
         self._wake.set()
 
     def catch_up(self) -> None:

@@ -86,9 +86,7 @@ class SecretEvents:
             finally:
                 await connection.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            log.warning(
-                "the change of a secret cannot be written down yet", told=event.event_type, why=str(error)
-            )
+            log.warning("the change of a secret cannot be written down yet", told=event.event_type, why=str(error))
             return False
         return True
 

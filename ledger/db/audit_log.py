@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from ledger.db.outbox_event import OutboxEvent
+
 LOG = "audit"
 _SQL = load_queries("audit_log")
 _ALL = 1 << 62
@@ -121,13 +123,15 @@ class AuditLog:
         found = await self._fetch("newest_checkpoint")
         return Signed(found[0]["tree_size"], found[0]["root_hash"], found[0]["note"]) if found else None
 
-    async def record(self, signed: Signed, event_id: str, key: str, body: bytes) -> None:
-        """Keep a checkpoint, and tell of it by an audit event: it is published like every other."""
+    async def record(self, signed: Signed, event: OutboxEvent) -> bool:
+        """Keep a checkpoint, and tell of it by an audit event; give whether it was not kept yet."""
         await self._fetch("ensure_partitions")
         with explained("the audit log"):
             async with self._connection.transaction():
-                if await self._fetch("record_checkpoint", signed.size, signed.root, signed.note):
-                    await self._fetch("record_event", event_id, key, body)
+                is_new = bool(await self._fetch("record_checkpoint", signed.size, signed.root, signed.note))
+                if is_new:
+                    await self._fetch("record_event", event.event_id, event.event_type, event.key, event.body)
+        return is_new
 
     async def stored(self, size: int, tiled: int) -> None:
         """Remember what is in the bucket."""

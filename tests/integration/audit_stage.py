@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from ledger.db.outbox_event import OutboxEvent
     from operations.embedded import Endpoints
 
 ORIGIN = "example.com/audit"
@@ -41,12 +42,13 @@ class Watched(Checkpointer):
 
 
 class AuditStage:
-    """One log of a test's own."""
+    """One log of a test's own. ``told`` are the events that who publishes was handed."""
 
     def __init__(self, endpoints: Endpoints, url: str, bucket: str, folder: Path) -> None:
         key = folder / "signer.pem"
         make_key_file(key)
         self.url = url
+        self.told: list[OutboxEvent] = []
         self.settings = AuditSettings(
             bucket=bucket,
             signer=str(key),
@@ -97,7 +99,7 @@ class AuditStage:
     async def checkpointing(self, settings: AuditSettings | None = None) -> AsyncIterator[Watched]:
         ready = asyncio.Event()
         ready.set()
-        maker = Watched(self._connect, settings or self.settings, Metrics().audit, ready)
+        maker = Watched(self._connect, settings or self.settings, Metrics().audit, ready, tell=self.told.append)
         task = asyncio.create_task(maker.run())
         try:
             yield maker

@@ -62,9 +62,14 @@ async def test_every_root_that_is_signed_is_that_of_the_rows(stage: AuditStage, 
         assert other.get_root(size) == root
         assert bucket.checkpoint(size) in {found, None}  # the newest is always there, one overtaken may not be
     assert bucket.newest() == found
-    told = stage.run("SELECT body, key FROM execution.audit_events WHERE event_type = 'checkpoint' ORDER BY xid")
-    assert [int(json.loads(body)["detail"]["tree_size"]) for body, _ in told] == [size for size, *_ in signed]
-    assert {key for _, key in told} == {ORIGIN}
+    told = stage.run(
+        "SELECT event_id, event_type, key, body FROM execution.audit_events "
+        "WHERE event_type = 'checkpoint' ORDER BY xid"
+    )
+    assert [int(json.loads(body)["detail"]["tree_size"]) for *_, body in told] == [size for size, *_ in signed]
+    assert {key for _, _, key, _ in told} == {ORIGIN}
+    # who publishes was handed each at once, as it is kept
+    assert [(e.event_id, e.event_type, e.key, e.body) for e in stage.told] == [(i.hex, *rest) for i, *rest in told]
 
 
 async def test_full_tiles_lie_in_the_bucket(stage: AuditStage, s3: S3Client) -> None:

@@ -57,7 +57,7 @@ ON CONFLICT (tree_size) DO NOTHING
 RETURNING tree_size
 
 -- name: record_event
-INSERT INTO execution.audit_events (event_id, event_type, key, body) VALUES ($1, 'checkpoint', $2, $3)
+INSERT INTO execution.audit_events (event_id, event_type, key, body) VALUES ($1, $2, $3, $4)
 
 -- name: dropped
 -- Leaves from $1 on whose rows went with their partition.
