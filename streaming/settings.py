@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from streaming.addresses import PostgresUrl, RedisUrl
 from streaming.errors import SettingsError
 from streaming.feeds.names import backup_feed, primary_feed
 from streaming.look_back.formats import unfit
@@ -376,11 +377,11 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
     )
 
-    postgres_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
-    publisher_postgres_url: SecretStr | None = Field(
+    postgres_url: PostgresUrl = Field(description="postgresql://user:password@host:port/database")
+    publisher_postgres_url: PostgresUrl | None = Field(
         default=None, description="the same database by the publisher's own login; else postgres_url's"
     )
-    redis_url: SecretStr = Field(description="redis://[:password@]host:port/db")
+    redis_url: RedisUrl = Field(description="redis://[:password@]host:port/db")
     kafka: KafkaSettings
     http: HttpSettings = HttpSettings()
     venues: dict[str, VenueSettings] = Field(min_length=1)

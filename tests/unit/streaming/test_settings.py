@@ -60,6 +60,28 @@ def test_an_error_names_the_setting_and_its_variable(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("POSTGRES_URL", "host=db password=hunter2"),
+        ("POSTGRES_URL", "postgresql://u:hunter2@db:port/d"),
+        ("PUBLISHER_POSTGRES_URL", "mysql://u:hunter2@db/d"),
+        ("REDIS_URL", "hunter2@cache:6379"),
+        ("REDIS_URL", "redis://:hunter2@cache:port"),
+    ],
+)
+def test_an_address_that_is_none_stops_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    monkeypatch.setenv(P + setting, value)
+    with pytest.raises(SettingsError, match=rf"setting {setting.lower()}: a URL such as .* is required") as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+    monkeypatch.setenv(P + setting, "vault:secret/agent#url")
+    with pytest.raises(SettingsError, match="needs the setting vault"):  # a reference is fine as such
+        load_settings()
+
+
 def test_a_venue_may_be_given_the_account_that_its_messages_do_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().venues["ALPHA"].account == ""
     monkeypatch.setenv(f"{P}VENUES__ALPHA__ACCOUNT", "DC-1")
