@@ -257,7 +257,7 @@ async def test_no_secret_is_told_anywhere_whatever_goes_wrong(
             }
             await asyncio.to_thread(own.unseal)
             await hang_up(ledger_url)
-            await until_told(lines, b"the ledger")
+            await until_told(lines, b"ledger unavailable")
             await ready(port)
             answers |= {
                 f"later: {k}": v for k, v in (await call_wrongly(port, made["the webhook's secret"])).items()
