@@ -118,6 +118,9 @@ def main() -> int:
         except ChaosError as error:
             console.print(f"[bold red]{error}[/]")
             return 1
+        except KeyboardInterrupt:
+            console.print("interrupted: the books were not compared, nothing is proven; --minutes ends it in time")
+            return 130
     if arguments.json:
         sys.stdout.write(report.as_json() + "\n")
     _print(report, console)
