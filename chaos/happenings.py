@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import hvac
 import psycopg
 from confluent_kafka import Producer
 
+from ledger.domain.times import format_utc, utc_date
 from operations.embedded.workload_api import WorkloadApi
 from operations.main_job.programs import LEDGER_DATABASE
 from streaming.topics import MARKET_DATA
@@ -117,13 +117,11 @@ class Happenings:
     def _overtake(self) -> None:
         """Have a snapshot in the ledger that the life's book cannot know, and then on Kafka."""
         at_ns = time.time_ns()
-        taken = datetime.fromtimestamp(at_ns / 1e9, UTC)
         name = f"drill-{next(self._numbers)}-{at_ns}"
         with psycopg.connect(self._endpoints.postgres_url(LEDGER_DATABASE), autocommit=True) as connection:
-            connection.execute(_SNAPSHOT.encode(), (name, taken.date(), at_ns))
+            connection.execute(_SNAPSHOT.encode(), (name, utc_date(at_ns), at_ns))
         prices = {"bid": "100", "ask": "101", "bid_size": "1", "ask_size": "1"}
-        at = f"{taken:%Y-%m-%dT%H:%M:%S}.{at_ns % 10**9:09d}Z"
-        value = json.dumps({"snapshot_id": name, "symbol": "DRILL", "at": at, **prices}).encode()
+        value = json.dumps({"snapshot_id": name, "symbol": "DRILL", "at": format_utc(at_ns), **prices}).encode()
         said = {"ce_specversion": "1.0", "ce_type": MARKET_DATA, "ce_source": "chaos", "ce_id": name}
         headers: list[tuple[str, str | bytes | None]] = [*said.items(), ("content-type", "application/json")]
         self._producer.produce(MARKET_DATA, value, "DRILL", headers=headers)

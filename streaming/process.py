@@ -148,9 +148,13 @@ class Process:
         self.checkpointer: Checkpointer | None = None
         if settings.audit is not None:
             self.checkpointer = Checkpointer(
-                self.connect, settings.audit, self.metrics.audit, self.lander.ready, self.trust,
-                tell=lambda event: self.publisher.offer_events([event]),
-            )  # fmt: skip
+                self.connect,
+                settings.audit,
+                self.metrics.audit,
+                self.lander.ready,
+                self.trust,
+                self.publisher.offer_event,
+            )
         self.lander.on_lost = self._stop_feeds
         self.lander.on_session.append(self.publisher.catch_up)
         self._feeds: asyncio.Task[None] | None = None

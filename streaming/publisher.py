@@ -27,7 +27,7 @@ from streaming.publishing_session import LONGEST_SECONDS, PublishingSession, in_
 from streaming.topics import OUTBOUND, Broker, made_again, written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     import asyncpg
 
@@ -79,24 +79,26 @@ class Publisher:
 
     def offer(self, decision: Decision) -> None:
         """Hand over the events of a landed decision; too many at once are left to the sweep."""
-        if not self._live:
+        if not self._takes(len(decision.events)):
             return
         raws = {letter.dead_letter_id: letter.raw for letter in decision.dead_letters}
-        self.offer_events(
-            [OutboxEvent(e.event_id, e.event_type, e.key, e.body, raws.get(e.event_id)) for e in decision.events]
+        self._offered.extend(
+            OutboxEvent(e.event_id, e.event_type, e.key, e.body, raws.get(e.event_id)) for e in decision.events
         )
+        self._wake.set()
 
-    def offer_events(self, events: Sequence[OutboxEvent]) -> None:
-        """Hand over committed events."""
-        if not self._live:
-            return
-        if len(self._offered) + len(events) > _HANDED_OVER_LIMIT:
+    def offer_event(self, event: OutboxEvent) -> None:
+        """Hand over one event that was committed beside the landing."""
+        if self._takes(1):
+            self._offered.append(event)
+            self._wake.set()
+
+    def _takes(self, number: int) -> bool:
+        """Whether so many events are handed over; else the sweep brings them."""
+        if self._live and len(self._offered) + number > _HANDED_OVER_LIMIT:
             self._overflowed = True
             self._offered.clear()
-        if self._overflowed:
-            return
-        self._offered.extend(events)
-        self._wake.set()
+        return self._live and not self._overflowed
 
     def catch_up(self) -> None:
         """Have a sweep go first: what the last session committed without an answer was never handed over.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +57,8 @@ def drop_day(
 
     The partitions are locked against writing meanwhile, so nothing can land that is not archived. Who drops is
     the login of ``url``, the schema's owner; ``auditor``: the person who has it dropped, as their own login has
-    shown. ``logged`` is the bucket of the
-    audit log: audit events go only when it has a leaf of each that was read back. Raises ``ArchiveError`` saying
-    what is missing; then nothing was dropped.
+    shown. ``logged`` is the bucket of the audit log: audit events go only when it has a leaf of each that was read
+    back. Raises ``ArchiveError`` saying what is missing; then nothing was dropped.
     """
     if day >= datetime.now(UTC).date():
         raise ArchiveError(f"{record_class} of {day}: the day is not over")
@@ -110,12 +108,11 @@ def _read_back(
             if part.venue not in archived:
                 raise ArchiveError(f"{record_class} of {day}, {part.venue}: there is no archive of it")
             manifest = archived[part.venue].manifest
-            with closing(reader.tables(part)) as tables:
-                for table, blocks in tables:
-                    held = _equal(library, manifest, table, blocks)
-                    rows[table] += held.rows
-                    objects.append(held)
-                    log(f"{manifest.name}, {table}: read back, decrypted, equal")
+            for table, blocks in reader.tables(part):
+                held = _equal(library, manifest, table, blocks)
+                rows[table] += held.rows
+                objects.append(held)
+                log(f"{manifest.name}, {table}: read back, decrypted, equal")
     return rows, objects
 
 

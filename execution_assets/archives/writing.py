@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,12 +147,13 @@ def _archive(
     """Archive one part. A legal hold is looked for once its manifest is there, see ``holds``."""
     archived = _newest(rows, library, settings, part, calendar, found)
     ordered = orders(library, part.record_class)
+    archived = msgspec.structs.replace(archived, doubts=(*found.doubts(), *ordered.doubts()))
     if not ordered.is_held(part.day, part.venue):
         return archived
     known = library.manifests(part.record_class, part.day, part.day, part.venue)
     loose = [o for o in known.listed if not library.store.lock(o.stored.key, o.stored.version).legal_hold]
     hold(library, loose, on=True)
-    return msgspec.structs.replace(archived, is_held=True, doubts=(*archived.doubts, *ordered.doubts()))
+    return msgspec.structs.replace(archived, is_held=True)
 
 
 def _newest(
@@ -165,22 +165,20 @@ def _newest(
     found: Manifests,
 ) -> Archived:
     began = time.monotonic()
-    known, doubts = [o for o in found.listed if o.manifest.venue == part.venue], tuple(found.doubts())
+    known = [o for o in found.listed if o.manifest.venue == part.venue]
     if known:
-        with closing(rows.tables(part)) as tables:
-            now = {table: digest_rows(blocks) for table, blocks in tables}
+        now = {table: digest_rows(blocks) for table, blocks in rows.tables(part)}
         if now == known[-1].manifest.digests:
-            return Archived(known[-1], is_new=False, seconds=time.monotonic() - began, doubts=doubts)
+            return Archived(known[-1], is_new=False, seconds=time.monotonic() - began)
     passed = _passed_over(found, part, known[-1].manifest.revision if known else 0)
     revision = (known[-1].manifest.revision if known else 0) + len(passed) + 1
     moment = datetime.now(UTC)
     until = settings.retain_until(part.record_class, part.day, moment)
     attempt = secrets.token_hex(4)
-    with closing(rows.tables(part)) as tables:
-        objects = tuple(
-            _write(library, blocks, table, object_key(part, revision, attempt, table), until)
-            for table, blocks in tables
-        )
+    objects = tuple(
+        _write(library, blocks, table, object_key(part, revision, attempt, table), until)
+        for table, blocks in rows.tables(part)
+    )
     manifest = Manifest(
         part.record_class, part.day, part.venue, revision, moment, until,
         known[-1].stored.sha256 if known else None, objects, calendar.venues, calendar.before,
@@ -193,7 +191,7 @@ def _newest(
             f"{manifest.name}: another process has archived it meanwhile; run it again to compare"
         ) from error
     listed = Listed(manifest, stored, str(library.signer.key))
-    return Archived(listed, is_new=True, seconds=time.monotonic() - began, doubts=doubts)
+    return Archived(listed, is_new=True, seconds=time.monotonic() - began)
 
 
 def _passed_over(found: Manifests, part: Part, revision: int) -> tuple[PassedOver, ...]:
