@@ -45,6 +45,7 @@ from tests.integration.bao import OwnVault, corner_of
 from tests.integration.database import until
 from tests.integration.test_rest_feed import FILL, body_of, signed
 from tests.integration.tls_front import Front, front
+from tests.integration.workload import served
 from tests.ports import free_port
 from trust.clients import clients_of
 from trust.errors import IdentityError, KeyUnavailableError
@@ -71,14 +72,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnVault]:
 
 @contextmanager
 def serving(own: OwnVault, spiffe_id: str = US, ttl: float = 3600.0) -> Iterator[WorkloadApi]:
-    folder = Path(tempfile.mkdtemp(prefix="spiffe-"))  # a socket's path is at most 107 bytes
-    api = WorkloadApi(own.client(), folder / "api.sock", spiffe_id, ttl_seconds=ttl)
-    api.start()
-    try:
+    with served(lambda socket: WorkloadApi(own.client(), socket, spiffe_id, ttl_seconds=ttl)) as api:
         yield api
-    finally:
-        api.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ import base64
 import json
 import os
 import secrets
-import shutil
-import tempfile
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,10 +30,13 @@ from tests.integration.test_stream_command import Command
 from tests.integration.topics import kafka_settings
 from tests.integration.untold import check_untold, tables, topics
 from tests.integration.vault_balancer import balancer
+from tests.integration.workload import served
 from tests.ports import free_port
 from trust.signing import make_key_file
 
 if TYPE_CHECKING:
+    import hvac
+    from pathlib import Path
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
@@ -50,7 +49,9 @@ US = "spiffe://dynamic.capital/agent/execution"
 class Recording(WorkloadApi):
     """Remembers what it gave away."""
 
-    given: list[str]
+    def __init__(self, client: hvac.Client, socket: Path) -> None:
+        super().__init__(client, socket, US)
+        self.given: list[str] = []
 
     def jwt_svid(self, audience: list[str]) -> str:
         made = super().jwt_svid(audience)
@@ -63,19 +64,6 @@ def own(tmp_path: Path) -> Iterator[OwnVault]:
     vault = OwnVault(tmp_path / "vault")
     yield vault
     vault.close()
-
-
-@contextmanager
-def workload_api(own: OwnVault) -> Iterator[Recording]:
-    folder = Path(tempfile.mkdtemp(prefix="spiffe-"))  # a socket's path is at most 107 bytes
-    api = Recording(own.client(), folder / "api.sock", US)
-    api.given = []
-    api.start()
-    try:
-        yield api
-    finally:
-        api.stop()
-        shutil.rmtree(folder)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,7 +214,11 @@ async def test_no_secret_is_told_anywhere_whatever_goes_wrong(
     made = made_up()
     port = free_port()
     venue = await asyncio.start_server(echo, "127.0.0.1", 0)
-    with corner_of(own.address, own.token) as corner, workload_api(own) as api, balancer(own.address) as vault:
+    with (
+        corner_of(own.address, own.token) as corner,
+        served(lambda socket: Recording(own.client(), socket)) as api,
+        balancer(own.address) as vault,
+    ):
         given = settings_of(
             endpoints, corner, made, tmp_path,
             ledger=ledger_url, redis=redis_url, api_port=venue.sockets[0].getsockname()[1],
