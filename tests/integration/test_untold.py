@@ -35,10 +35,10 @@ from tests.ports import free_port
 from trust.signing import make_key_file
 
 if TYPE_CHECKING:
-    import hvac
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
+    import hvac
     from mypy_boto3_s3 import S3Client
 
     from operations.embedded import Endpoints
