@@ -55,13 +55,13 @@ _SCENES: dict[str, tuple[Scene, ...]] = {
     "identity.": ("identity",),
     "drain.": ("stopped",),
 }
-_NEEDS_BACKLOG = frozenset({"completeness.missing"})
+_NEEDS_BACKLOG = frozenset({"completeness.missing", "landing.ahead"})
 # Of a life that begins with thousands of reports at venues and on Kafka: where large batches go through.
 _BACKLOG = 0.06
 _BACKLOG_LIFE = (1.0, 7.0)
 _BACKLOG_PASSES = {
     "decode.after": 6000, "landing.before": 12, "landing.in_copy": 60, "landing.copied": 80,
-    "landing.before_commit": 10, "landing.after_commit": 12, "tell.before_publisher": 12,
+    "landing.before_commit": 10, "landing.after_commit": 12, "landing.ahead": 8, "tell.before_publisher": 12,
     "publisher.produced": 6000, "publisher.before_commit": 10, "publisher.after_commit": 10, "cursor.before": 3,
     "kafka.hand_over": 12, "fix.hand_over": 12, "websocket.hand_over": 20, "rest.answer": 40, "redis.before": 6,
     "engine.after_send": 2000, "audit.before_grow": 6, "publisher.swept": 4,

@@ -32,6 +32,7 @@ POINTS: Mapping[str, str] = {
     "lander.lost": "the session with Postgres has ended, the feeds still run",
     "lander.forgotten": "the feeds have stopped and what they brought is dropped, the lease is not taken again",
     "landing.days": "days' partitions are made, the batch that needs them is not written",
+    "landing.ahead": "the book has taken up a batch that is not written, and the next one's orders are loaded",
     "landing.conflict": "a batch is rolled back: its rows were there, the book is not read again",
     "landing.reloaded": "after that the book is read again, the batch is not decided anew",
     "feeds.starting": "how the venues stand is read, no feed is started",

@@ -159,6 +159,7 @@ class Process:
             policy=POLICY,
             batch_limit=1000,
             keeper=LeaseKeeper(server.connect, WRITER),  # type: ignore[arg-type]
+            ahead_from=1,  # its batches are small
         )
         self.publisher = parts.publisher(
             server.connect,  # type: ignore[arg-type]

@@ -26,24 +26,26 @@ from ledger.db.instruments import load_instruments
 from ledger.db.landing import Landing
 from ledger.db.leases import LEASE_SECONDS, UNATTENDED_SECONDS
 from ledger.db.reading import Reader
-from ledger.domain.decide import Fact, Policy, decide, with_instruments
+from ledger.domain.decide import with_instruments
 from ledger.domain.errors import Defect
 from ledger.faultpoints import at
-from streaming.answers import answer_desk, discount_replays
-from streaming.arrivals import Arrival
+from streaming.answers import discount_replays
+from streaming.batches import Batch, answerable, comes_again, halves
+from streaming.deciding import Decided, complete, decide_ahead, decide_now, is_said, leaves_all_in
 from streaming.decoding import decode_arrival
 from streaming.errors import StreamingError
 from streaming.outcomes import outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     import asyncpg
 
     from ledger.domain.book import Book
+    from ledger.domain.decide import Fact, Policy
     from ledger.domain.decision import Decision
     from ledger.domain.records import Overdue
-    from streaming.arrivals import Inbox
+    from streaming.arrivals import Arrival, Inbox
     from streaming.lease_keeping import LeaseKeeper
     from streaming.metrics import Metrics
     from streaming.venues.decoded import Decoder
@@ -58,14 +60,6 @@ _RECONNECT_SECONDS = 0.25
 _GRACE_SECONDS = 1.0  # how often it is asked whose grace time is over: a probe of a small index
 
 log = structlog.get_logger()
-
-
-class Batch(msgspec.Struct):
-    """Arrivals with the facts each holds."""
-
-    arrivals: list[Arrival]
-    facts: list[list[Fact]]
-    generation: int = 0
 
 
 class Lander:
@@ -88,6 +82,7 @@ class Lander:
         policy: Policy,
         batch_limit: int,
         keeper: LeaseKeeper | None = None,
+        ahead_from: int = 100,
     ) -> None:
         self._connect = connect
         self._inbox = inbox
@@ -97,6 +92,8 @@ class Lander:
         self._policy = policy
         self._batch_limit = batch_limit
         self._keeper = keeper
+        self._ahead_from = ahead_from
+        self._ahead: asyncio.Task[Decided] | None = None
         self._asked_at: float | None = None  # since when a landing, or the start, waits for the ledger
         self.token = 0  # of the lease, once taken
         self._unlanded: list[Batch] = []  # taken and not committed, the next one last
@@ -153,8 +150,8 @@ class Lander:
         session. What a caller waits for is kept.
         """
         self._generation += 1
-        self._inbox.discard(_comes_again)
-        self._unlanded = [kept for batch in self._unlanded if (kept := _answerable(batch)).arrivals]
+        self._inbox.discard(comes_again)
+        self._unlanded = [kept for batch in self._unlanded if (kept := answerable(batch)).arrivals]
         self._look_at = 0.0
 
     async def _decode_all(self) -> None:
@@ -222,6 +219,7 @@ class Lander:
                 self._asked_at = None
         finally:
             self._asked_at = None
+            self._drop_ahead()
             connection.terminate()
             if keeping is not None:
                 keeping.cancel()
@@ -248,7 +246,7 @@ class Lander:
             if isinstance(decoded, Exception):
                 raise StreamingError("a decoder failed on what it must make a dead letter of") from decoded
             if decoded.generation != self._generation:
-                decoded = _answerable(decoded)
+                decoded = answerable(decoded)
             if decoded.arrivals:
                 return decoded
 
@@ -290,7 +288,7 @@ class Lander:
         if isinstance(decision, LedgerRefusedError):
             if not batch.arrivals:
                 raise decision
-            self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else _halves(batch)
+            self._unlanded[-1:] = self._refuse(batch, decision) if len(batch.arrivals) == 1 else halves(batch)
             return book
         self._unlanded.pop()
         self._tell(batch, decision)
@@ -299,36 +297,69 @@ class Lander:
     async def _commit(
         self, batch: Batch, book: Book, landing: Landing, reader: Reader
     ) -> tuple[Decision | LedgerRefusedError, Book]:
-        facts: Sequence[Fact] = [fact for facts in batch.facts for fact in facts]
-        positions = [a.position for a in batch.arrivals if a.position is not None]
         for attempt in range(_CONFLICT_TRIES):
+            is_ahead = False
             try:
-                wanted, duplicates = await reader.complete(book, facts, suspicious=attempt > 0)
-                decision = await self._decided(book, wanted)
-                answers = answer_desk(batch.arrivals, batch.facts, book, decision)
-                for feed, number in duplicates.items():
-                    decision.duplicates[feed] = decision.duplicates.get(feed, 0) + number
-                await reader.drop_known(decision)
-                discount_replays(batch.arrivals, batch.facts, decision)
-                await landing.land(decision, positions, answers)
+                decided = await self._decided(batch, book, reader, suspicious=attempt > 0)
+                await reader.drop_known(decided.decision)
+                discount_replays(batch.arrivals, batch.facts, decided.decision)
+                is_ahead = await self._go_ahead(decided, book, reader)
+                await landing.land(decided.decision, decided.positions, decided.answers)
             except LedgerRefusedError as error:
-                return error, book
+                self._drop_ahead()
+                return error, await reader.open_book(clocks.time_ns()) if is_ahead else book
             except LandingConflictError as error:
                 log.warning("the book was behind the database, loading again", attempt=attempt, error=str(error))
                 self._metrics.count_restart("conflict")
+                self._drop_ahead()
                 at("landing.conflict")
                 book = await reader.open_book(clocks.time_ns())
                 at("landing.reloaded")
                 continue
-            book.apply(decision)
-            return decision, book
+            if not is_ahead:
+                book.apply(decided.decision)
+            return decided.decision, book
         return LedgerRefusedError(_LANDED_OTHERWISE), book
 
-    async def _decided(self, book: Book, facts: Sequence[Fact]) -> Decision:
-        """Decide; aside where thousands of fills may be worked out again: the lease is renewed meanwhile."""
-        if book.has_large:
-            return await asyncio.to_thread(decide, book, facts, self._policy)
-        return decide(book, facts, self._policy)
+    async def _decided(self, batch: Batch, book: Book, reader: Reader, *, suspicious: bool) -> Decided:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return await ahead
+        completed = await complete(batch, book, reader, suspicious=suspicious)
+        return await decide_now(completed, book, self._policy)
+
+    async def _go_ahead(self, decided: Decided, book: Book, reader: Reader) -> bool:
+        """Begin to decide the next batch of a backlog before this one is committed; say whether the book knows it.
+
+        The book has taken up this one then, and is of no use where its landing fails.
+        """
+        if len(self._unlanded) > 1 or len(decided.batch.arrivals) < self._ahead_from or book.has_large:
+            return False
+        await asyncio.sleep(0)  # a batch that waits for its place in the queue takes it now
+        batch = self._queued
+        if batch is None or batch.generation != self._generation or not is_said(batch):
+            return False
+        if await self._look_overdue(reader) is not None:
+            self._look_at = 0.0  # asked again when this one is committed
+            return False
+        book.forget_most()  # of what is committed: the rows of what is taken up now cannot be read yet
+        book.take_up(decided.decision)
+        if not leaves_all_in(book, decided.decision):
+            return True
+        self._decoded.get_nowait()
+        self._queued = None
+        self._unlanded.insert(0, batch)
+        completed = await complete(batch, book, reader)
+        at("landing.ahead")
+        if not book.has_large:
+            self._ahead = asyncio.create_task(decide_ahead(completed, book, self._policy))
+        return True
+
+    def _drop_ahead(self) -> None:
+        """Decide the next batch in its turn: what it was decided on is not what the ledger has."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
 
     def _refuse(self, batch: Batch, error: LedgerRefusedError) -> list[Batch]:
         """Make the arrival a dead letter; one that is refused as such is a bug of ours."""
@@ -369,19 +400,3 @@ class Lander:
         for listener in self.on_landed:
             listener(decision)
         at("tell.after")
-
-
-def _comes_again(arrival: Arrival) -> bool:
-    """Whether it is a stream's: a REST caller waits for ours, and sends again only when we do not answer."""
-    return arrival.done is None
-
-
-def _answerable(batch: Batch) -> Batch:
-    kept = [n for n, arrival in enumerate(batch.arrivals) if not _comes_again(arrival)]
-    return Batch([batch.arrivals[n] for n in kept], [batch.facts[n] for n in kept])
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    """Split a batch; the first half comes last, where the next batch is taken from."""
-    middle = len(batch.arrivals) // 2
-    return [Batch(batch.arrivals[part], batch.facts[part]) for part in (slice(middle, None), slice(None, middle))]

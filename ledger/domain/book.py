@@ -345,7 +345,12 @@ class Book:
             self.pending[reference] = found
 
     def apply(self, decision: Decision) -> None:
-        """Make a committed decision the state."""
+        """Make a committed decision the state, and forget what is too much."""
+        self.take_up(decision)
+        self.forget_most()
+
+    def take_up(self, decision: Decision) -> None:
+        """Make a decision the state; all orders it touches are held from then on."""
         self.snapshots.add(decision.snapshots)
         self._apply_standing(decision)
         for reference, held in decision.pending_by_reference.items():
@@ -362,7 +367,6 @@ class Book:
             self.put_order(order)
         for symbol, mark in decision.marks:
             self._mark(symbol, mark)
-        self._forget_most()
 
     def _apply_standing(self, decision: Decision) -> None:
         """Take up what is about venues and not about facts."""
@@ -375,7 +379,8 @@ class Book:
         if decision.delays is not None:
             self.delays.apply(decision.delays)
 
-    def _forget_most(self) -> None:
+    def forget_most(self) -> None:
+        """Drop what was used longest ago and is more than memory is to hold; all of it must be committed."""
         over, gone = self._reports - self._report_limit, list[str]()
         kept = max(self._large - self._done.keys(), key=self._weight_of, default=None) if self._large else None
         if kept is not None:

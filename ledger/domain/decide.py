@@ -57,13 +57,15 @@ from ledger.domain.tolerances import Grace, Tolerances, of_venue
 from ledger.domain.venue_health import HealthRows, VenueHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from ledger.domain.instruments import Instruments
 
 ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
+
+_STEP, _ORDERS_A_STEP = 64, 8  # facts; orders, of ten fills or so
 
 Said = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter
 Judged = Resolution | Overdue | Control | Late | Health | GapFilled | Missing | Audited
@@ -313,11 +315,13 @@ class Batch:
         else:
             take_audited(found, self._findings, self.decision.completeness, self.decision.events)
 
-    def settle(self) -> Decision:
-        """Work out every touched order and say what changed."""
+    def settle(self) -> Generator[None, None, Decision]:
+        """Work out every touched order and say what changed; in steps."""
         if self.decision.wordings_gone and self.decision.pending:
             self._forget_brief_waits()
-        for settlement in self.settlements.values():
+        for number, settlement in enumerate(self.settlements.values(), start=1):
+            if not number % _ORDERS_A_STEP:
+                yield
             root = settlement.order.root
             tolerances = of_venue(self.policy.tolerances, root.venue if root is not None else "")
             settlement.settle(self, self.policy.slippage, tolerances, self.policy.grace, self.decision)
@@ -446,8 +450,8 @@ def _waiting(captured: Captured, names: tuple[Reference, ...]) -> Pending:
     )
 
 
-def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
-    """Decide a batch. ``book`` must hold what ``book.missing(facts)`` asks for; it is not changed."""
+def deciding(book: Book, facts: Sequence[Fact], policy: Policy) -> Generator[None, None, Decision]:
+    """Decide a batch in steps of about a millisecond; its value is the decision, as that of ``decide``."""
     batch = Batch(book, policy)
     # newest first: each late snapshot then looks only at what lies before the next
     for snapshot in sorted((f for f in facts if isinstance(f, Snapshot)), key=lambda s: -s.at_ns):
@@ -455,8 +459,21 @@ def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
     for fact in facts:
         if isinstance(fact, OrderIntent):
             batch.take_intent(fact)
-    for fact in facts:
+    for number, fact in enumerate(facts, start=1):
         batch.take_other(fact)
+        if not number % _STEP:
+            yield
     for fact in facts:
         batch.take_judgement(fact)
-    return batch.settle()
+    return (yield from batch.settle())
+
+
+def decide(book: Book, facts: Sequence[Fact], policy: Policy) -> Decision:
+    """Decide a batch. ``book`` must hold what ``book.missing(facts)`` asks for; it is not changed."""
+    steps = deciding(book, facts, policy)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision

@@ -66,10 +66,10 @@ class World:
     async def connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(self.url, timeout=10)
 
-    def lander(self, *, batch_limit: int = 1000) -> Lander:
+    def lander(self, *, batch_limit: int = 1000, ahead_from: int = 1) -> Lander:
         lander = Lander(
             self.connect, self.inbox, {VENUE: decode}, self.metrics,
-            writer="writer", policy=Policy(), batch_limit=batch_limit,
+            writer="writer", policy=Policy(), batch_limit=batch_limit, ahead_from=ahead_from,
         )  # fmt: skip
         lander.on_landed.append(self.decisions.append)
         return lander
