@@ -86,7 +86,10 @@ class DelayWatch(LandedWatch):
         self._snapshots: dict[str, Snapshot] = {}
         self._lines: dict[tuple[str, OrderType], Line] = defaultdict(Line)
 
-    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
+    def _is_behind(self) -> bool:
+        return self._inbox.is_behind()
+
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> bool:
         """Read what stands, and ask anew for the orders that are late: a crash may have swallowed the question."""
         self._waiting.clear()
         self._snapshots.clear()
@@ -102,6 +105,8 @@ class DelayWatch(LandedWatch):
         names += sorted(self._late.keys() - set(names))
         self._listening_ns = clocks.time_ns()
         for start in range(0, len(names), _ORDERS_AT_ONCE):
+            if self._is_behind():  # in tens of thousands of orders the landing would have to be waited for, too
+                return False
             for order in await reader.orders(names[start : start + _ORDERS_AT_ONCE]):
                 self._note(order.correlation_id, order)
                 delay = self._late.get(order.correlation_id)
@@ -110,6 +115,7 @@ class DelayWatch(LandedWatch):
         symbols = sorted({waiting.terms.symbol for waiting in self._waiting.values()})
         self._snapshots = {s.symbol: s for s in await reader.last_snapshots(symbols, now_ns)}
         self._measure()
+        return True
 
     async def _look(self) -> None:
         """Ask about the orders whose time is up."""

@@ -90,7 +90,7 @@ class Halting(LandedWatch):
         """Give the halted venues."""
         return self._controls.halts
 
-    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> bool:
         """Read what stands."""
         self._controls = await Reader(connection).controls()
         now_ns = clocks.time_ns()
@@ -101,6 +101,7 @@ class Halting(LandedWatch):
         for standing in self._controls.halts.values():
             log.warning("venue is halted", venue=standing.venue, **_said(standing))
         self._changed()
+        return True
 
     async def _look(self) -> None:
         """Decide; a decision is on its way until it has landed."""

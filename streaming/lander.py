@@ -170,6 +170,9 @@ class Lander:
             self._taken = arrivals
             generation = self._generation
             facts: list[list[Fact]] = []
+            ahead = self._ahead
+            if ahead is not None and len(arrivals) >= self._ahead_from:
+                await asyncio.wait({ahead})
             for number, arrival in enumerate(arrivals):
                 if number % _DECODE_SLICE == _DECODE_SLICE - 1:
                     await asyncio.sleep(0)  # let the commit in flight go on: its server works meanwhile

@@ -54,7 +54,7 @@ Connect = Callable[[], Awaitable["asyncpg.Connection[Any]"]]
 # a server that hangs is a server that is away; a landing's session is watched (streaming.lease_keeping)
 _CONNECT_SECONDS, _COMMAND_SECONDS, _LANDING_SECONDS = 3.0, 10.0, 30.0
 _INTAKE_SECONDS, _DRAIN_SECONDS, _END_SECONDS = 2.5, 4.0, 0.4  # of the 5 s that a SIGTERM may take
-_OBSERVE_SECONDS = 0.5
+_OBSERVE_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 
 log = structlog.get_logger()
@@ -352,4 +352,4 @@ def calm_interpreter() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(400_000, 20, 50)

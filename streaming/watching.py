@@ -1,13 +1,15 @@
 """What the watches of landed decisions have in common: they watch while this process holds the lease.
 
 A watch reads from the ledger how things stand, and from then on is handed what lands; it looks at that later, a
-few times a second, since the landing goes first. When the lease or the ledger is gone it begins anew.
+few times a second, since the landing goes first. When the lease or the ledger is gone it begins anew. One that
+reads much may begin only when a backlog is cleared: what lands in between is in what it reads then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -38,7 +40,7 @@ class LandedWatch(ABC):
     ) -> None:
         self._connect = connect
         self._may_decide = may_decide
-        self._offered: list[Decision] = []
+        self._offered: deque[Decision] = deque()
         self._live = False
 
     def offer(self, decision: Decision) -> None:
@@ -50,12 +52,15 @@ class LandedWatch(ABC):
         """Watch until cancelled, whenever the lease is held."""
         while True:
             await self._may_decide.wait()
+            if self._is_behind():
+                await asyncio.sleep(self.look_seconds)
+                continue
             try:
                 self._live = (
                     True  # what lands while it is read is handed over, and taking it again changes nothing
                 )
-                await self._read()
-                while self._may_decide.is_set():
+                has_begun = await self._read()
+                while has_begun and self._may_decide.is_set():
                     await self._take_offered()
                     await self._look()
                     await asyncio.sleep(self.look_seconds)
@@ -66,26 +71,30 @@ class LandedWatch(ABC):
                 self._live = False
                 self._offered.clear()
 
-    async def _read(self) -> None:
+    def _is_behind(self) -> bool:
+        """Whether so much waits to be landed that what stands is not worth reading yet."""
+        return False
+
+    async def _read(self) -> bool:
         try:
             connection = await self._connect()
         except Exception as error:  # a driver's connect can fail in many ways; all mean the same
             raise LedgerUnavailableError(f"cannot connect: {error}") from error
         try:
-            await self._begin(connection)
+            has_begun = await self._begin(connection)
             at("watch.read")
+            return has_begun
         finally:
             connection.terminate()
 
     async def _take_offered(self) -> None:
-        offered, self._offered = self._offered, []
-        for decision in offered:
-            self._take(decision)
+        for _ in range(len(self._offered)):
+            self._take(self._offered.popleft())
             await asyncio.sleep(0)  # the landing goes first
 
     @abstractmethod
-    async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
-        """Read how things stand."""
+    async def _begin(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Read how things stand; say whether that was done, or is better done later."""
 
     @abstractmethod
     def _take(self, decision: Decision) -> None:

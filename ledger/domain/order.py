@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ledger.domain.records import Resolution, SlippageMetric
 
 _NOTHING: tuple[FillReport, ...] = ()
+_NONE: frozenset[str] = frozenset()  # one for all: most orders have none of anything, and a book holds thousands
+_NO_WORDINGS: frozenset[tuple[str, str]] = frozenset()
 _NEW, _PARTIALLY_FILLED, _FILLED = OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED, OrdStatus.FILLED
 
 
@@ -115,26 +117,26 @@ class OrderState:
         self.named: dict[str, tuple[str, ...]] = {}
         self.referring: dict[str, tuple[FillReport, ...]] = {}
         self.parts: dict[str, tuple[str, ...]] = {}
-        self.traded: frozenset[str] = frozenset()
+        self.traded = _NONE
         self.order_reports: dict[str, OrderReport] = {}
         self.standing: Standing = UNREPORTED
         self.learned: dict[tuple[str, str, str], tuple[int, str]] = {}
         self.resolutions: dict[str, tuple[Resolution, ...]] = {}
-        self.voided: frozenset[tuple[str, str]] = frozenset()
-        self.rejected: frozenset[str] = frozenset()
+        self.voided = _NO_WORDINGS
+        self.rejected = _NONE
         self.executions: dict[str, Execution] = {}
         self.metrics: dict[str, tuple[SlippageMetric, ...]] = {}
         self.cum_qty: Decimal = ZERO
         self.notional: Decimal = ZERO
         self.last_fill_ns = -1
         self.claim: Claim = NO_CLAIM
-        self.unresolved: frozenset[str] = frozenset()
-        self.lettered: frozenset[str] = frozenset()
+        self.unresolved = _NONE
+        self.lettered = _NONE
         self.breaks: dict[str, Break] = {}
         self.suspects: dict[str, Break] = {}
         self.waits_since: int | None = None
         self.is_overdue = False
-        self.withheld: frozenset[str] = frozenset()
+        self.withheld = _NONE
 
     def copy(self) -> OrderState:
         """A copy that can be changed without the original noticing."""
