@@ -55,7 +55,7 @@ _SCENES: dict[str, tuple[Scene, ...]] = {
     "identity.": ("identity",),
     "drain.": ("stopped",),
 }
-_NEEDS_BACKLOG = frozenset({"completeness.missing", "landing.ahead"})
+_NEEDS_BACKLOG = frozenset({"completeness.missing"})
 # Of a life that begins with thousands of reports at venues and on Kafka: where large batches go through.
 _BACKLOG = 0.06
 _BACKLOG_LIFE = (1.0, 7.0)

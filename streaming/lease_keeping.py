@@ -16,6 +16,7 @@ import structlog
 from ledger import clocks
 from ledger.db import leases
 from ledger.db.errors import LeaseLostError, LedgerUnavailableError
+from ledger.db.failures import AWAY
 from ledger.faultpoints import at
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class LeaseKeeper:
                 except LeaseLostError as error:
                     log.warning("the lease is lost", reason=str(error))
                     session.terminate()
-                except (LedgerUnavailableError, asyncpg.PostgresError, OSError) as error:
+                except (LedgerUnavailableError, *AWAY, asyncpg.PostgresError) as error:
                     is_deaf = self._own is not None and isinstance(error, TimeoutError)
                     self._drop()
                     if is_deaf:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 import structlog
 
+from ledger.db.failures import AWAY
 from ledger.domain.events import control_event
 from ledger.domain.identity import identify
 from ledger.faultpoints import at
@@ -85,7 +86,7 @@ class SecretEvents:
                 at("secrets.written")
             finally:
                 await connection.close()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except (*AWAY, asyncpg.PostgresError) as error:
             log.warning("the change of a secret cannot be written down yet", told=event.event_type, why=str(error))
             return False
         return True

@@ -20,8 +20,9 @@ _REFUSED = (
     ValueError,
     OverflowError,
 )
-# A deadlock's victim is no worse than its survivor; a timeout of ours is an OSError.
-_AWAY = (
+# What says that Postgres is away for now. A deadlock's victim is no worse than its survivor; a timeout of ours is
+# an OSError.
+AWAY = (
     OSError,
     asyncpg.InterfaceError,
     # the driver's own confusion when a session ends: in the middle of a COPY, or before it has taken the end in
@@ -40,5 +41,5 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except _REFUSED as error:
         raise LedgerRefusedError(f"{doing}: Postgres refuses a value: {error}") from error
-    except _AWAY as error:
+    except AWAY as error:
         raise LedgerUnavailableError(f"{doing}: Postgres is away: {error}") from error
