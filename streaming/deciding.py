@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger.db.desk import Answers
-from ledger.domain.decide import Fact, decide, deciding
+from ledger.domain.decide import SAID, Fact, decide, deciding
 from ledger.domain.decision import Decision
-from ledger.domain.records import Captured, CapturedOrder, DeadLetter, OrderIntent, Position, Snapshot
+from ledger.domain.records import Position
 from streaming.answers import answer_desk
 from streaming.batches import Batch
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ledger.db.reading import Reader
     from ledger.domain.book import Book
     from ledger.domain.decide import Policy
-
-_SAID = frozenset({Captured, CapturedOrder, OrderIntent, Snapshot, DeadLetter})
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -55,7 +53,7 @@ def leaves_all_in(book: Book, decision: Decision) -> bool:
 
 def is_said(batch: Batch) -> bool:
     """Whether a batch holds what others said, and nothing that people decided or the clock did."""
-    return all(type(fact) in _SAID for facts in batch.facts for fact in facts)
+    return all(type(fact) in SAID for facts in batch.facts for fact in facts)
 
 
 async def complete(batch: Batch, book: Book, reader: Reader, *, suspicious: bool = False) -> Completed:

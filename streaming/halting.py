@@ -7,6 +7,7 @@ agents that read ``execution.control.halt.v1``. At the start the ledger says who
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -167,8 +168,8 @@ class Halting(LandedWatch):
             order = decision.orders.get(intent.correlation_id)
             if order is not None and (order.reports or order.order_reports):
                 self._unheard.pop((intent.venue, intent.msg_id), None)
-        while len(self._unheard) > _UNHEARD_LIMIT:
-            del self._unheard[next(iter(self._unheard))]
+        for oldest in list(islice(self._unheard, max(0, len(self._unheard) - _UNHEARD_LIMIT))):
+            del self._unheard[oldest]
 
     def _take_controls(self, rows: ControlRows) -> None:
         if rows.halts or rows.halts_ended:

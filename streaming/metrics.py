@@ -15,7 +15,7 @@ from streaming.credential_metrics import CredentialMetrics
 from streaming.delay_metrics import DelayMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streaming.backlog import Waiting
 
@@ -52,12 +52,12 @@ class _Latencies:
         self._counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_LATENCY_BUCKETS) + 1))
         self._sums: dict[str, float] = defaultdict(float)
 
-    def observe(self, venue: str, latencies: Iterable[float]) -> None:
+    def observe(self, venue: str, latencies: Sequence[float]) -> None:
         """Count latencies, in seconds."""
         counts = self._counts[venue]
         for seconds in latencies:
             counts[bisect_left(_LATENCY_BUCKETS, seconds)] += 1
-            self._sums[venue] += seconds
+        self._sums[venue] += sum(latencies)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Give the series to a scrape."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -73,8 +74,10 @@ class OpenOrders:
             elif correlation_id not in waiting:
                 waiting[correlation_id] = OpenOrder(root.symbol, root.routed_ns)
                 self._symbols[root.symbol] += 1
-                if len(waiting) > _LIMIT:
-                    self._drop(waiting, next(iter(waiting)))
+        for waiting in self._open.values():
+            # in one go: what is looked up first in a dict again and again is behind all that is gone
+            for correlation_id in list(islice(waiting, max(0, len(waiting) - _LIMIT))):
+                self._drop(waiting, correlation_id)
 
     def _drop(self, waiting: dict[str, OpenOrder], correlation_id: str) -> None:
         order = waiting.pop(correlation_id, None)

@@ -162,9 +162,9 @@ def _inserts(decision: Decision) -> dict[str, Records]:
     """Rows of the tables that COPY may write: those that only ever grow."""
     chains, withheld = decision.chains, decision.withheld
     return {
-        "orders": (rows.ORDER_COLUMNS, [rows.order_row(i) for i in decision.intents]),
+        "orders": (rows.ORDER_COLUMNS, list(map(astuple, decision.intents))),
         "benchmark_snapshots": (rows.SNAPSHOT_COLUMNS, [rows.snapshot_row(s) for s in decision.snapshots]),
-        "order_references": (rows.LEARNED_COLUMNS, [astuple(name) for name in decision.learned]),
+        "order_references": (rows.LEARNED_COLUMNS, list(map(astuple, decision.learned))),
         "fills": (rows.FILL_COLUMNS, [rows.fill_row(c) for c in decision.fills]),
         "executions": (
             rows.EXECUTION_COLUMNS,
@@ -173,8 +173,8 @@ def _inserts(decision: Decision) -> dict[str, Records]:
                 for e in decision.executions
             ],
         ),
-        "slippage_metrics": (rows.METRIC_COLUMNS, [rows.metric_row(m) for m in decision.metrics]),
-        "audit_events": (rows.EVENT_COLUMNS, [rows.event_row(e) for e in decision.events]),
+        "slippage_metrics": (rows.METRIC_COLUMNS, list(map(astuple, decision.metrics))),
+        "audit_events": (rows.EVENT_COLUMNS, list(map(astuple, decision.events))),
     }
 
 

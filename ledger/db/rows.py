@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from ledger.domain.controls import StandingHalt
 from ledger.domain.decision import Learned
@@ -44,87 +45,12 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 
-ORDER_COLUMNS = [
-    "correlation_id",
-    "msg_id",
-    "action",
-    "orig_msg_id",
-    "venue",
-    "account",
-    "symbol",
-    "side",
-    "order_qty",
-    "limit_price",
-    "decision_price",
-    "currency",
-    "routed_ns",
-    "venue_order_id",
-]
-FILL_COLUMNS = [
-    "report_id",
-    "content",
-    "venue",
-    "account",
-    "symbol",
-    "trade_date",
-    "exec_id",
-    "kind",
-    "exec_ref_id",
-    "cl_ord_id",
-    "venue_order_id",
-    "correlation_id",
-    "side",
-    "last_qty",
-    "last_px",
-    "cum_qty",
-    "leaves_qty",
-    "avg_px",
-    "currency",
-    "fee",
-    "fee_currency",
-    "liquidity",
-    "transact_ns",
-    "part_of",
-    "trade_report_id",
-    "feed",
-    "raw",
-    "received_ns",
-]
-EXECUTION_COLUMNS = [
-    "execution_id",
-    "correlation_id",
-    "msg_id",
-    "venue",
-    "account",
-    "symbol",
-    "side",
-    "trade_date",
-    "exec_id",
-    "last_exec_id",
-    "status",
-    "last_qty",
-    "last_px",
-    "currency",
-    "fee",
-    "fee_currency",
-    "liquidity",
-    "transact_ns",
-    "match_rule",
-    "fee_bps",
-    "chain",
-    "withheld",
-]
-METRIC_COLUMNS = [
-    "execution_id",
-    "trade_date",
-    "kind",
-    "bps",
-    "benchmark",
-    "benchmark_ns",
-    "snapshot_id",
-    "quality",
-    "quality_reason",
-]
+ORDER_COLUMNS = list(OrderIntent.__struct_fields__)
+_REPORT_FIELDS = FillReport.__struct_fields__
+FILL_COLUMNS = [*_REPORT_FIELDS, "feed", "raw", "received_ns"]
+_EXECUTION_FIELDS = Execution.__struct_fields__
+EXECUTION_COLUMNS = [*_EXECUTION_FIELDS, "chain", "withheld"]
+METRIC_COLUMNS = list(SlippageMetric.__struct_fields__)
 SNAPSHOT_COLUMNS = [
     "snapshot_id",
     "taken_on",
@@ -150,7 +76,7 @@ PENDING_COLUMNS = [
     "venue_order_id",
 ]
 LEARNED_COLUMNS = list(Learned.__struct_fields__)
-EVENT_COLUMNS = ["event_id", "event_type", "key", "body"]
+EVENT_COLUMNS = list(AuditEvent.__struct_fields__)
 DEAD_LETTER_COLUMNS = [
     "dead_letter_id",
     "source",
@@ -163,47 +89,20 @@ DEAD_LETTER_COLUMNS = [
     "raw",
     "received_ns",
 ]
-_REPORT_FIELDS = FILL_COLUMNS[:-3]
 _ORDER_REPORT_FIELDS = OrderReport.__struct_fields__
 ORDER_REPORT_COLUMNS = [*_ORDER_REPORT_FIELDS, "feed", "raw", "received_ns"]
 
 
-def order_row(i: OrderIntent) -> Row:
-    """Give the row of ``orders``."""
-    return (
-        i.correlation_id, i.msg_id, i.action, i.orig_msg_id, i.venue, i.account, i.symbol, i.side, i.order_qty,
-        i.limit_price, i.decision_price, i.currency, i.routed_ns, i.venue_order_id,
-    )  # fmt: skip
-
-
 def fill_row(captured: Captured) -> Row:
     """Give the row of ``fills``."""
-    r = captured.report
-    return (
-        r.report_id, r.content, r.venue, r.account, r.symbol, r.trade_date, r.exec_id, r.kind, r.exec_ref_id,
-        r.cl_ord_id, r.venue_order_id, r.correlation_id, r.side, r.last_qty, r.last_px, r.cum_qty,
-        r.leaves_qty, r.avg_px, r.currency, r.fee, r.fee_currency, r.liquidity, r.transact_ns,
-        r.part_of, r.trade_report_id, captured.feed, captured.raw, captured.received_ns,
-    )  # fmt: skip
+    return (*astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
 
 
 def execution_row(
     e: Execution, chain: tuple[str, ...] | None = None, withheld: tuple[str, ...] | None = None
 ) -> Row:
     """Give the row of ``executions``."""
-    return (
-        e.execution_id, e.correlation_id, e.msg_id, e.venue, e.account, e.symbol, e.side, e.trade_date,
-        e.exec_id, e.last_exec_id, e.status, e.last_qty, e.last_px, e.currency, e.fee, e.fee_currency,
-        e.liquidity, e.transact_ns, e.match_rule, e.fee_bps, chain, withheld or None,
-    )  # fmt: skip
-
-
-def metric_row(m: SlippageMetric) -> Row:
-    """Give the row of ``slippage_metrics``."""
-    return (
-        m.execution_id, m.trade_date, m.kind, m.bps, m.benchmark, m.benchmark_ns, m.snapshot_id, m.quality,
-        m.quality_reason,
-    )  # fmt: skip
+    return (*astuple(e), chain, withheld or None)
 
 
 def snapshot_row(s: Snapshot) -> Row:
@@ -216,7 +115,7 @@ def snapshot_row(s: Snapshot) -> Row:
 
 def order_report_row(captured: CapturedOrder) -> Row:
     """Give the row of ``order_reports``."""
-    return (*msgspec.structs.astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
+    return (*astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
 
 
 def pending_row(p: Pending) -> Row:
@@ -226,11 +125,6 @@ def pending_row(p: Pending) -> Row:
         p.row_id, p.content, p.trade_date, venue, p.reason, reference_kind, reference, p.correlation_id,
         p.since_ns, p.venue_order_id,
     )  # fmt: skip
-
-
-def event_row(event: AuditEvent) -> Row:
-    """Give the row of ``audit_events``."""
-    return (event.event_id, event.event_type, event.key, event.body)
 
 
 def dead_letter_row(letter: DeadLetter) -> Row:
@@ -279,7 +173,7 @@ def read_captured(row: Mapping[str, Any]) -> Captured:
 
 def read_execution(row: Mapping[str, Any]) -> Execution:
     """Read a row of ``executions``."""
-    values = {name: row[name] for name in EXECUTION_COLUMNS[:-2]}
+    values = {name: row[name] for name in _EXECUTION_FIELDS}
     values["execution_id"] = values["execution_id"].hex
     values["side"] = Side(values["side"])
     values["status"] = ExecutionStatus(values["status"])

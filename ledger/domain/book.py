@@ -226,7 +226,8 @@ class Book:
                 if not self.snapshots.covers(report.symbol, report.transact_ns):
                     asked.add((report.symbol, report.transact_ns))
                 references.add(reference_of(report))
-                asked.update((held.symbol, held.transact_ns) for held in self._reached_by(report))
+                if self.pending:
+                    asked.update((held.symbol, held.transact_ns) for held in self._reached_by(report))
             elif isinstance(fact, CapturedOrder):
                 named = references_of_state(fact.report)
                 references.update(named)
@@ -259,8 +260,7 @@ class Book:
                 if refers or (report.fee_currency is not None and report.fee_currency != report.currency):
                     owner = self.by_reference.get(reference_of(report), "")
                     fresh.setdefault(owner, []).append(report)
-                reached = self._reached_by(report)
-                if reached:
+                if self.pending and (reached := self._reached_by(report)):
                     owner = self.by_reference.get(reference_of(report), "")
                     fresh.setdefault(owner, []).extend(reached)
             elif isinstance(fact, OrderIntent):
@@ -274,8 +274,6 @@ class Book:
 
     def _reached_by(self, report: FillReport) -> list[FillReport]:
         """List the fills that wait for a name that a report of a trade gives."""
-        if not self.pending:
-            return []
         beside = learned_reference(report)
         return self._reached([reference_of(report)] if beside is None else [reference_of(report), beside])
 
@@ -366,7 +364,11 @@ class Book:
         for order in decision.orders.values():
             self.put_order(order)
         for symbol, mark in decision.marks:
-            self._mark(symbol, mark)
+            marks = self._marks.get(symbol)
+            if marks and marks[-1] < mark and len(marks) < 2 * self._mark_limit:  # a market in its order
+                marks.append(mark)
+            else:
+                self._mark(symbol, mark)
 
     def _apply_standing(self, decision: Decision) -> None:
         """Take up what is about venues and not about facts."""

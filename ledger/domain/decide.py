@@ -68,6 +68,7 @@ ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside i
 _STEP, _ORDERS_A_STEP = 64, 8  # facts; orders, of ten fills or so
 
 Said = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter
+SAID = frozenset({OrderIntent, Captured, CapturedOrder, Snapshot, DeadLetter})
 Judged = Resolution | Overdue | Control | Late | Health | GapFilled | Missing | Audited
 Fact = Said | Judged
 
@@ -464,7 +465,8 @@ def deciding(book: Book, facts: Sequence[Fact], policy: Policy) -> Generator[Non
         if not number % _STEP:
             yield
     for fact in facts:
-        batch.take_judgement(fact)
+        if type(fact) not in SAID:
+            batch.take_judgement(fact)
     return (yield from batch.settle())
 
 

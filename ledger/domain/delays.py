@@ -120,7 +120,10 @@ def terms_of(order: OrderState) -> Terms | None:
     Of several limits (a replace) the one that is hardest to fill counts: which of them is in force is not known.
     """
     root, standing = order.root, order.standing
-    if root is None or standing.closed is not None or standing.held is _SUSPENDED or not order.leaves_qty:
+    if root is None or standing.closed is not None or standing.held is _SUSPENDED:
+        return None
+    leaves_qty = order.leaves_qty
+    if not leaves_qty:
         return None
     routed = [i for i in order.intents.values() if i.action is not Action.CANCEL] or [root]
     limits = [i.limit_price for i in routed if i.limit_price is not None]
@@ -133,7 +136,7 @@ def terms_of(order: OrderState) -> Terms | None:
         hardest,
         root.currency,
         max(order.last_fill_ns, *(i.routed_ns for i in routed)),
-        order.leaves_qty,
+        leaves_qty,
         order.cum_qty,
     )
 

@@ -7,7 +7,7 @@ import contextlib
 import time
 import uuid
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hvac
 import pytest
@@ -90,7 +90,16 @@ async def test_a_hidden_checkpoint_keeps_a_shorter_ledger_from_signing(stage: Au
         assert "rows were deleted" in maker.reason
 
 
-async def test_checkpoints_do_not_wait_for_tiles_that_have_piled_up(stage: AuditStage) -> None:
+async def test_checkpoints_do_not_wait_for_tiles_that_have_piled_up(
+    stage: AuditStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_tile = BucketLog.put_tile
+
+    def put_slowly(*arguments: Any) -> None:  # a store that is fast has them before anybody looks
+        time.sleep(0.1)
+        put_tile(*arguments)
+
+    monkeypatch.setattr(BucketLog, "put_tile", put_slowly)
     leaves = 200 * WIDTH
     stage.insert(leaves)
     away = stage.settings.model_copy(update={"edge_seconds": 1})
