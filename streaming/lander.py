@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _REFUSED = "ledger_refused"
 _CONFLICT_TRIES = 3  # one reload is enough; what still conflicts after two does so whatever the book knows
 _LANDED_OTHERWISE = "this identity is already landed for another order or under another reference"
-_DECODE_SLICE = 32
+_DECODE_SLICE = 64  # about a millisecond
 _ANSWER_SECONDS = 3.0
 _LEASE_RETRY_SECONDS = 0.25
 _RECONNECT_SECONDS = 0.25

@@ -65,7 +65,7 @@ ORDER_INTENTS = "order-intents"  # the feeds of the other agents, by name
 MARKET_DATA = "market-data"
 ORDER_STATES = ".states"  # a feed's repeated order reports are counted beside its fills: no quantity is in them
 
-_STEP, _ORDERS_A_STEP = 64, 8  # facts; orders, of ten fills or so
+_STEP, _ORDERS_A_STEP = 256, 8  # facts to take up; orders to work out, of ten fills or so
 
 Said = OrderIntent | Captured | CapturedOrder | Snapshot | DeadLetter
 SAID = frozenset({OrderIntent, Captured, CapturedOrder, Snapshot, DeadLetter})

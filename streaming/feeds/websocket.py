@@ -184,9 +184,10 @@ class WebSocketFeed:
                 self._socket = None
                 if asking is not None:
                     asking.cancel()
-                await socket.close(
-                    CloseCode.GOING_AWAY
-                )  # by itself it says 1011, internal error, on any exception
+                try:
+                    await socket.close(CloseCode.GOING_AWAY)  # by itself it says 1011 on any exception
+                finally:
+                    socket.transport.abort()  # of a farewell that is cut off nobody else closes the connection
 
     async def _read(self, socket: ClientConnection) -> None:
         heard = clocks.monotonic()
