@@ -86,6 +86,13 @@ class DelayWatch(LandedWatch):
         self._snapshots: dict[str, Snapshot] = {}
         self._lines: dict[tuple[str, OrderType], Line] = defaultdict(Line)
 
+    def offer(self, decision: Decision) -> None:
+        """Say what a landed decision begins and ends, also while this does not watch; look at the rest later."""
+        super().offer(decision)
+        if decision.delays is not None:
+            self._metrics.delays.count(decision.delays)
+            _tell(decision.delays)
+
     def _is_behind(self) -> bool:
         return self._inbox.is_behind()
 
@@ -196,26 +203,10 @@ class DelayWatch(LandedWatch):
         """Take up what began and ended; give when the ended ones did, by correlation id."""
         for ended in rows.delays_ended:
             self._late.pop(ended.correlation_id, None)
-            log.info(
-                "fill delay ended",
-                order=ended.correlation_id,
-                what=ended.outcome.value,
-                filled=str(ended.filled_qty),
-            )
         hedges = {hedge.delay_id: hedge for hedge in rows.hedges}
-        self._metrics.delays.count(rows)
         for row in rows.delays:
             self._late[row.correlation_id] = open_delay(row, hedges.get(row.delay_id))
             self._remove(row.correlation_id)
-            log.warning(
-                "a fill is late",
-                order=row.correlation_id,
-                venue=row.venue,
-                expected_seconds=row.expected_ns / NANOS,
-                waited_seconds=(row.began_ns - row.since_ns) / NANOS,
-                feed=row.feed,
-                to_do="ask the venue what has become of the order; look at its feed",
-            )
         return {ended.correlation_id: ended.ended_ns for ended in rows.delays_ended}
 
     def _note(self, name: str, order: OrderState, since_ns: int = 0) -> None:
@@ -238,6 +229,27 @@ class DelayWatch(LandedWatch):
         known = self._waiting.pop(name, None)
         if known is not None:
             self._lines[known.terms.venue, known.terms.order_type].remove(name)
+
+
+def _tell(rows: DelayRows) -> None:
+    """Write one line of the log for each change."""
+    for ended in rows.delays_ended:
+        log.info(
+            "fill delay ended",
+            order=ended.correlation_id,
+            what=ended.outcome.value,
+            filled=str(ended.filled_qty),
+        )
+    for row in rows.delays:
+        log.warning(
+            "a fill is late",
+            order=row.correlation_id,
+            venue=row.venue,
+            expected_seconds=row.expected_ns / NANOS,
+            waited_seconds=(row.began_ns - row.since_ns) / NANOS,
+            feed=row.feed,
+            to_do="ask the venue what has become of the order; look at its feed",
+        )
 
 
 def _was_marketable(order: OrderState, execution_id: str) -> bool:

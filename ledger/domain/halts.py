@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ledger.domain.controls import StandingHalt
 
 AGENT = "execution-agent"  # who halts and resumes where no person does
-_DEAF = "no feed of the venue is up"  # begins the reason of such a halt, which ends in its own way
+_DEAF = "no feed of the venue stays up"  # begins the reason of such a halt, which ends in its own way
 _STEADY_NS = 5 * NANOS  # a venue that accepts a logon and drops it again and again was not up
 
 

@@ -21,7 +21,7 @@ from ledger.domain.book import Book
 from ledger.domain.decide import Fact, Policy, decide
 from ledger.domain.delays import DelayOutcome, DelayPolicy, Expected, Late, OrderType, PastDelay
 from ledger.domain.times import format_utc
-from streaming.arrivals import Arrival, ArrivalKind
+from streaming.arrivals import Arrival, ArrivalKind, Inbox
 from streaming.process import Process
 from streaming.settings import (
     DelaySettings,
@@ -198,6 +198,20 @@ async def test_an_order_that_was_in_flight_before_the_start_is_watched_from_then
         (row,) = await stage.delays()
     assert row["since_ns"] > now, "nobody listened before"
     assert len(await stage.hedges()) == 1
+
+
+async def test_a_delay_that_ends_while_a_backlog_is_cleared_is_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.running() as process:
+        await stage.route(process)
+        await stage.delays()
+    monkeypatch.setattr(Inbox, "is_behind", lambda _: True)  # nobody watches before the backlog is cleared
+    async with stage.running() as process:
+        await stage.fill(process, "E1", "10")
+        await stage.delays(over=1)
+        value = process.metrics.registry.get_sample_value
+        await until(lambda: value("execution_delays_ended_total", {"outcome": "filled"}) == 1)
 
 
 async def test_sessions_that_end_around_a_delay_leave_one_hedge(stage: Stage) -> None:

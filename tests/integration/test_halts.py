@@ -253,7 +253,7 @@ async def test_a_venue_without_a_feed_that_is_up_is_halted_while_an_order_is_ope
         await stage.flagged("silence", 5.0)
     (row,) = await stage.rows()
     assert (row["cause"], row["limit_value"]) == ("silence", SECOND)
-    assert row["reason"].startswith("no feed of the venue is up")
+    assert row["reason"].startswith("no feed of the venue stays up")
 
 
 async def test_orders_that_were_open_before_the_start_are_waited_for(stage: Stage) -> None:
