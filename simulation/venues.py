@@ -128,6 +128,7 @@ class Socket:
 
     def __init__(self, venue: WebSocketVenue) -> None:
         self.closed = False
+        self.transport = self  # ours is one object: what lies below is aborted as the connection is cut
         self._venue = venue
         self._frames: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
@@ -159,6 +160,10 @@ class Socket:
     async def close(self, code: int) -> None:
         """Say goodbye."""
         del code
+        self.cut()
+
+    def abort(self) -> None:
+        """Close without a word."""
         self.cut()
 
     def deliver(self, raw: bytes) -> None:
