@@ -126,6 +126,9 @@ class Stage:
                 await asyncio.sleep(0.05)
             while await self.landed() != self.made():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+            waiting = "SELECT count(*) FROM execution.fills_pending WHERE reason = 'awaiting_intent'"
+            while await self.ledger.fetchval(waiting):  # noqa: ASYNC110  it may come behind its fill
+                await asyncio.sleep(0.1)
         made = self.made()
         executions = await self.ledger.fetch(
             "SELECT venue, exec_id, count(*) FROM execution.executions GROUP BY 1, 2"
