@@ -9,7 +9,6 @@ streams' when their feeds have started again from the positions in Postgres.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -383,11 +382,11 @@ class Lander:
     def _tell(self, batch: Batch, decision: Decision) -> None:
         """After the commit, and never before: measure, answer, publish."""
         now = clocks.time_ns()
-        received: dict[str, list[int]] = defaultdict(list)
+        latencies: dict[str, list[float]] = {}
         for captured in decision.fills:
-            received[captured.report.venue].append(captured.received_ns)
-        for venue, times in received.items():
-            self._metrics.count_landed(venue, [(now - received_ns) / 1e9 for received_ns in times])
+            latencies.setdefault(captured.report.venue, []).append((now - captured.received_ns) / 1e9)
+        for venue, seconds in latencies.items():
+            self._metrics.count_landed(venue, seconds)
         self._metrics.count_duplicates(decision.duplicates)
         for letter in decision.dead_letters:
             self._metrics.count_dead_letter(letter.feed)

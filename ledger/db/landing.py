@@ -165,7 +165,7 @@ def _inserts(decision: Decision) -> dict[str, Records]:
         "orders": (rows.ORDER_COLUMNS, list(map(astuple, decision.intents))),
         "benchmark_snapshots": (rows.SNAPSHOT_COLUMNS, [rows.snapshot_row(s) for s in decision.snapshots]),
         "order_references": (rows.LEARNED_COLUMNS, list(map(astuple, decision.learned))),
-        "fills": (rows.FILL_COLUMNS, [rows.fill_row(c) for c in decision.fills]),
+        "fills": (rows.FILL_COLUMNS, [rows.captured_row(c) for c in decision.fills]),
         "executions": (
             rows.EXECUTION_COLUMNS,
             [
@@ -185,7 +185,7 @@ def _changes(decision: Decision, positions: Iterable[Position]) -> dict[str, obj
     document: dict[str, object] = {
         "fills_pending": rows.as_objects(rows.PENDING_COLUMNS, [rows.pending_row(p) for p in decision.pending]),
         "order_reports": rows.as_objects(
-            rows.ORDER_REPORT_COLUMNS, [rows.order_report_row(c) for c in decision.order_reports]
+            rows.ORDER_REPORT_COLUMNS, [rows.captured_row(c) for c in decision.order_reports]
         ),
         "order_standings": decision.standings,
         "order_totals": decision.totals,

@@ -93,8 +93,8 @@ _ORDER_REPORT_FIELDS = OrderReport.__struct_fields__
 ORDER_REPORT_COLUMNS = [*_ORDER_REPORT_FIELDS, "feed", "raw", "received_ns"]
 
 
-def fill_row(captured: Captured) -> Row:
-    """Give the row of ``fills``."""
+def captured_row(captured: Captured | CapturedOrder) -> Row:
+    """Give the row of ``fills``, or of ``order_reports``."""
     return (*astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
 
 
@@ -111,11 +111,6 @@ def snapshot_row(s: Snapshot) -> Row:
         s.snapshot_id, utc_date(s.at_ns), s.symbol, s.bid, s.ask, s.bid_size, s.ask_size, s.at_ns, s.traded_qty,
         s.traded_notional,
     )  # fmt: skip
-
-
-def order_report_row(captured: CapturedOrder) -> Row:
-    """Give the row of ``order_reports``."""
-    return (*astuple(captured.report), captured.feed, captured.raw, captured.received_ns)
 
 
 def pending_row(p: Pending) -> Row:

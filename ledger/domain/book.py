@@ -364,11 +364,7 @@ class Book:
         for order in decision.orders.values():
             self.put_order(order)
         for symbol, mark in decision.marks:
-            marks = self._marks.get(symbol)
-            if marks and marks[-1] < mark and len(marks) < 2 * self._mark_limit:  # a market in its order
-                marks.append(mark)
-            else:
-                self._mark(symbol, mark)
+            self._mark(symbol, mark)
 
     def _apply_standing(self, decision: Decision) -> None:
         """Take up what is about venues and not about facts."""

@@ -40,12 +40,10 @@ def optional(field: str, value: str | None) -> str | None:
     """Read a text; an empty one says nothing: Bybit's fast fills have an empty client order id."""
     if not value:
         return None
-    # isprintable() is the cheap test; what it refuses beyond controls (no-break space, …) is let through
-    if value.isprintable() and len(value) <= MAX_TEXT:
-        return value
     if len(value) > MAX_TEXT:
         raise defect_error("out_of_range", field, value, f"at most {MAX_TEXT} characters are kept", RESEND)
-    if any(is_control(character) for character in value):
+    # isprintable() is the cheap test; what it refuses beyond controls (no-break space, …) is let through
+    if not value.isprintable() and any(is_control(character) for character in value):
         raise defect_error("control_character", field, value, "control characters are not allowed", RESEND)
     return value
 
